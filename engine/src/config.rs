@@ -1,0 +1,80 @@
+//! Configuration: redis.conf's option names, syntax and defaults.
+
+use std::path::PathBuf;
+
+/// When the append-only file is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendFsync {
+    /// Before any reply of the turn leaves.
+    Always,
+    /// Once a second, in the background.
+    EverySec,
+    /// When the kernel likes.
+    No,
+}
+
+/// Everything that can be configured; field names are redis.conf's with `_` for `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Working directory.
+    pub dir: PathBuf,
+    /// TCP port on 127.0.0.1; 0 is none.
+    pub port: u16,
+    /// Address to listen on.
+    pub bind: String,
+    /// Path of a unix socket.
+    pub unixsocket: Option<PathBuf>,
+    /// Whether the append-only file is on.
+    pub appendonly: bool,
+    /// Base name of the append-only files.
+    pub appendfilename: String,
+    /// Directory of the append-only files, under `dir`.
+    pub appenddirname: String,
+    /// The sync policy.
+    pub appendfsync: AppendFsync,
+    /// No sync while a rewrite or save runs.
+    pub no_appendfsync_on_rewrite: bool,
+    /// Load a file whose last command is cut off.
+    pub aof_load_truncated: bool,
+    /// Write the base of a rewrite as RDB.
+    pub aof_use_rdb_preamble: bool,
+    /// Not Redis's: end each batch with a checksum annotation, verified on load.
+    pub aof_checksum: bool,
+    /// Growth that starts a rewrite, in percent; 0 is never.
+    pub auto_aof_rewrite_percentage: u32,
+    /// Smallest file that growth rewrites, in bytes.
+    pub auto_aof_rewrite_min_size: u64,
+    /// Name of the snapshot, under `dir`.
+    pub dbfilename: String,
+    /// Save points: seconds, changes.
+    pub save: Vec<(u64, u64)>,
+    /// CRC64 at the snapshot's end.
+    pub rdbchecksum: bool,
+    /// Timer ticks a second.
+    pub hz: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            dir: PathBuf::from("."),
+            port: 6379,
+            bind: "127.0.0.1".into(),
+            unixsocket: None,
+            appendonly: false,
+            appendfilename: "appendonly.aof".into(),
+            appenddirname: "appendonlydir".into(),
+            appendfsync: AppendFsync::EverySec,
+            no_appendfsync_on_rewrite: false,
+            aof_load_truncated: true,
+            aof_use_rdb_preamble: true,
+            aof_checksum: true,
+            auto_aof_rewrite_percentage: 100,
+            auto_aof_rewrite_min_size: 64 << 20,
+            dbfilename: "dump.rdb".into(),
+            save: vec![(3600, 1), (300, 100), (60, 10000)],
+            rdbchecksum: true,
+            hz: 10,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Unplug's reference subject: a Redis-compatible store.
+
+pub mod config;
+pub mod keyspace;

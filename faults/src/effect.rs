@@ -1,0 +1,163 @@
+//! Effects: the indivisible changes of the disk that a trace's events cause.
+//!
+//! One event may cause several: a write of three pages that extends a file causes three [`EffectKind::Data`]
+//! and three [`EffectKind::Size`] effects. Every model sees the same list of effects; models differ in what a
+//! sync forces, in what may not survive without what, and in which [`Outcome`]s an effect may have.
+
+use crate::event::{Clock, FileId, Name, NodeKind};
+use serde::{Deserialize, Serialize};
+
+/// Size of a page of the page cache, and of the block that is written back at once.
+pub const PAGE: u64 = 4096;
+/// Size of a sector: overwritten pages tear at this grain.
+pub const SECTOR: u64 = 512;
+
+/// Index into [`Effects::list`]; effects stand in the order of the events that cause them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EffectId(pub u32);
+
+/// One indivisible change of the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// Index of the event in the trace.
+    pub event: u32,
+    /// First crash point at which the effect may be on the disk: the event's begin.
+    pub issued: Clock,
+    /// What changes.
+    pub kind: EffectKind,
+}
+
+/// What an effect changes. Data, size and names of one file are separately durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EffectKind {
+    /// Bytes of one page of a file.
+    Data {
+        /// The file.
+        file: FileId,
+        /// The page's number in the file.
+        page: u64,
+        /// Where in the page the bytes begin.
+        start: u16,
+        /// The bytes, as a range of the event's data.
+        bytes: std::ops::Range<u32>,
+        /// The page had no allocated block before this effect: until its data are written back it may read
+        /// as zeros (or be stale), whichever the model says.
+        fresh: bool,
+    },
+    /// The file's size grows to `to` because of a write (it floats: it happens at write-back).
+    Size {
+        /// The file.
+        file: FileId,
+        /// The new size in bytes.
+        to: u64,
+    },
+    /// A change of names or of a file's shape, which a journalling file system puts in its journal.
+    Meta(Meta),
+}
+
+/// A change of names or of a file's shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Meta {
+    /// A new object under a name.
+    Create {
+        /// The parent directory.
+        dir: FileId,
+        /// The name.
+        name: Name,
+        /// The object.
+        file: FileId,
+        /// What it is.
+        kind: NodeKind,
+    },
+    /// A further name.
+    Link {
+        /// The directory.
+        dir: FileId,
+        /// The name.
+        name: Name,
+        /// The file.
+        file: FileId,
+    },
+    /// A name goes.
+    Unlink {
+        /// The directory.
+        dir: FileId,
+        /// The name.
+        name: Name,
+        /// What it stood for.
+        file: FileId,
+    },
+    /// A name moves, atomically unless the model splits it (see [`Outcome::Parts`]).
+    Rename {
+        /// The old directory.
+        from_dir: FileId,
+        /// The old name.
+        from_name: Name,
+        /// The new directory.
+        to_dir: FileId,
+        /// The new name.
+        to_name: Name,
+        /// What is renamed.
+        file: FileId,
+        /// What the new name stood for.
+        replaced: Option<FileId>,
+    },
+    /// Two names change places.
+    Exchange {
+        /// The first directory.
+        a_dir: FileId,
+        /// The first name.
+        a_name: Name,
+        /// What the first name stood for.
+        a: FileId,
+        /// The second directory.
+        b_dir: FileId,
+        /// The second name.
+        b_name: Name,
+        /// What the second name stood for.
+        b: FileId,
+    },
+    /// The size is set.
+    Truncate {
+        /// The file.
+        file: FileId,
+        /// The new size in bytes.
+        size: u64,
+    },
+    /// fallocate.
+    Allocate {
+        /// The file.
+        file: FileId,
+        /// The mode.
+        mode: crate::event::AllocateMode,
+        /// First byte.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+}
+
+/// What became of one effect on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Nothing of it.
+    Absent,
+    /// All of it.
+    Whole,
+    /// A fresh page's block is allocated but never written: the page reads as zeros.
+    Zeros,
+    /// A fresh page's block holds what stood on the disk before (a fixed garbage pattern here).
+    Stale,
+    /// Of a [`EffectKind::Data`]: only the sectors of the page whose bits are set.
+    Sectors(u8),
+    /// Of a rename, under models that split it: bit 0 the old target's name is gone, bit 1 the source's name
+    /// is gone, bit 2 the new name is there.
+    Parts(u8),
+}
+
+/// All effects of a trace, with the indexes that models need.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// The effects, in the order of their events.
+    pub list: Vec<Effect>,
+}

@@ -1,0 +1,15 @@
+//! The boundary to the operating system, and the model of the disk.
+//!
+//! - A recorded call becomes an [`event::Event`]; a run is a [`trace::Trace`].
+//! - Events cause [`effect::Effects`]: data of a page, a file's size, a name. Each is separately durable.
+//! - A [`model::Model`] says which outcomes of the effects a power loss may leave at which moment.
+//! - A [`state::Space`] enumerates and counts those crash states; an [`image::Image`] is one, laid out.
+//!
+//! This crate knows nothing of any store, history or contract.
+
+pub mod effect;
+pub mod event;
+pub mod image;
+pub mod model;
+pub mod state;
+pub mod trace;

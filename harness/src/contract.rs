@@ -1,0 +1,19 @@
+//! What a target promises: the logical states that are allowed after a crash.
+
+use serde::{Deserialize, Serialize};
+
+/// A durability promise. Each says what is documented by the target and what is stricter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Contract {
+    /// A prefix that holds every acknowledged operation (appendfsync always).
+    Always,
+    /// A prefix that holds every operation acknowledged longer than the window ago (appendfsync everysec).
+    EverySec {
+        /// The window in nanoseconds; documented is one second.
+        window: u64,
+    },
+    /// Some prefix, not older than what a completed save or rewrite synced (appendfsync no).
+    No,
+    /// Exactly the content at some snapshot, never older than the last acknowledged one (RDB only).
+    Snapshot,
+}

@@ -1,0 +1,6 @@
+//! **Unplug**: pull the plug on your storage engine at every possible moment, in `cargo test`.
+pub mod contract;
+pub mod dump;
+pub mod recovery;
+pub mod verdict;
+pub mod workload;

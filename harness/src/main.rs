@@ -1,0 +1,2 @@
+//! The `unplug` command.
+fn main() {}

@@ -1,0 +1,81 @@
+//! Violations, verdicts, exit codes.
+
+use serde::{Deserialize, Serialize};
+use unplug_faults::event::Clock;
+
+/// How a target broke its contract, in the order in which the classes are decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// It declines to open what a power loss may legally leave.
+    RefusesToOpen,
+    /// It crashes while recovering.
+    RecoveryCrash,
+    /// It does not come to an end while recovering.
+    RecoveryHang,
+    /// An older prefix came back: acknowledged operations at the end are gone.
+    AcknowledgedLoss,
+    /// As `AcknowledgedLoss`, by more than the window that the policy promises.
+    WindowExceeded,
+    /// An operation was applied twice.
+    DuplicatedOperation,
+    /// A later operation is there without an earlier one.
+    Gap,
+    /// A part of an operation or transaction is there.
+    TornOperation,
+    /// Something that had been deleted or overwritten came back.
+    Resurrection,
+    /// Content that no operation ever wrote, and no error.
+    SilentCorruption,
+    /// A second start on the same directory gives something else than the first.
+    NotIdempotent,
+    /// What was recovered, or written after recovery, is lost by an orderly restart.
+    LostAfterRecovery,
+}
+
+/// What is to be said of one cell: a contract under a model in a phase. The order is that of gravity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every state checked kept the contract, and the teeth check bit.
+    Holds,
+    /// Something could not be observed or reached.
+    NotMeasured,
+    /// At least one state broke the contract.
+    Violated,
+    /// The teeth check did not bite, or the harness failed.
+    HarnessBroken,
+}
+
+/// The process's exit codes; stable, documented in the README.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Every cell holds.
+    Holds = 0,
+    /// At least one cell is violated.
+    Violated = 1,
+    /// Bad usage or bad input; nothing was run.
+    Usage = 2,
+    /// Nothing is violated, but at least one cell is not measured.
+    NotMeasured = 3,
+    /// The harness is broken: none of the other results can be trusted.
+    HarnessBroken = 4,
+}
+
+/// One violation: a crash state from which the target recovers to something the contract forbids.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// The class.
+    pub class: Class,
+    /// The crash point at which it is forbidden.
+    pub crash_point: Clock,
+    /// Whether the broken promise is stricter than what the target documents.
+    pub stricter_than_documented: bool,
+    /// Index of the oldest operation that is lost, doubled or torn, where there is one.
+    pub operation: Option<u32>,
+    /// For losses: how long ago the oldest lost operation had been acknowledged, in nanoseconds.
+    pub loss: Option<u64>,
+    /// One sentence.
+    pub explanation: String,
+}
