@@ -1,4 +1,5 @@
 //! **Unplug**: pull the plug on your storage engine at every possible moment, in `cargo test`.
+pub mod cell;
 pub mod contract;
 pub mod dump;
 pub mod recovery;

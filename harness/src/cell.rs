@@ -1,0 +1,99 @@
+//! Results: one cell is one contract, in one phase, under one model.
+
+use crate::verdict::{Verdict, Violation};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use unplug_faults::model::Count;
+use unplug_faults::trace::Blind;
+
+/// Everything that is known of one cell. Reports print it and decide nothing.
+#[derive(Clone, Debug)]
+pub struct CellResult {
+    /// The target's name.
+    pub target: String,
+    /// The policy's name: always, everysec, no, snapshot.
+    pub policy: String,
+    /// The phase of the workload: append, rewrite, save ...
+    pub phase: String,
+    /// The model's name.
+    pub model: String,
+    /// The seed.
+    pub seed: u64,
+    /// Operations in the history.
+    pub operations: u64,
+    /// Events in the trace.
+    pub events: u64,
+    /// Crash points of this phase.
+    pub crash_points: u64,
+    /// Legal states of this phase.
+    pub legal_states: Count,
+    /// States judged.
+    pub states_checked: u64,
+    /// Distinct images recovered.
+    pub images_recovered: u64,
+    /// Every legal state was judged.
+    pub exhaustive: bool,
+    /// The greatest number of deviations that was enumerated whole.
+    pub deviation_bound: u8,
+    /// The worst loss seen, in nanoseconds, where the contract speaks of time.
+    pub worst_loss: Option<u64>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// One for each mechanism, the gravest first.
+    pub findings: Vec<Finding>,
+    /// Why it was not measured, where it was not.
+    pub not_measured: Vec<Blind>,
+    /// Whether the same exploration of a sabotaged trace was violated.
+    pub teeth: Teeth,
+    /// Wall-clock time spent.
+    pub elapsed: std::time::Duration,
+}
+
+/// The teeth check of a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Teeth {
+    /// The sabotage was found, as this class.
+    Bit {
+        /// What was broken on purpose.
+        sabotage: String,
+        /// How it showed.
+        class: crate::verdict::Class,
+    },
+    /// The sabotage was not found: *harness broken*.
+    Blunt {
+        /// What was broken on purpose.
+        sabotage: String,
+    },
+    /// Not run, because the cell was violated or not measured anyway.
+    NotNeeded,
+}
+
+/// One mechanism by which the contract is broken, shown by its smallest case.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The smallest case's violation.
+    pub violation: Violation,
+    /// How many checked states show it.
+    pub states: u64,
+    /// The mechanism: class, effect kinds, call site.
+    pub mechanism: String,
+    /// The story, as paragraphs.
+    pub story: Story,
+    /// Where the repro file stands.
+    pub repro: Option<PathBuf>,
+}
+
+/// A violation told as a short story.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Story {
+    /// What was acknowledged: one line an operation.
+    pub acknowledged: Vec<String>,
+    /// What the disk kept and lost: one line an effect.
+    pub disk: Vec<String>,
+    /// What came back.
+    pub recovered: Vec<String>,
+    /// What was allowed.
+    pub allowed: Vec<String>,
+    /// The call that left the gap, with its source line or symbol where there is one.
+    pub gap: Option<String>,
+}
