@@ -7,6 +7,7 @@
 //!
 //! This crate knows nothing of any store, history or contract.
 
+pub mod codec;
 pub mod effect;
 pub mod event;
 pub mod image;
