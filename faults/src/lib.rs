@@ -12,5 +12,6 @@ pub mod effect;
 pub mod event;
 pub mod image;
 pub mod model;
+pub mod paths;
 pub mod state;
 pub mod trace;
