@@ -62,6 +62,28 @@ impl RespOp {
     }
 }
 
+/// The value of a string key as it stands in a [`Dump`](crate::dump::Dump).
+pub fn canonical_string(value: &[u8]) -> Vec<u8> {
+    [b"string ", value].concat()
+}
+
+/// The value of a list key as it stands in a [`Dump`](crate::dump::Dump): each element with its length, so
+/// that no two lists look the same.
+pub fn canonical_list<'a>(elements: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut out = b"list ".to_vec();
+    for element in elements {
+        out.extend_from_slice(format!("{}:", element.len()).as_bytes());
+        out.extend_from_slice(element);
+        out.push(b',');
+    }
+    out
+}
+
+/// The name of a key as it stands in a [`Dump`](crate::dump::Dump).
+pub fn canonical_key(database: u32, key: &[u8]) -> Vec<u8> {
+    [format!("{database}/").as_bytes(), key].concat()
+}
+
 /// As a person would type it; transactions in braces, bytes that are not printable escaped.
 impl std::fmt::Display for RespOp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
