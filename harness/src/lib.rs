@@ -2,6 +2,7 @@
 pub mod cell;
 pub mod contract;
 pub mod dump;
+pub mod pool;
 pub mod recovery;
 pub mod verdict;
 pub mod workload;
