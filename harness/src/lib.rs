@@ -6,3 +6,7 @@ pub mod pool;
 pub mod recovery;
 pub mod verdict;
 pub mod workload;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "cli")]
+pub mod report;

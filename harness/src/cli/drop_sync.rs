@@ -3,7 +3,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use unplug_faults::event::{Op, SyncKind, WriteSync};
+use crate::report::show::sync_name;
+use unplug_faults::event::{Op, WriteSync};
 use unplug_faults::paths::Paths;
 use unplug_faults::trace::Trace;
 
@@ -82,16 +83,6 @@ impl DropSync {
     }
 }
 
-/// The name of a sync call, as in its manual page.
-pub fn sync_name(kind: SyncKind) -> &'static str {
-    match kind {
-        SyncKind::Fsync => "fsync",
-        SyncKind::Fdatasync => "fdatasync",
-        SyncKind::Range { .. } => "sync_file_range",
-        SyncKind::Msync => "msync",
-    }
-}
-
 /// `*` stands for any bytes, `/` among them (a pattern names files, not levels), `?` for one byte.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
@@ -121,7 +112,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unplug_faults::event::{Event, FileId, NodeKind, Task};
+    use unplug_faults::event::{Event, FileId, NodeKind, SyncKind, Task};
     use unplug_faults::trace::BaseNode;
 
     fn trace() -> Trace {

@@ -1,5 +1,6 @@
 //! One event in words: which call, on what, with which bytes.
 
+use crate::target::resp_op::RespOp;
 use unplug_faults::event::{AllocateMode, Event, NodeKind, Op, ProcessEvent, SyncKind, WriteSync};
 use unplug_faults::paths::{Paths, printable};
 
@@ -14,16 +15,14 @@ pub trait Describe {
     fn reply(&self, reply: &[u8]) -> String;
 }
 
-/// Where nobody says: argument lists as words, all else as escaped bytes.
+/// Where nobody says: RESP operations as a person would type them, all else as escaped bytes.
 pub struct Plain;
 
 impl Describe for Plain {
     fn operation(&self, op: &[u8]) -> String {
-        match postcard::take_from_bytes::<Vec<Vec<u8>>>(op) {
-            Ok((words, [])) if !words.is_empty() => {
-                words.iter().map(|w| clip(w, PREVIEW)).collect::<Vec<_>>().join(" ")
-            }
-            _ => clip(op, 2 * PREVIEW),
+        match RespOp::decode(op) {
+            Ok(op) => op.to_string(),
+            Err(_) => clip(op, 2 * PREVIEW),
         }
     }
 
@@ -137,11 +136,21 @@ fn of_op(op: &Op, before: &Paths, after: &Paths, describe: &dyn Describe) -> Lin
 }
 
 fn sync(path: String, kind: SyncKind) -> Line {
-    let call = crate::cli::drop_sync::sync_name(kind);
+    let call = sync_name(kind);
     match kind {
         // It promises nothing over a crash, so it does not stand out.
         SyncKind::Range { offset, len } => plain(call, path, format!("@{offset} +{len}")),
         _ => Line { mark: Mark::Sync, ..plain(call, path, String::new()) },
+    }
+}
+
+/// The name of a sync call, as in its manual page.
+pub fn sync_name(kind: SyncKind) -> &'static str {
+    match kind {
+        SyncKind::Fsync => "fsync",
+        SyncKind::Fdatasync => "fdatasync",
+        SyncKind::Range { .. } => "sync_file_range",
+        SyncKind::Msync => "msync",
     }
 }
 

@@ -3,5 +3,5 @@
 mod line;
 mod print;
 
-pub use line::{Describe, Line, Mark, Plain, line};
+pub use line::{Describe, Line, Mark, Plain, line, sync_name};
 pub use print::{json, text};
