@@ -3,8 +3,11 @@ pub mod cell;
 pub mod contract;
 pub mod dump;
 pub mod pool;
+pub mod record;
 pub mod recovery;
+pub mod target;
 pub mod verdict;
+pub mod worker;
 pub mod workload;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -1,7 +1,8 @@
 //! The command line, as clap sees it. Nothing here touches a file.
 
 use super::drop_sync::DropSync;
-use super::plan::{Policy, TargetName};
+use super::plan::TargetName;
+use crate::target::policy::Policy;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -50,8 +51,8 @@ pub struct CheckArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub subject: SubjectArgs,
-    /// Only these policies; all if none is named
-    #[arg(long, value_enum, value_name = "POLICY")]
+    /// Only these policies; all if none is named.
+    #[arg(long, value_name = "POLICY", value_delimiter = ',', help = "Only these policies (always, everysec, no, snapshot); all if none is named")]
     pub policy: Vec<Policy>,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -117,7 +118,7 @@ pub struct RecordArgs {
     #[allow(missing_docs)]
     pub subject: SubjectArgs,
     /// The policy that the store runs under
-    #[arg(long, value_enum, default_value_t = Policy::Always)]
+    #[arg(long, value_name = "POLICY", default_value_t = Policy::Always)]
     pub policy: Policy,
     /// Where the trace is written
     #[arg(short, long, value_name = "FILE")]

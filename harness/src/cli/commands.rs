@@ -2,7 +2,7 @@
 
 use super::args::{CheckArgs, ExploreArgs, Format, ImageArgs, RecordArgs, ReplayArgs, SearchArgs, ShowArgs};
 use super::failure::Failure;
-use super::plan::{CheckPlan, ExplorePlan, target};
+use super::plan::{CheckPlan, ExplorePlan, subject};
 use super::progress::Progress;
 use super::runner::{Runner, Watch};
 use crate::cell::CellResult;
@@ -28,8 +28,8 @@ pub(super) fn explore(args: &ExploreArgs, runner: &dyn Runner) -> Result<ExitCod
 
 /// `unplug record`.
 pub(super) fn record(args: &RecordArgs, runner: &dyn Runner) -> Result<ExitCode, Failure> {
-    let target = target(&args.subject)?;
-    let trace = runner.record(&target, args.policy, args.subject.seed, args.subject.ops)?;
+    let subject = subject(&args.subject)?;
+    let trace = runner.record(&subject, args.policy, args.subject.seed, args.subject.ops)?;
     codec::write_trace(&args.output, &trace)
         .map_err(|e| Failure::usage(e.to_string(), "name a file that can be written with -o FILE".into()))?;
     println!("{}: {} events of {}", args.output.display(), trace.events.len(), trace.meta.target);

@@ -12,5 +12,5 @@ mod wire;
 
 pub use entry::main;
 pub use failure::Failure;
-pub use plan::{CheckPlan, ExplorePlan, Policy, Target};
+pub use plan::{CheckPlan, ExplorePlan, Subject, TargetName};
 pub use runner::{ModelInfo, Replayed, Runner, Watch};

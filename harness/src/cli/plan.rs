@@ -4,8 +4,8 @@ use super::args::{CheckArgs, SearchArgs, SubjectArgs};
 use super::drop_sync::DropSync;
 use super::failure::Failure;
 use super::runner::ModelInfo;
+use crate::target::policy::Policy;
 use clap::ValueEnum;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use unplug_faults::state::Assumption;
 
@@ -20,7 +20,7 @@ pub enum TargetName {
 
 /// The store under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum Subject {
     /// The embedded engine, started by this very program.
     Engine,
     /// A redis-server; without a path, the first one in `PATH`.
@@ -30,40 +30,11 @@ pub enum Target {
     },
 }
 
-/// What the store is told to promise. The order is that of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Policy {
-    /// appendfsync always
-    Always,
-    /// appendfsync everysec
-    Everysec,
-    /// appendfsync no
-    No,
-    /// RDB snapshots, no append-only file
-    Snapshot,
-}
-
-impl Policy {
-    /// All of them.
-    pub const ALL: [Policy; 4] = [Policy::Always, Policy::Everysec, Policy::No, Policy::Snapshot];
-}
-
-impl fmt::Display for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Policy::Always => "always",
-            Policy::Everysec => "everysec",
-            Policy::No => "no",
-            Policy::Snapshot => "snapshot",
-        })
-    }
-}
-
 /// What `unplug check` is to do.
 #[derive(Clone, Debug)]
 pub struct CheckPlan {
     /// The store.
-    pub target: Target,
+    pub target: Subject,
     /// The policies, at least one, without doubles, in the report's order.
     pub policies: Vec<Policy>,
     /// The seed.
@@ -97,7 +68,7 @@ impl CheckPlan {
     /// # Errors
     /// [`Failure::Usage`] that says what to do.
     pub fn of(args: &CheckArgs, models: &[ModelInfo]) -> Result<CheckPlan, Failure> {
-        let target = target(&args.subject)?;
+        let target = subject(&args.subject)?;
         let mut policies = args.policy.clone();
         if policies.is_empty() {
             policies = Policy::ALL.to_vec();
@@ -141,15 +112,15 @@ impl ExplorePlan {
 ///
 /// # Errors
 /// [`Failure::Usage`] if they contradict each other.
-pub(super) fn target(args: &SubjectArgs) -> Result<Target, Failure> {
+pub(super) fn subject(args: &SubjectArgs) -> Result<Subject, Failure> {
     match (args.target, &args.server) {
-        (TargetName::Engine, None) => Ok(Target::Engine),
+        (TargetName::Engine, None) => Ok(Subject::Engine),
         (TargetName::Engine, Some(_)) => Err(Failure::usage(
             "--server names a redis-server, but the target is the embedded engine".into(),
             "say `redis` after the command, or leave --server out".into(),
         )),
-        (TargetName::Redis, None) => Ok(Target::Redis { server: None }),
-        (TargetName::Redis, Some(path)) if path.is_file() => Ok(Target::Redis { server: Some(path.clone()) }),
+        (TargetName::Redis, None) => Ok(Subject::Redis { server: None }),
+        (TargetName::Redis, Some(path)) if path.is_file() => Ok(Subject::Redis { server: Some(path.clone()) }),
         (TargetName::Redis, Some(path)) => Err(Failure::usage(
             format!("--server {}: no such file", path.display()),
             "give the path of a redis-server program".into(),

@@ -2,9 +2,10 @@
 //! tells how far it is.
 
 use super::failure::Failure;
-use super::plan::{CheckPlan, ExplorePlan, Policy, Target};
+use super::plan::{CheckPlan, ExplorePlan, Subject};
 use crate::cell::{CellResult, Story};
 use crate::report::show::Describe;
+use crate::target::policy::Policy;
 use crate::verdict::Violation;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub trait Runner {
     ///
     /// # Errors
     /// What kept it from being recorded.
-    fn record(&self, target: &Target, policy: Policy, seed: u64, ops: u32) -> Result<Trace, Failure>;
+    fn record(&self, subject: &Subject, policy: Policy, seed: u64, ops: u32) -> Result<Trace, Failure>;
 
     /// Explores a saved trace. Finished cells go to `watch`.
     ///

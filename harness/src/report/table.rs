@@ -21,7 +21,7 @@ pub fn verdict_name(verdict: Verdict) -> &'static str {
 /// All cells.
 pub fn table(cells: &[CellResult], look: Look) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(HEAD);
     for cell in cells {
         // `all` where checked equals legal by proof, not by chance.

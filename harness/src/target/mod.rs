@@ -1,5 +1,7 @@
 //! What can be tested: a Rust store behind a trait, a RESP server.
 
+pub mod client;
+pub mod policy;
 pub mod resp_op;
 
 use crate::contract::Contract;
