@@ -91,7 +91,8 @@ pub fn printable(bytes: &[u8]) -> String {
         for c in chunk.valid().chars() {
             match c {
                 '\\' => out.push_str("\\\\"),
-                c if c.is_control() => out.extend(c.escape_default()),
+                c if c.is_ascii_control() => out.push_str(&[c as u8].escape_ascii().to_string()),
+                c if c.is_control() => out.extend(c.escape_unicode()),
                 c => out.push(c),
             }
         }

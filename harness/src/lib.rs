@@ -1,15 +1,15 @@
 //! **Unplug**: pull the plug on your storage engine at every possible moment, in `cargo test`.
 pub mod cell;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod contract;
 pub mod dump;
 pub mod pool;
 pub mod record;
 pub mod recovery;
+#[cfg(feature = "cli")]
+pub mod report;
 pub mod target;
 pub mod verdict;
 pub mod worker;
 pub mod workload;
-#[cfg(feature = "cli")]
-pub mod cli;
-#[cfg(feature = "cli")]
-pub mod report;

@@ -52,7 +52,12 @@ pub struct CheckArgs {
     #[allow(missing_docs)]
     pub subject: SubjectArgs,
     /// Only these policies; all if none is named.
-    #[arg(long, value_name = "POLICY", value_delimiter = ',', help = "Only these policies (always, everysec, no, snapshot); all if none is named")]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_delimiter = ',',
+        help = "Only these policies (always, everysec, no, snapshot); all if none is named"
+    )]
     pub policy: Vec<Policy>,
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -51,7 +51,11 @@ pub(super) fn replay(args: &ReplayArgs, runner: &dyn Runner) -> Result<ExitCode,
             Ok(ExitCode::Violated)
         }
         Some(now) => {
-            println!("VIOLATED, as {} (the repro says {was}): {}", story::class_name(now.class), now.explanation);
+            println!(
+                "VIOLATED, as {} (the repro says {was}): {}",
+                story::class_name(now.class),
+                now.explanation
+            );
             Ok(ExitCode::Violated)
         }
         None => {
@@ -64,7 +68,10 @@ pub(super) fn replay(args: &ReplayArgs, runner: &dyn Runner) -> Result<ExitCode,
 /// `unplug image`.
 pub(super) fn image(args: &ImageArgs, runner: &dyn Runner) -> Result<ExitCode, Failure> {
     let fail = |e: io::Error| {
-        Failure::usage(format!("{}: {e}", args.dir.display()), "name a directory that can be written to".into())
+        Failure::usage(
+            format!("{}: {e}", args.dir.display()),
+            "name a directory that can be written to".into(),
+        )
     };
     std::fs::create_dir_all(&args.dir).map_err(fail)?;
     // Laying out removes what stands there: a mistyped directory must not cost anybody's files.

@@ -1,9 +1,9 @@
 //! `--drop-sync CALL:GLOB`: what would a missing sync do? The matching syncs are taken out of the trace
 //! before anything else looks at it.
 
+use crate::report::show::sync_name;
 use std::fmt;
 use std::str::FromStr;
-use crate::report::show::sync_name;
 use unplug_faults::event::{Op, WriteSync};
 use unplug_faults::paths::Paths;
 use unplug_faults::trace::Trace;
@@ -189,7 +189,13 @@ mod tests {
 
     #[test]
     fn globs() {
-        let yes = [("*", ""), ("*incr*", "d/x.incr.aof"), ("a?c", "abc"), ("*.aof", "a.b.aof"), ("a*b*c", "aXbbYc")];
+        let yes = [
+            ("*", ""),
+            ("*incr*", "d/x.incr.aof"),
+            ("a?c", "abc"),
+            ("*.aof", "a.b.aof"),
+            ("a*b*c", "aXbbYc"),
+        ];
         let no = [("a", ""), ("?", ""), ("*.aof", "a.aofx"), ("a*b*c", "aXc"), ("abc", "abcd")];
         assert!(yes.iter().all(|(p, t)| glob(p.as_bytes(), t.as_bytes())));
         assert!(no.iter().all(|(p, t)| !glob(p.as_bytes(), t.as_bytes())));

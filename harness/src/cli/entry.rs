@@ -22,7 +22,9 @@ pub fn main() -> std::process::ExitCode {
         Err(error) => {
             // Help and version are no errors and go to standard output; clap knows which is which.
             let _ = error.print();
-            return std::process::ExitCode::from(error.exit_code().try_into().unwrap_or(ExitCode::Usage as u8));
+            return std::process::ExitCode::from(
+                error.exit_code().try_into().unwrap_or(ExitCode::Usage as u8),
+            );
         }
     };
     let command = match cli.command {

@@ -120,7 +120,9 @@ pub(super) fn subject(args: &SubjectArgs) -> Result<Subject, Failure> {
             "say `redis` after the command, or leave --server out".into(),
         )),
         (TargetName::Redis, None) => Ok(Subject::Redis { server: None }),
-        (TargetName::Redis, Some(path)) if path.is_file() => Ok(Subject::Redis { server: Some(path.clone()) }),
+        (TargetName::Redis, Some(path)) if path.is_file() => {
+            Ok(Subject::Redis { server: Some(path.clone()) })
+        }
         (TargetName::Redis, Some(path)) => Err(Failure::usage(
             format!("--server {}: no such file", path.display()),
             "give the path of a redis-server program".into(),

@@ -89,8 +89,11 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
             if out.iter().any(|g| same(g.cell, g.finding)) {
                 continue;
             }
-            let mut shown: Vec<_> =
-                cells.iter().flat_map(|c| c.findings.iter().map(move |f| (c, f))).filter(|(c, f)| same(c, f)).collect();
+            let mut shown: Vec<_> = cells
+                .iter()
+                .flat_map(|c| c.findings.iter().map(move |f| (c, f)))
+                .filter(|(c, f)| same(c, f))
+                .collect();
             shown.sort_by_key(|(c, _)| rank(&c.model));
             let seen: Vec<&str> = shown.iter().map(|(c, _)| c.model.as_str()).collect();
             let (cell, finding) = shown.first().copied().unwrap_or((cell, finding));

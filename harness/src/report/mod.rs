@@ -2,6 +2,7 @@
 
 pub mod grade;
 pub mod json;
+mod look;
 pub mod number;
 pub mod show;
 pub mod story;
@@ -9,19 +10,4 @@ pub mod summary;
 pub mod table;
 pub mod text;
 
-use std::fmt;
-
-/// How a report looks: the same words with and without colour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
-    /// Whether escape sequences may be written.
-    pub colour: bool,
-}
-
-impl Look {
-    /// A thing in a style of [`console`], or plain.
-    pub fn paint(self, what: impl fmt::Display, style: fn(console::Style) -> console::Style) -> String {
-        let style = style(console::Style::new().force_styling(self.colour));
-        style.apply_to(what).to_string()
-    }
-}
+pub use look::Look;

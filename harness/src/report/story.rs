@@ -2,6 +2,7 @@
 
 use super::Look;
 use super::grade::Graded;
+use super::number::grouped;
 use crate::cell::Story;
 use crate::verdict::Class;
 use std::fmt::Write;
@@ -28,7 +29,7 @@ pub fn finding(number: usize, graded: &Graded<'_>, look: Look) -> String {
         let _ = writeln!(out, "   promise       stricter than what the target documents");
     }
     let _ = writeln!(out, "   mechanism     {}", found.mechanism);
-    let share = format!("{} of {} checked states", found.states, cell.states_checked);
+    let share = format!("{} of {} checked states", grouped(found.states), grouped(cell.states_checked));
     let _ = writeln!(out, "   crash point   {}; {share} show it", violation.crash_point);
     out.push_str(&story(&found.story, look));
     if let Some(path) = &found.repro {

@@ -86,19 +86,26 @@ fn verdict_line(cells: &[CellResult], findings: &[Graded<'_>], gate: Gate<'_>) -
         Verdict::Holds => {
             let bit = cells.iter().filter(|c| matches!(c.teeth, Teeth::Bit { .. })).count();
             let held = of(Verdict::Holds);
-            format!("HOLDS: {held} of {all} cells keep their contract; {work}; {bit} of {all} sabotages found.")
+            format!(
+                "HOLDS: {held} of {all} cells keep their contract; {work}; {bit} of {all} sabotages found."
+            )
         }
         Verdict::Violated => {
             let gravest = findings.iter().min_by_key(|g| g.finding.violation.class);
-            let gravest = gravest.map(|g| format!(", the first to mend: {}", class_name(g.finding.violation.class)));
+            let gravest =
+                gravest.map(|g| format!(", the first to mend: {}", class_name(g.finding.violation.class)));
             let (violated, n) = (of(Verdict::Violated), findings.len());
             let gravest = gravest.unwrap_or_default();
-            format!("VIOLATED: {violated} of {all} cells break their contract; findings: {n}{gravest}; {work}.")
+            format!(
+                "VIOLATED: {violated} of {all} cells break their contract; findings: {n}{gravest}; {work}."
+            )
         }
         Verdict::NotMeasured if cells.is_empty() => "NOT MEASURED: no cell was completed.".into(),
         Verdict::NotMeasured => {
             let n = of(Verdict::NotMeasured);
-            format!("NOT MEASURED: {n} of {all} cells could not be judged; nothing counted is violated; {work}.")
+            format!(
+                "NOT MEASURED: {n} of {all} cells could not be judged; nothing counted is violated; {work}."
+            )
         }
         Verdict::HarnessBroken => {
             let n = of(Verdict::HarnessBroken);

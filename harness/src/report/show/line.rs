@@ -83,7 +83,9 @@ fn of_op(op: &Op, before: &Paths, after: &Paths, describe: &dyn Describe) -> Lin
         Op::Create { dir, name, kind, .. } => match kind {
             NodeKind::File => plain("create", before.join(*dir, name), String::new()),
             NodeKind::Dir => plain("mkdir", before.join(*dir, name), String::new()),
-            NodeKind::Symlink(to) => plain("symlink", before.join(*dir, name), format!("-> {}", printable(to))),
+            NodeKind::Symlink(to) => {
+                plain("symlink", before.join(*dir, name), format!("-> {}", printable(to)))
+            }
         },
         Op::Tmpfile { file } => plain("tmpfile", after.of(*file), String::new()),
         Op::Open { file, flags } => plain("open", before.of(*file), open_flags(*flags)),
@@ -119,14 +121,17 @@ fn of_op(op: &Op, before: &Paths, after: &Paths, describe: &dyn Describe) -> Lin
             plain("send", format!("client {client}"), format!("@{stream_offset} +{len}"))
         }
         Op::Invoke { client, id, op } => {
-            let line = plain("invoke", format!("client {client}"), format!("#{id} {}", describe.operation(op)));
+            let line =
+                plain("invoke", format!("client {client}"), format!("#{id} {}", describe.operation(op)));
             Line { mark: Mark::Invoke, ..line }
         }
         Op::Reply { client, id, reply } => {
             let line = plain("reply", format!("client {client}"), format!("#{id} {}", describe.reply(reply)));
             Line { mark: Mark::Reply, ..line }
         }
-        Op::Phase(name) => Line { mark: Mark::Heading, ..plain("phase", printable(name.as_bytes()), String::new()) },
+        Op::Phase(name) => {
+            Line { mark: Mark::Heading, ..plain("phase", printable(name.as_bytes()), String::new()) }
+        }
         Op::Process(what) => process(*what),
         Op::Kill => {
             let what = "every process; what it had written is in the page cache, not on the disk";
