@@ -2,7 +2,11 @@
 pub mod cell;
 pub mod contract;
 pub mod dump;
+pub mod history;
+pub mod oracle;
 pub mod pool;
+pub mod record;
 pub mod recovery;
+pub mod target;
 pub mod verdict;
 pub mod workload;
