@@ -1,6 +1,10 @@
 //! What can be tested: a Rust store behind a trait, a RESP server.
 
+pub mod client;
+pub mod policy;
 pub mod resp_op;
+pub mod resp_recover;
+pub mod server;
 
 use crate::contract::Contract;
 use crate::dump::{Digest, Dump};
