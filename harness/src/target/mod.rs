@@ -3,6 +3,8 @@
 pub mod client;
 pub mod policy;
 pub mod resp_op;
+pub mod resp_recover;
+pub mod server;
 
 use crate::contract::Contract;
 use crate::dump::{Digest, Dump};
