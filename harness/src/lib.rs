@@ -2,6 +2,8 @@
 pub mod cell;
 pub mod contract;
 pub mod dump;
+pub mod history;
+pub mod oracle;
 pub mod pool;
 pub mod record;
 pub mod recovery;
