@@ -58,7 +58,9 @@ impl Store {
             }
             match command::execute(&mut self.engine, &mut self.session, argv, &mut self.out) {
                 Outcome::Done | Outcome::Close => {}
-                Outcome::Shutdown(_) => self.out.error("ERR SHUTDOWN is for servers: close the store instead"),
+                Outcome::Shutdown(_) => {
+                    self.out.error("ERR SHUTDOWN is for servers: close the store instead")
+                }
                 // One client and no timer: the answer is how things stand, after what was logged is written.
                 Outcome::AwaitDurable { .. } => {
                     self.engine.end_turn()?;

@@ -15,14 +15,14 @@ fn failed(error: impl std::fmt::Display) -> CommandError {
 }
 
 /// SAVE
-pub fn save(engine: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn save(engine: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
     engine.persistence.save(&engine.keyspace, engine.now_ms).map_err(failed)?;
     out.ok();
     Ok(Outcome::Done)
 }
 
 /// BGSAVE [SCHEDULE]
-pub fn bgsave(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn bgsave(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     let schedule = match argv {
         [_] => false,
         [_, option] if is(option, "schedule") => true,
@@ -46,7 +46,7 @@ pub fn bgsave(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Ou
 }
 
 /// BGREWRITEAOF
-pub fn bgrewriteaof(engine: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn bgrewriteaof(engine: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
     match engine.persistence.begin_rewrite(&engine.keyspace, engine.now_ms) {
         Ok(RewriteStart::Started) => out.simple("Background append only file rewriting started"),
         Ok(RewriteStart::Scheduled) => out.simple("Background append only file rewriting scheduled"),
@@ -60,13 +60,13 @@ pub fn bgrewriteaof(engine: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut
 }
 
 /// LASTSAVE
-pub fn lastsave(engine: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn lastsave(engine: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
     out.int(i64::try_from(engine.persistence.last_save_s()).unwrap_or(i64::MAX));
     Ok(Outcome::Done)
 }
 
 /// TIME
-pub fn time(_: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn time(_: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
     let now = clock::now();
     out.array(2);
     out.bulk(now.as_secs().to_string().as_bytes());
@@ -76,16 +76,15 @@ pub fn time(_: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done
 
 /// WAITAOF numlocal numreplicas timeout (from Redis 7.2): the reply comes when the log is synced as far as
 /// it was written, or when the timeout, in milliseconds, is over. There are no replicas.
-pub fn waitaof(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &mut Out) -> Done {
-    let local = parse_integer(argv[1]).filter(|n| (0..=1).contains(n)).ok_or(CommandError::fixed(
-        "ERR value is out of range, value must between 0 and 1",
-    ))?;
+pub(super) fn waitaof(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &mut Out) -> Done {
+    let local = parse_integer(argv[1])
+        .filter(|n| (0..=1).contains(n))
+        .ok_or(CommandError::fixed("ERR value is out of range, value must between 0 and 1"))?;
     let replicas = parse_integer(argv[2])
         .filter(|n| *n >= 0)
         .ok_or(CommandError::fixed("ERR value is out of range, must be positive"))?;
-    let timeout = parse_integer(argv[3]).ok_or(CommandError::fixed(
-        "ERR timeout is not an integer or out of range",
-    ))?;
+    let timeout =
+        parse_integer(argv[3]).ok_or(CommandError::fixed("ERR timeout is not an integer or out of range"))?;
     let timeout = u64::try_from(timeout).map_err(|_| CommandError::fixed("ERR timeout is negative"))?;
     if local > 0 && !engine.config.appendonly {
         return Err(CommandError::fixed(
@@ -97,7 +96,7 @@ pub fn waitaof(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &mut Out
 }
 
 /// SHUTDOWN [SAVE|NOSAVE]
-pub fn shutdown(_: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &mut Out) -> Done {
+pub(super) fn shutdown(_: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &mut Out) -> Done {
     match argv {
         [_] => Ok(Outcome::Shutdown(None)),
         [_, how] if is(how, "save") => Ok(Outcome::Shutdown(Some(true))),
@@ -107,11 +106,12 @@ pub fn shutdown(_: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &mut Out) ->
 }
 
 /// DEBUG SLEEP seconds
-pub fn debug(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn debug(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     match argv {
         [_, sub, seconds] if is(sub, "sleep") => {
             let seconds = std::str::from_utf8(seconds).ok().and_then(|s| s.parse::<f64>().ok());
-            let time = seconds.and_then(|s| std::time::Duration::try_from_secs_f64(s).ok()).ok_or(NOT_INTEGER)?;
+            let time =
+                seconds.and_then(|s| std::time::Duration::try_from_secs_f64(s).ok()).ok_or(NOT_INTEGER)?;
             std::thread::sleep(time);
             out.ok();
             Ok(Outcome::Done)

@@ -5,28 +5,28 @@ use crate::keyspace::DATABASES;
 use crate::resp::parse_integer;
 
 /// A 64-bit integer.
-pub fn integer(arg: &[u8]) -> Result<i64, CommandError> {
+pub(super) fn integer(arg: &[u8]) -> Result<i64, CommandError> {
     parse_integer(arg).ok_or(NOT_INTEGER)
 }
 
 /// A count that is not negative.
-pub fn count(arg: &[u8]) -> Result<usize, CommandError> {
+pub(super) fn count(arg: &[u8]) -> Result<usize, CommandError> {
     parse_integer(arg).and_then(|n| usize::try_from(n).ok()).ok_or(NOT_POSITIVE)
 }
 
 /// The number of a database.
-pub fn database(arg: &[u8]) -> Result<usize, CommandError> {
+pub(super) fn database(arg: &[u8]) -> Result<usize, CommandError> {
     let number = parse_integer(arg).and_then(|n| i32::try_from(n).ok()).ok_or(NOT_INTEGER)?;
     usize::try_from(number).ok().filter(|n| *n < DATABASES).ok_or(DB_RANGE)
 }
 
 /// Whether an argument is `word`, in any case.
-pub fn is(arg: &[u8], word: &str) -> bool {
+pub(super) fn is(arg: &[u8], word: &str) -> bool {
     arg.eq_ignore_ascii_case(word.as_bytes())
 }
 
 /// Turns a range with Redis's negative indexes into `from..to` within `len`; empty if it holds nothing.
-pub fn range(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
+pub(super) fn range(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
     let length = i64::try_from(len).unwrap_or(i64::MAX);
     let from = if start < 0 { (length.saturating_add(start)).max(0) } else { start };
     let to = if end < 0 { length.saturating_add(end) } else { end.min(length - 1) };
@@ -38,7 +38,7 @@ pub fn range(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
 }
 
 /// An index from the front or, negative, from the back; `None` if there is no such element.
-pub fn index(at: i64, len: usize) -> Option<usize> {
+pub(super) fn index(at: i64, len: usize) -> Option<usize> {
     let length = i64::try_from(len).ok()?;
     let at = if at < 0 { length.checked_add(at)? } else { at };
     usize::try_from(at).ok().filter(|i| *i < len)

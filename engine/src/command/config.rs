@@ -11,7 +11,7 @@ use crate::session::{Outcome, Session};
 type Done = Result<Outcome, CommandError>;
 
 /// CONFIG GET|SET|REWRITE|RESETSTAT
-pub fn config(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn config(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     let sub = argv[1];
     if is(sub, "get") && argv.len() > 2 {
         get(&engine.config, &argv[2..], out);

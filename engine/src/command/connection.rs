@@ -11,10 +11,10 @@ use crate::session::{Outcome, Session};
 type Done = Result<Outcome, CommandError>;
 
 /// The version of Redis whose behaviour this is; clients choose features by it.
-pub const REDIS_VERSION: &str = "7.0.15";
+pub(super) const REDIS_VERSION: &str = "7.0.15";
 
 /// PING [message]
-pub fn ping(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn ping(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     match argv {
         [_] => out.simple("PONG"),
         [_, message] => out.bulk(message),
@@ -24,26 +24,26 @@ pub fn ping(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> D
 }
 
 /// ECHO message
-pub fn echo(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn echo(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     out.bulk(argv[1]);
     Ok(Outcome::Done)
 }
 
 /// SELECT db
-pub fn select(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn select(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     session.db = args::database(argv[1])?;
     out.ok();
     Ok(Outcome::Done)
 }
 
 /// QUIT
-pub fn quit(_: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn quit(_: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
     out.ok();
     Ok(Outcome::Close)
 }
 
 /// RESET
-pub fn reset(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn reset(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
     session.transaction = None;
     unwatch_all(&mut engine.hooks, session);
     session.db = 0;
@@ -53,13 +53,11 @@ pub fn reset(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut 
 }
 
 /// HELLO [2 [SETNAME name]]; protocol 3 is not spoken yet.
-pub fn hello(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn hello(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     if let Some(version) = argv.get(1) {
         match parse_integer(version) {
             None => {
-                return Err(CommandError::fixed(
-                    "ERR Protocol version is not an integer or out of range",
-                ));
+                return Err(CommandError::fixed("ERR Protocol version is not an integer or out of range"));
             }
             Some(2) => {}
             Some(_) => return Err(CommandError::fixed("NOPROTO unsupported protocol version")),
@@ -105,7 +103,7 @@ fn set_name(session: &mut Session, name: &[u8]) -> Result<(), CommandError> {
 }
 
 /// CLIENT ID|GETNAME|SETNAME|SETINFO|NO-EVICT
-pub fn client(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn client(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     let sub = argv[1].to_ascii_lowercase();
     let arity = |n: usize, name: &str| {
         if argv.len() == n { Ok(()) } else { Err(CommandError::arity(&format!("client|{name}"))) }
@@ -153,7 +151,7 @@ fn describe(spec: &Spec, out: &mut Out) {
 }
 
 /// COMMAND, COMMAND COUNT, COMMAND INFO name..., COMMAND DOCS (empty)
-pub fn command(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn command(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     match argv.get(1) {
         None => {
             out.array(TABLE.len());

@@ -86,7 +86,8 @@ impl Ctx<'_> {
         if self.loading {
             return false;
         }
-        let due = self.keyspace.dbs[db].get(key).and_then(|e| e.expires_at_ms).is_some_and(|at| at < self.now_ms);
+        let due =
+            self.keyspace.dbs[db].get(key).and_then(|e| e.expires_at_ms).is_some_and(|at| at < self.now_ms);
         if due {
             self.keyspace.dbs[db].remove(key);
             self.hooks.expired_keys += 1;

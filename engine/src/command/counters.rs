@@ -22,30 +22,29 @@ fn add(cx: &mut Ctx<'_>, key: &[u8], by: i64, out: &mut Out) -> Done {
 }
 
 /// INCR key
-pub fn incr(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn incr(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     add(cx, argv[1], 1, out)
 }
 
 /// DECR key
-pub fn decr(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn decr(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     add(cx, argv[1], -1, out)
 }
 
 /// INCRBY key n
-pub fn incrby(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn incrby(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     add(cx, argv[1], args::integer(argv[2])?, out)
 }
 
 /// DECRBY key n
-pub fn decrby(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let by = args::integer(argv[2])?
-        .checked_neg()
-        .ok_or(CommandError::fixed("ERR decrement would overflow"))?;
+pub(super) fn decrby(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let by =
+        args::integer(argv[2])?.checked_neg().ok_or(CommandError::fixed("ERR decrement would overflow"))?;
     add(cx, argv[1], by, out)
 }
 
 /// INCRBYFLOAT key n. Logged as a SET of the sum, so that a replay does no arithmetic.
-pub fn incrbyfloat(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn incrbyfloat(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let key = argv[1];
     let old = match cx.get::<Vec<u8>>(key)? {
         None => b"0".to_vec(),

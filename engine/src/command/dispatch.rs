@@ -98,7 +98,9 @@ pub(super) fn call(
             let result = run(&mut cx, argv, out);
             let (log, flushed) = (cx.changed && !cx.translated, cx.flushed_all);
             if flushed {
-                engine.persistence.flushed(&engine.keyspace, engine.now_ms);
+                // As in Redis, the data are gone whether or not the empty snapshot could be written; that it
+                // could not shows in INFO and refuses the next write.
+                let _ = engine.persistence.flushed(&engine.keyspace, engine.now_ms);
             }
             if log && result.is_ok() {
                 engine.persistence.log(session.db, argv);

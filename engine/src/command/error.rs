@@ -37,7 +37,7 @@ impl CommandError {
 
 macro_rules! errors {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        $($(#[$doc])* pub const $name: CommandError = CommandError::fixed($text);)*
+        $($(#[$doc])* pub(super) const $name: CommandError = CommandError::fixed($text);)*
     };
 }
 

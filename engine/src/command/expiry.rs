@@ -9,7 +9,7 @@ type Done = Result<(), CommandError>;
 
 /// How an expiry is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub(super) enum Unit {
     /// From now, in seconds.
     Seconds,
     /// From now, in milliseconds.
@@ -22,10 +22,15 @@ pub enum Unit {
 
 impl Unit {
     /// The option of SET and GETEX that has this unit.
-    pub fn of_option(word: &[u8]) -> Option<Unit> {
-        [("ex", Unit::Seconds), ("px", Unit::Milliseconds), ("exat", Unit::UnixSeconds), ("pxat", Unit::UnixMilliseconds)]
-            .into_iter()
-            .find_map(|(name, unit)| is(word, name).then_some(unit))
+    pub(super) fn of_option(word: &[u8]) -> Option<Unit> {
+        [
+            ("ex", Unit::Seconds),
+            ("px", Unit::Milliseconds),
+            ("exat", Unit::UnixSeconds),
+            ("pxat", Unit::UnixMilliseconds),
+        ]
+        .into_iter()
+        .find_map(|(name, unit)| is(word, name).then_some(unit))
     }
 
     fn in_seconds(self) -> bool {
@@ -40,7 +45,7 @@ impl Unit {
     }
 
     /// The moment that a positive `value` means; `command` is named in the error.
-    pub fn at(self, value: &[u8], now_ms: u64, command: &str) -> Result<u64, CommandError> {
+    pub(super) fn at(self, value: &[u8], now_ms: u64, command: &str) -> Result<u64, CommandError> {
         let value = parse_integer(value).ok_or(NOT_INTEGER)?;
         let factor = if self.in_seconds() { 1000 } else { 1 };
         Some(value)
@@ -53,7 +58,7 @@ impl Unit {
 }
 
 /// Gives an existing key a moment of expiry, or deletes it if that has come; logs the one or the other.
-pub fn expire_at(cx: &mut Ctx<'_>, key: &[u8], at_ms: u64) {
+pub(super) fn expire_at(cx: &mut Ctx<'_>, key: &[u8], at_ms: u64) {
     if at_ms <= cx.now_ms && !cx.loading {
         cx.remove(key);
         cx.translate(&[b"DEL", key]);
@@ -127,22 +132,22 @@ fn expire_generic(cx: &mut Ctx<'_>, argv: &[&[u8]], unit: Unit, name: &str, out:
 }
 
 /// EXPIRE key seconds [NX|XX|GT|LT]
-pub fn expire(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn expire(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     expire_generic(cx, argv, Unit::Seconds, "expire", out)
 }
 
 /// PEXPIRE key milliseconds [NX|XX|GT|LT]
-pub fn pexpire(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn pexpire(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     expire_generic(cx, argv, Unit::Milliseconds, "pexpire", out)
 }
 
 /// EXPIREAT key unix-seconds [NX|XX|GT|LT]
-pub fn expireat(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn expireat(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     expire_generic(cx, argv, Unit::UnixSeconds, "expireat", out)
 }
 
 /// PEXPIREAT key unix-milliseconds [NX|XX|GT|LT]
-pub fn pexpireat(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn pexpireat(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     expire_generic(cx, argv, Unit::UnixMilliseconds, "pexpireat", out)
 }
 
@@ -161,27 +166,27 @@ fn ttl_generic(cx: &mut Ctx<'_>, key: &[u8], absolute: bool, seconds: bool, out:
 }
 
 /// TTL key
-pub fn ttl(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn ttl(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     ttl_generic(cx, argv[1], false, true, out)
 }
 
 /// PTTL key
-pub fn pttl(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn pttl(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     ttl_generic(cx, argv[1], false, false, out)
 }
 
 /// EXPIRETIME key
-pub fn expiretime(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn expiretime(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     ttl_generic(cx, argv[1], true, true, out)
 }
 
 /// PEXPIRETIME key
-pub fn pexpiretime(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn pexpiretime(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     ttl_generic(cx, argv[1], true, false, out)
 }
 
 /// PERSIST key
-pub fn persist(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn persist(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let had = cx.entry(argv[1]).is_some_and(|e| e.expires_at_ms.is_some());
     if had {
         cx.set_expiry(argv[1], None);

@@ -117,7 +117,9 @@ impl Expiries {
     /// Takes the next key whose time has come, if any. The caller checks that the entry is not stale.
     pub fn pop_due(&mut self, now_ms: u64) -> Option<(usize, Vec<u8>)> {
         match self.heap.peek() {
-            Some(Reverse((at, _, _))) if *at < now_ms => self.heap.pop().map(|Reverse((_, db, key))| (db, key)),
+            Some(Reverse((at, _, _))) if *at < now_ms => {
+                self.heap.pop().map(|Reverse((_, db, key))| (db, key))
+            }
             _ => None,
         }
     }

@@ -21,7 +21,7 @@ const SECTIONS: [Section; 5] = [
 ];
 
 /// INFO [section...]
-pub fn info(
+pub(super) fn info(
     engine: &mut Engine,
     _: &mut Session,
     argv: &[&[u8]],

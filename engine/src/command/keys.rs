@@ -12,21 +12,21 @@ use crate::resp::{Out, parse_integer};
 type Done = Result<(), CommandError>;
 
 /// DEL key... and UNLINK key...
-pub fn del(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn del(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let removed = argv[1..].iter().filter(|key| cx.remove(key).is_some()).count();
     out.count(removed);
     Ok(())
 }
 
 /// EXISTS key... and TOUCH key...
-pub fn exists(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn exists(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let found = argv[1..].iter().filter(|key| cx.exists(key)).count();
     out.count(found);
     Ok(())
 }
 
 /// The name of a value's type.
-pub fn type_name(value: &Value) -> &'static str {
+pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Str(_) => "string",
         Value::List(_) => "list",
@@ -34,7 +34,7 @@ pub fn type_name(value: &Value) -> &'static str {
 }
 
 /// TYPE key
-pub fn type_of(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn type_of(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let name = cx.entry(argv[1]).map_or("none", |e| type_name(&e.value));
     out.simple(name);
     Ok(())
@@ -50,7 +50,7 @@ fn live_keys<'a>(cx: &'a mut Ctx<'_>) -> Vec<&'a Vec<u8>> {
 }
 
 /// KEYS pattern
-pub fn keys(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn keys(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let mut keys = live_keys(cx);
     keys.retain(|key| glob::matches(argv[1], key));
     out.array(keys.len());
@@ -59,13 +59,13 @@ pub fn keys(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// DBSIZE
-pub fn dbsize(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn dbsize(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
     out.count(cx.database().len());
     Ok(())
 }
 
 /// RANDOMKEY: any key; which one follows from the clock alone, so that a run can be repeated.
-pub fn randomkey(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn randomkey(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
     let turn = usize::try_from(cx.now_ms).unwrap_or(0);
     let keys = live_keys(cx);
     out.bulk_or_null((!keys.is_empty()).then(|| keys[turn % keys.len()].as_slice()));
@@ -101,10 +101,9 @@ impl<'a> Scan<'a> {
 /// The keys are walked in the order of their hashes, and the cursor is the hash to go on from: a key that is
 /// there throughout is returned whatever is added or taken away in between, with no state in the server. Keys
 /// of one hash are returned together.
-pub fn scan(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn scan(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let invalid = CommandError::fixed("ERR invalid cursor");
-    let cursor: u64 =
-        std::str::from_utf8(argv[1]).ok().and_then(|c| c.parse().ok()).ok_or(invalid)?;
+    let cursor: u64 = std::str::from_utf8(argv[1]).ok().and_then(|c| c.parse().ok()).ok_or(invalid)?;
     let scan = Scan::read(&argv[2..])?;
     let now = cx.now_ms;
     let hasher = BuildHasherDefault::<FixedHasher>::default();
@@ -154,20 +153,20 @@ fn rename_generic(cx: &mut Ctx<'_>, argv: &[&[u8]], only_new: bool) -> Result<bo
 }
 
 /// RENAME key newkey
-pub fn rename(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn rename(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     rename_generic(cx, argv, false)?;
     out.ok();
     Ok(())
 }
 
 /// RENAMENX key newkey
-pub fn renamenx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn renamenx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     out.int(i64::from(rename_generic(cx, argv, true)?));
     Ok(())
 }
 
 /// MOVE key db
-pub fn move_key(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn move_key(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let to = args::database(argv[2])?;
     if to == cx.db {
         return Err(SAME_OBJECT);
@@ -181,7 +180,7 @@ pub fn move_key(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// COPY source destination [DB n] [REPLACE]
-pub fn copy(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn copy(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (mut db, mut replace, mut at) = (cx.db, false, 3);
     while let Some(option) = argv.get(at) {
         if is(option, "replace") {
@@ -211,7 +210,7 @@ pub fn copy(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// SWAPDB a b
-pub fn swapdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn swapdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let number = |arg: &[u8], text: &'static str| {
         parse_integer(arg).and_then(|n| i32::try_from(n).ok()).ok_or(CommandError::fixed(text))
     };
@@ -246,19 +245,19 @@ fn flush(cx: &mut Ctx<'_>, argv: &[&[u8]], dbs: std::ops::Range<usize>, out: &mu
 }
 
 /// FLUSHDB [ASYNC|SYNC]
-pub fn flushdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn flushdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     flush(cx, argv, cx.db..cx.db + 1, out)
 }
 
 /// FLUSHALL [ASYNC|SYNC]
-pub fn flushall(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn flushall(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     flush(cx, argv, 0..DATABASES, out)?;
     cx.flushed_all = true;
     Ok(())
 }
 
 /// OBJECT ENCODING key
-pub fn object(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn object(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     if !is(argv[1], "encoding") {
         return Err(CommandError::subcommand("OBJECT", argv[1]));
     }
@@ -276,6 +275,6 @@ pub fn object(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// How many keys a database has, and how many of them expire.
-pub fn counts(db: &Db) -> (usize, usize) {
+pub(super) fn counts(db: &Db) -> (usize, usize) {
     (db.len(), db.values().filter(|e| e.expires_at_ms.is_some()).count())
 }

@@ -67,22 +67,22 @@ fn push(cx: &mut Ctx<'_>, argv: &[&[u8]], end: End, only_existing: bool, out: &m
 }
 
 /// RPUSH key item...
-pub fn rpush(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn rpush(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     push(cx, argv, End::Right, false, out)
 }
 
 /// LPUSH key item...
-pub fn lpush(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn lpush(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     push(cx, argv, End::Left, false, out)
 }
 
 /// RPUSHX key item...
-pub fn rpushx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn rpushx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     push(cx, argv, End::Right, true, out)
 }
 
 /// LPUSHX key item...
-pub fn lpushx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn lpushx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     push(cx, argv, End::Left, true, out)
 }
 
@@ -114,24 +114,24 @@ fn pop(cx: &mut Ctx<'_>, argv: &[&[u8]], end: End, name: &str, out: &mut Out) ->
 }
 
 /// LPOP key [count]
-pub fn lpop(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn lpop(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     pop(cx, argv, End::Left, "lpop", out)
 }
 
 /// RPOP key [count]
-pub fn rpop(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn rpop(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     pop(cx, argv, End::Right, "rpop", out)
 }
 
 /// LLEN key
-pub fn llen(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn llen(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let len = cx.read::<List>(argv[1])?.map_or(0, |l| l.len());
     out.count(len);
     Ok(())
 }
 
 /// LRANGE key start stop
-pub fn lrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn lrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (start, end) = (args::integer(argv[2])?, args::integer(argv[3])?);
     let Some(list) = cx.read::<List>(argv[1])? else {
         out.array(0);
@@ -146,7 +146,7 @@ pub fn lrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// LINDEX key index
-pub fn lindex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn lindex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let Some(list) = cx.read::<List>(argv[1])? else {
         out.null();
         return Ok(());
@@ -157,7 +157,7 @@ pub fn lindex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// LSET key index item
-pub fn lset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn lset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let list = cx.get::<List>(argv[1])?.ok_or(NO_KEY)?;
     let at = args::index(args::integer(argv[2])?, list.len());
     *at.and_then(|i| list.get_mut(i)).ok_or(INDEX_RANGE)? = argv[3].to_vec();
@@ -167,7 +167,7 @@ pub fn lset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// LREM key count item
-pub fn lrem(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn lrem(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let count = args::integer(argv[2])?;
     let Some(list) = cx.get::<List>(argv[1])? else {
         out.int(0);
@@ -183,7 +183,8 @@ pub fn lrem(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     };
     if count < 0 {
         // From the tail: what is kept is gathered back to front.
-        let kept: List = list.iter().rev().map(|i| (keep(i), i)).filter(|(k, _)| *k).map(|(_, i)| i.clone()).collect();
+        let kept: List =
+            list.iter().rev().map(|i| (keep(i), i)).filter(|(k, _)| *k).map(|(_, i)| i.clone()).collect();
         *list = kept.into_iter().rev().collect();
     } else {
         list.retain(keep);
@@ -197,7 +198,7 @@ pub fn lrem(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// LTRIM key start stop
-pub fn ltrim(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn ltrim(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (start, end) = (args::integer(argv[2])?, args::integer(argv[3])?);
     if let Some(list) = cx.get::<List>(argv[1])? {
         let range = args::range(start, end, list.len());
@@ -211,7 +212,7 @@ pub fn ltrim(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// LINSERT key BEFORE|AFTER pivot item
-pub fn linsert(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn linsert(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let after = is(argv[2], "after");
     if !after && !is(argv[2], "before") {
         return Err(SYNTAX);
@@ -254,12 +255,12 @@ fn move_item(cx: &mut Ctx<'_>, from: (&[u8], End), to: (&[u8], End), out: &mut O
 }
 
 /// RPOPLPUSH source destination
-pub fn rpoplpush(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn rpoplpush(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     move_item(cx, (argv[1], End::Right), (argv[2], End::Left), out)
 }
 
 /// LMOVE source destination LEFT|RIGHT LEFT|RIGHT
-pub fn lmove(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn lmove(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (from, to) = (End::read(argv[3])?, End::read(argv[4])?);
     move_item(cx, (argv[1], from), (argv[2], to), out)
 }

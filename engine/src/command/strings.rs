@@ -30,8 +30,9 @@ impl<'a> Options<'a> {
         let mut at = 0;
         while let Some(word) = argv.get(at) {
             let unit = Unit::of_option(word);
-            let other_expiry =
-                options.expire.as_ref().is_some_and(|(u, _)| Some(*u) != unit) || options.keep_ttl || options.persist;
+            let other_expiry = options.expire.as_ref().is_some_and(|(u, _)| Some(*u) != unit)
+                || options.keep_ttl
+                || options.persist;
             if is(word, "nx") && !getex && !options.if_present {
                 options.if_absent = true;
             } else if is(word, "xx") && !getex && !options.if_absent {
@@ -55,7 +56,7 @@ impl<'a> Options<'a> {
 }
 
 /// SET key value [NX|XX] [GET] [EX|PX|EXAT|PXAT n|KEEPTTL]
-pub fn set(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn set(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let options = Options::read(&argv[3..], false)?;
     let at = options.expire.map(|(unit, value)| unit.at(value, cx.now_ms, "set")).transpose()?;
     let (key, value) = (argv[1], argv[2]);
@@ -103,17 +104,17 @@ fn set_expiring(cx: &mut Ctx<'_>, argv: &[&[u8]], unit: Unit, name: &str, out: &
 }
 
 /// SETEX key seconds value
-pub fn setex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn setex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     set_expiring(cx, argv, Unit::Seconds, "setex", out)
 }
 
 /// PSETEX key milliseconds value
-pub fn psetex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn psetex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     set_expiring(cx, argv, Unit::Milliseconds, "psetex", out)
 }
 
 /// SETNX key value
-pub fn setnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn setnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let absent = !cx.exists(argv[1]);
     if absent {
         cx.put(argv[1], Value::Str(argv[2].to_vec()), None);
@@ -123,14 +124,14 @@ pub fn setnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// GET key
-pub fn get(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn get(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let value = cx.read::<Vec<u8>>(argv[1])?;
     out.bulk_or_null(value.map(|v| v.as_slice()));
     Ok(())
 }
 
 /// GETSET key value
-pub fn getset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn getset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     get(cx, argv, out)?;
     cx.put(argv[1], Value::Str(argv[2].to_vec()), None);
     cx.translate(&[b"SET", argv[1], argv[2]]);
@@ -138,7 +139,7 @@ pub fn getset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// GETDEL key
-pub fn getdel(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn getdel(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     get(cx, argv, out)?;
     if cx.remove(argv[1]).is_some() {
         cx.translate(&[b"DEL", argv[1]]);
@@ -147,7 +148,7 @@ pub fn getdel(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// GETEX key [EX|PX|EXAT|PXAT n|PERSIST]
-pub fn getex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn getex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let options = Options::read(&argv[2..], true)?;
     let key = argv[1];
     if !cx.exists(key) {
@@ -170,7 +171,7 @@ pub fn getex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// MGET key...
-pub fn mget(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn mget(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     out.array(argv.len() - 1);
     for key in &argv[1..] {
         let value = cx.read::<Vec<u8>>(key).unwrap_or(None);
@@ -187,7 +188,7 @@ fn put_pairs(cx: &mut Ctx<'_>, argv: &[&[u8]]) {
 }
 
 /// MSET key value...
-pub fn mset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn mset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     if argv.len().is_multiple_of(2) {
         return Err(CommandError::arity("mset"));
     }
@@ -197,7 +198,7 @@ pub fn mset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// MSETNX key value...
-pub fn msetnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn msetnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     if argv.len().is_multiple_of(2) {
         return Err(CommandError::arity("msetnx"));
     }
@@ -210,7 +211,7 @@ pub fn msetnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// APPEND key value
-pub fn append(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn append(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let old = cx.get::<Vec<u8>>(argv[1])?.map_or(0, |v| v.len());
     if old.saturating_add(argv[2].len()) > MAX_STRING {
         return Err(TOO_LONG);
@@ -223,14 +224,14 @@ pub fn append(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// STRLEN key
-pub fn strlen(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn strlen(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let len = cx.read::<Vec<u8>>(argv[1])?.map_or(0, |v| v.len());
     out.count(len);
     Ok(())
 }
 
 /// GETRANGE key start end
-pub fn getrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn getrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (start, end) = (args::integer(argv[2])?, args::integer(argv[3])?);
     let Some(value) = cx.read::<Vec<u8>>(argv[1])? else {
         out.bulk(b"");
@@ -249,7 +250,7 @@ pub fn getrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// SETRANGE key offset value
-pub fn setrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn setrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let offset = usize::try_from(args::integer(argv[2])?)
         .map_err(|_| CommandError::fixed("ERR offset is out of range"))?;
     let old = cx.get::<Vec<u8>>(argv[1])?.map_or(0, |v| v.len());

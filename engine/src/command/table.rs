@@ -8,13 +8,14 @@ use crate::resp::Out;
 use crate::session::{Outcome, Session};
 
 /// A command on data: it can be replayed.
-pub type DataCommand = fn(&mut Ctx<'_>, &[&[u8]], &mut Out) -> Result<(), CommandError>;
+pub(super) type DataCommand = fn(&mut Ctx<'_>, &[&[u8]], &mut Out) -> Result<(), CommandError>;
 /// A command on the server or the connection.
-pub type AdminCommand = fn(&mut Engine, &mut Session, &[&[u8]], &mut Out) -> Result<Outcome, CommandError>;
+pub(super) type AdminCommand =
+    fn(&mut Engine, &mut Session, &[&[u8]], &mut Out) -> Result<Outcome, CommandError>;
 
 /// What a command runs.
 #[derive(Clone, Copy)]
-pub enum Run {
+pub(super) enum Run {
     /// On data.
     Data(DataCommand),
     /// On the server.
@@ -22,22 +23,22 @@ pub enum Run {
 }
 
 /// It changes data: it is logged, and refused when writes are.
-pub const WRITE: u16 = 1;
+pub(super) const WRITE: u16 = 1;
 /// It only reads.
-pub const READ: u16 = 2;
+pub(super) const READ: u16 = 2;
 /// It may need memory.
-pub const DENYOOM: u16 = 4;
+pub(super) const DENYOOM: u16 = 4;
 /// It takes little time.
-pub const FAST: u16 = 8;
+pub(super) const FAST: u16 = 8;
 /// It concerns the server's operator.
-pub const ADMIN: u16 = 16;
+pub(super) const ADMIN: u16 = 16;
 /// It is refused between MULTI and EXEC.
-pub const NO_MULTI: u16 = 32;
+pub(super) const NO_MULTI: u16 = 32;
 /// It is executed, not queued, between MULTI and EXEC.
-pub const UNQUEUED: u16 = 64;
+pub(super) const UNQUEUED: u16 = 64;
 
 /// The names of the flags, as COMMAND shows them.
-pub const FLAG_NAMES: [(u16, &str); 6] = [
+pub(super) const FLAG_NAMES: [(u16, &str); 6] = [
     (WRITE, "write"),
     (READ, "readonly"),
     (DENYOOM, "denyoom"),
@@ -47,28 +48,28 @@ pub const FLAG_NAMES: [(u16, &str); 6] = [
 ];
 
 /// A command.
-pub struct Spec {
+pub(super) struct Spec {
     /// Its name, in lower case.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// How many arguments it takes, its name included; negative: at least that many.
-    pub arity: i32,
+    pub(super) arity: i32,
     /// Its flags.
-    pub flags: u16,
+    pub(super) flags: u16,
     /// Its first key, its last (negative: from the end), and the step between.
-    pub keys: (i8, i8, i8),
+    pub(super) keys: (i8, i8, i8),
     /// What it runs.
-    pub run: Run,
+    pub(super) run: Run,
 }
 
 impl Spec {
     /// Whether it takes `argc` arguments.
-    pub fn takes(&self, argc: usize) -> bool {
+    pub(super) fn takes(&self, argc: usize) -> bool {
         let argc = i32::try_from(argc).unwrap_or(i32::MAX);
         if self.arity >= 0 { argc == self.arity } else { argc >= -self.arity }
     }
 
     /// Whether it has a flag.
-    pub fn is(&self, flag: u16) -> bool {
+    pub(super) fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 }
@@ -93,7 +94,7 @@ const WDF: u16 = WRITE | DENYOOM | FAST;
 const RF: u16 = READ | FAST;
 
 /// All commands, sorted by name.
-pub static TABLE: &[Spec] = &[
+pub(super) static TABLE: &[Spec] = &[
     data("append", 3, WDF, ONE, strings::append),
     admin("bgrewriteaof", 1, ADMIN, admin::bgrewriteaof),
     admin("bgsave", -1, ADMIN, admin::bgsave),
@@ -182,7 +183,7 @@ pub static TABLE: &[Spec] = &[
 ];
 
 /// The command of that name, in any case.
-pub fn find(name: &[u8]) -> Option<&'static Spec> {
+pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
     let mut lower = [0u8; 16];
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);

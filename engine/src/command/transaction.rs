@@ -11,7 +11,7 @@ use crate::session::{Outcome, Session, Transaction, Watch};
 type Done = Result<Outcome, CommandError>;
 
 /// MULTI
-pub fn multi(_: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn multi(_: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
     if session.transaction.is_some() {
         return Err(CommandError::fixed("ERR MULTI calls can not be nested"));
     }
@@ -21,7 +21,7 @@ pub fn multi(_: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) 
 }
 
 /// DISCARD
-pub fn discard(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn discard(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
     if session.transaction.take().is_none() {
         return Err(CommandError::fixed("ERR DISCARD without MULTI"));
     }
@@ -31,7 +31,7 @@ pub fn discard(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mu
 }
 
 /// EXEC: the queued commands, with nothing in between, logged as one.
-pub fn exec(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn exec(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
     let Some(transaction) = session.transaction.take() else {
         return Err(CommandError::fixed("ERR EXEC without MULTI"));
     };
@@ -78,7 +78,7 @@ fn is_expired(engine: &Engine, db: usize, key: &[u8]) -> bool {
 }
 
 /// WATCH key...
-pub fn watch(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn watch(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     if session.transaction.is_some() {
         return Err(CommandError::fixed("ERR WATCH inside MULTI is not allowed"));
     }
@@ -95,7 +95,7 @@ pub fn watch(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &m
 }
 
 /// UNWATCH
-pub fn unwatch(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
+pub(super) fn unwatch(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out: &mut Out) -> Done {
     unwatch_all(&mut engine.hooks, session);
     out.ok();
     Ok(Outcome::Done)

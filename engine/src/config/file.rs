@@ -121,7 +121,8 @@ fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     let mut save_named = false;
     for line in lines {
-        let wrong = |why: String| ConfigError::Line { place: line.place.clone(), line: line.text.clone(), why };
+        let wrong =
+            |why: String| ConfigError::Line { place: line.place.clone(), line: line.text.clone(), why };
         let name = &line.words[0];
         if !names().any(|n| n == name) {
             return Err(wrong("unknown option".into()));

@@ -91,7 +91,10 @@ impl Config {
         }
         let mut points = Vec::new();
         for pair in words.chunks_exact(2) {
-            points.push((number(pair[0], 1, i64::MAX.unsigned_abs())?, number(pair[1], 0, i64::MAX.unsigned_abs())?));
+            points.push((
+                number(pair[0], 1, i64::MAX.unsigned_abs())?,
+                number(pair[1], 0, i64::MAX.unsigned_abs())?,
+            ));
         }
         self.save.extend(points);
         Ok(())

@@ -88,7 +88,8 @@ impl RequestParser {
         let len = match self.bulk_length {
             Some(len) => len,
             None => {
-                let Some((len, next)) = length_line(bytes, self.position, "too big bulk count string")? else {
+                let Some((len, next)) = length_line(bytes, self.position, "too big bulk count string")?
+                else {
                     return Ok(false);
                 };
                 if bytes[self.position] != b'$' {
@@ -122,8 +123,7 @@ impl RequestParser {
             return Ok(Parsed::NeedMore);
         };
         let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
-        self.inline =
-            split_line(line).ok_or_else(|| ProtocolError("unbalanced quotes in request".into()))?;
+        self.inline = split_line(line).ok_or_else(|| ProtocolError("unbalanced quotes in request".into()))?;
         Ok(Parsed::Command(end + 1))
     }
 }
@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn pipelined_commands_of_both_forms_are_parsed() {
-        let commands = parse(b"*2\r\n$3\r\nGET\r\n$2\r\na\n\r\nPING \"x\\x41\\n\" 'it\\'s'\r\n*0\r\n\r\n*1\r\n$4\r\nPI");
+        let commands =
+            parse(b"*2\r\n$3\r\nGET\r\n$2\r\na\n\r\nPING \"x\\x41\\n\" 'it\\'s'\r\n*0\r\n\r\n*1\r\n$4\r\nPI");
         let expected: Vec<Vec<Vec<u8>>> = vec![
             vec![b"GET".to_vec(), b"a\n".to_vec()],
             vec![b"PING".to_vec(), b"xA\n".to_vec(), b"it's".to_vec()],

@@ -74,7 +74,9 @@ impl Connection {
                 self.input.extend_from_slice(&scratch[..n]);
                 Received::Data
             }
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Received::Nothing,
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Received::Nothing
+            }
             Err(_) => Received::Gone,
         }
     }

@@ -56,7 +56,8 @@ pub(super) fn listen(config: &Config) -> Result<Vec<Listener>, ListenError> {
     }
     if let Some(path) = &config.unixsocket {
         let path = if path.is_absolute() { path.clone() } else { config.dir.join(path) };
-        listeners.push(unix(&path).map_err(|why| ListenError::Unix { path: path.display().to_string(), why })?);
+        listeners
+            .push(unix(&path).map_err(|why| ListenError::Unix { path: path.display().to_string(), why })?);
     }
     if listeners.is_empty() { Err(ListenError::Nowhere) } else { Ok(listeners) }
 }
@@ -100,7 +101,9 @@ impl Listener {
         };
         match taken {
             Ok(stream) => Ok(Some(stream)),
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) => {
+                Ok(None)
+            }
             Err(e) => Err(e),
         }
     }

@@ -133,7 +133,10 @@ impl Server {
     /// Until the timer's next tick; not at all if a client has input that it could not be served before.
     fn timeout(&self) -> EpollTimeout {
         let resumable = |slot: &usize| {
-            self.clients.get(*slot).and_then(Option::as_ref).is_some_and(|c| c.awaiting.is_none() && c.has_input())
+            self.clients
+                .get(*slot)
+                .and_then(Option::as_ref)
+                .is_some_and(|c| c.awaiting.is_none() && c.has_input())
         };
         let wait = if self.waiting.iter().any(resumable) {
             0
@@ -164,7 +167,8 @@ impl Server {
     }
 
     fn accept(&mut self, token: u64) -> Result<(), RunError> {
-        let Some(listener) = self.listeners.get(usize::try_from(token - FIRST_LISTENER).unwrap_or(usize::MAX))
+        let Some(listener) =
+            self.listeners.get(usize::try_from(token - FIRST_LISTENER).unwrap_or(usize::MAX))
         else {
             return Ok(());
         };
@@ -197,7 +201,9 @@ impl Server {
         if flags.contains(EpollFlags::EPOLLOUT) {
             self.ready.push(slot);
         }
-        if !flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) || client.closing {
+        if !flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR)
+            || client.closing
+        {
             return;
         }
         match client.read(&mut self.scratch) {
