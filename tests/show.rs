@@ -223,9 +223,9 @@ fn json_lines() {
 
 #[test]
 fn the_gravest_verdict_is_the_exit_code() {
-    let code = |cells: &[CellResult], fail_on: &[&str], interrupted| {
+    let code = |cells: &[CellResult], fail_on: &[&str], incomplete| {
         let fail_on: Vec<String> = fail_on.iter().map(|m| (*m).to_owned()).collect();
-        Gate { fail_on: &fail_on, interrupted }.exit_code(cells)
+        Gate { fail_on: &fail_on, incomplete }.exit_code(cells)
     };
     let holds = cell("always", "posix", Verdict::Holds);
     let blind = cell("always", "ext4-ordered", Verdict::NotMeasured);

@@ -113,7 +113,8 @@ fn watched(
     let progress = Progress::start().map_err(|e| Failure::Broken(format!("cannot watch for Ctrl-C: {e}")))?;
     let done = work(&progress);
     let (cells, notes, interrupted) = progress.finish();
-    let gate = Gate { fail_on: &args.fail_on, interrupted };
+    // A run that ended early, for whatever reason, has not shown that all holds.
+    let gate = Gate { fail_on: &args.fail_on, incomplete: interrupted || done.is_err() };
     // What was found before a failure is worth more than the failure: it is reported first.
     if !cells.is_empty() || done.is_ok() {
         written(print_cells(&cells, gate, args.format))?;

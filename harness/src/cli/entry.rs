@@ -13,7 +13,7 @@ pub fn main() -> std::process::ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     // Read by others, to the last word: clap would take a `--` out, and must not cost a worker its start.
     match args.get(1).and_then(|a| a.to_str()) {
-        Some("engine") => return engine(&args[2..]),
+        Some("engine") => return unplug_engine::cli::main(args.into_iter().skip(2)),
         Some("__worker") => return Standard.worker(&args[2..]),
         _ => {}
     }
@@ -41,7 +41,7 @@ pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::from(code as u8)
 }
 
-fn run(command: &Command, runner: &dyn Runner) -> Result<ExitCode, super::Failure> {
+pub(super) fn run(command: &Command, runner: &dyn Runner) -> Result<ExitCode, super::Failure> {
     match command {
         Command::Check(args) => commands::check(args, runner),
         Command::Record(args) => commands::record(args, runner),
@@ -52,9 +52,4 @@ fn run(command: &Command, runner: &dyn Runner) -> Result<ExitCode, super::Failur
         // Taken above, before clap; here for its help.
         Command::Engine(_) | Command::Worker(_) => Ok(ExitCode::Usage),
     }
-}
-
-fn engine(args: &[OsString]) -> std::process::ExitCode {
-    let _ = args;
-    std::process::ExitCode::from(ExitCode::HarnessBroken as u8)
 }

@@ -8,6 +8,8 @@ mod failure;
 mod plan;
 mod progress;
 mod runner;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use entry::main;

@@ -11,8 +11,8 @@ use crate::verdict::{ExitCode, Verdict};
 pub struct Gate<'a> {
     /// The models whose violations count (`--fail-on`); empty: all.
     pub fail_on: &'a [String],
-    /// The run was ended by Ctrl-C.
-    pub interrupted: bool,
+    /// The run ended before all was done: by Ctrl-C, or by a failure.
+    pub incomplete: bool,
 }
 
 impl Gate<'_> {
@@ -27,7 +27,7 @@ impl Gate<'_> {
         match gravest {
             // Nothing was looked at, or not all of it: that is no pass.
             None => Verdict::NotMeasured,
-            Some(Verdict::Holds) if self.interrupted => Verdict::NotMeasured,
+            Some(Verdict::Holds) if self.incomplete => Verdict::NotMeasured,
             Some(verdict) => verdict,
         }
     }
@@ -53,8 +53,8 @@ pub fn lines(cells: &[CellResult], findings: &[Graded<'_>], gate: Gate<'_>) -> V
         }
     }
     out.extend(not_measured(cells));
-    if gate.interrupted {
-        out.push("interrupted: what stands above is a part of what was asked for".into());
+    if gate.incomplete {
+        out.push("incomplete: what stands above is a part of what was asked for".into());
     }
     if !gate.fail_on.is_empty() {
         out.push(format!("counted for the exit code: {}", gate.fail_on.join(", ")));
