@@ -8,6 +8,7 @@ pub mod pool;
 pub mod record;
 pub mod recovery;
 pub mod target;
+pub mod testing;
 pub mod verdict;
 pub mod worker;
 pub mod workload;
