@@ -9,6 +9,7 @@
 
 pub mod effect;
 pub mod event;
+pub mod gate;
 pub mod image;
 pub mod model;
 pub mod state;
