@@ -46,7 +46,7 @@ pub const KIND_IO: u32 = 2;
 pub const KIND_SLEEP: u32 = 3;
 
 /// Things that the gate or the clock met and cannot serve. The index into [`GateArea::blind`].
-pub const BLINDS: [&str; 12] = [
+pub const BLINDS: [&str; 11] = [
     "futex(PI)",
     "futex_waitv",
     "a task that the gate did not see start",
@@ -56,7 +56,6 @@ pub const BLINDS: [&str; 12] = [
     "timer_settime under virtual time",
     "kill of a process group in a gated run",
     "a blocking call that the gate cannot hold",
-    "epoll_pwait2 with a signal mask",
     "clock_settime under virtual time",
     "thread exit without a known tid word",
 ];
@@ -78,12 +77,10 @@ pub const BLIND_TIMER: usize = 6;
 pub const BLIND_KILL: usize = 7;
 /// Index of calls that may block in the kernel with the turn held.
 pub const BLIND_BLOCKING: usize = 8;
-/// Index of epoll_pwait2 with a mask.
-pub const BLIND_EPOLL_MASK: usize = 9;
 /// Index of clock_settime and settimeofday.
-pub const BLIND_SETTIME: usize = 10;
+pub const BLIND_SETTIME: usize = 9;
 /// Index of a thread whose tid word was not found where glibc keeps it.
-pub const BLIND_TID: usize = 11;
+pub const BLIND_TID: usize = 10;
 
 /// The whole area.
 #[repr(C, align(4096))]

@@ -14,11 +14,48 @@ use core::sync::atomic::Ordering::*;
 
 /// Calls that the filter traps in a gated run, besides those that every run traps.
 pub const TRAPS: &[usize] = &[
-    FUTEX, FUTEX_WAITV, FUTEX_WAKE, FUTEX_WAIT, FUTEX_REQUEUE, READ, READV, RECVFROM, RECVMSG, RECVMMSG, ACCEPT,
-    ACCEPT4, POLL, PPOLL, SELECT, PSELECT6, EPOLL_WAIT, EPOLL_PWAIT, EPOLL_PWAIT2, WAIT4, WAITID, NANOSLEEP,
-    CLOCK_NANOSLEEP, PAUSE, RT_SIGTIMEDWAIT, SCHED_YIELD, FLOCK, FCNTL, KILL, TKILL, TGKILL, RT_SIGQUEUEINFO,
-    RT_TGSIGQUEUEINFO, PIDFD_SEND_SIGNAL, EXIT, SEMOP, SEMTIMEDOP, MSGSND, MSGRCV, MQ_TIMEDSEND,
-    MQ_TIMEDRECEIVE, IO_GETEVENTS,
+    FUTEX,
+    FUTEX_WAITV,
+    FUTEX_WAKE,
+    FUTEX_WAIT,
+    FUTEX_REQUEUE,
+    READ,
+    READV,
+    RECVFROM,
+    RECVMSG,
+    RECVMMSG,
+    ACCEPT,
+    ACCEPT4,
+    POLL,
+    PPOLL,
+    SELECT,
+    PSELECT6,
+    EPOLL_WAIT,
+    EPOLL_PWAIT,
+    EPOLL_PWAIT2,
+    WAIT4,
+    WAITID,
+    NANOSLEEP,
+    CLOCK_NANOSLEEP,
+    PAUSE,
+    RT_SIGTIMEDWAIT,
+    SCHED_YIELD,
+    FLOCK,
+    FCNTL,
+    KILL,
+    TKILL,
+    TGKILL,
+    RT_SIGQUEUEINFO,
+    RT_TGSIGQUEUEINFO,
+    PIDFD_SEND_SIGNAL,
+    EXIT,
+    SEMOP,
+    SEMTIMEDOP,
+    MSGSND,
+    MSGRCV,
+    MQ_TIMEDSEND,
+    MQ_TIMEDRECEIVE,
+    IO_GETEVENTS,
 ];
 
 /// Called first by the dispatcher, in a gated run only, with every call that came here. `Some` ends the call.
@@ -36,9 +73,9 @@ pub unsafe fn intercept(
             // The gate was opened for good. What only the gate traps must still reach the kernel.
             return TRAPS.contains(&nr).then(|| sys::call(nr, args));
         }
-        // What `turn` will stand before, if this is a recorded call. The arguments outlive it.
-        let words = &mut (*sys::tls()).gate;
-        (words[1], words[2]) = (nr as u64 + 1, args.as_ptr() as u64);
+        if is_recorded(nr, args) {
+            turn(area, nr, args);
+        }
         match nr {
             FUTEX => return Some(gate_futex::call(area, args)),
             EXECVE | EXECVEAT => {
@@ -72,11 +109,18 @@ pub unsafe fn intercept(
 }
 
 /// The calls that only the gate traps, made by a task that it knows. `None`: the recorder wants it too.
-unsafe fn blocking(area: &'static GateArea, slot: &'static Slot, nr: usize, args: &[usize; 6]) -> Option<isize> {
+unsafe fn blocking(
+    area: &'static GateArea,
+    slot: &'static Slot,
+    nr: usize,
+    args: &[usize; 6],
+) -> Option<isize> {
     // SAFETY: as `intercept`.
     let ret = unsafe {
         match nr {
-            READ | READV | RECVFROM | RECVMSG | RECVMMSG | ACCEPT | ACCEPT4 => gate_io::read(area, slot, nr, args),
+            READ | READV | RECVFROM | RECVMSG | RECVMMSG | ACCEPT | ACCEPT4 => {
+                gate_io::read(area, slot, nr, args)
+            }
             POLL | PPOLL | SELECT | PSELECT6 | EPOLL_WAIT | EPOLL_PWAIT | EPOLL_PWAIT2 => {
                 gate_io::poll(area, slot, nr, args)
             }
@@ -102,23 +146,78 @@ unsafe fn blocking(area: &'static GateArea, slot: &'static Slot, nr: usize, args
     Some(ret)
 }
 
-/// Called, in a gated run only, just before a recorded call draws its begin clock: waits for the grant.
-pub unsafe fn turn(header: &Header) {
-    let area = area(header);
-    // SAFETY: the words of this thread, set by `intercept` in a frame below this one.
+/// Calls that the recorder records where they touch the recorded tree, or a socket. They wait here, before the
+/// recorder looks anything up, so that what it finds is still so when the call is made.
+const RECORDED: &[usize] = &[
+    WRITE,
+    PWRITE64,
+    WRITEV,
+    PWRITEV,
+    PWRITEV2,
+    SENDTO,
+    SENDMSG,
+    SENDMMSG,
+    FSYNC,
+    FDATASYNC,
+    SYNC_FILE_RANGE,
+    SYNC,
+    SYNCFS,
+    MSYNC,
+    TRUNCATE,
+    FTRUNCATE,
+    FALLOCATE,
+    CREAT,
+    OPEN_BY_HANDLE_AT,
+    RENAME,
+    RENAMEAT,
+    RENAMEAT2,
+    LINK,
+    LINKAT,
+    SYMLINK,
+    SYMLINKAT,
+    UNLINK,
+    UNLINKAT,
+    RMDIR,
+    MKDIR,
+    MKDIRAT,
+    MKNOD,
+    MKNODAT,
+    COPY_FILE_RANGE,
+    SENDFILE,
+    SPLICE,
+];
+
+unsafe fn is_recorded(nr: usize, args: &[usize; 6]) -> bool {
+    // O_ACCMODE | O_CREAT | O_TRUNC; O_TMPFILE needs an access mode that writes.
+    const WRITING: usize = 3 | 0o100 | 0o1000;
+    match nr {
+        OPEN => args[1] & WRITING != 0,
+        OPENAT => args[2] & WRITING != 0,
+        // SAFETY: the target's own struct open_how, whose first word is the flags.
+        OPENAT2 => args[2] != 0 && unsafe { *(args[2] as *const usize) } & WRITING != 0,
+        _ => RECORDED.contains(&nr),
+    }
+}
+
+/// The yield point before a recorded call.
+unsafe fn turn(area: &'static GateArea, nr: usize, args: &[usize; 6]) {
+    // SAFETY: the target's own call, in its own thread.
     unsafe {
-        if area.gated.load(Acquire) == 0 {
-            return;
-        }
         let Some(slot) = me_or_late(area) else { return };
-        let words = (*sys::tls()).gate;
-        if area.ruled.load(Acquire) != 0 && words[1] != 0 {
-            show_path(slot, words[1] as usize - 1, words[2] as *const usize);
+        if area.ruled.load(Acquire) != 0 {
+            show_path(slot, nr, args.as_ptr());
         }
-        slot.call.store(words[1] as u32, Release);
+        slot.call.store(nr as u32 + 1, Release);
         yield_turn(area, slot, READY, None, &|| false);
         slot.call.store(0, Release);
     }
+}
+
+/// rt_sigsuspend, with a mask that leaves SIGSYS open. `None`: not a gated run.
+pub unsafe fn sigsuspend(mask: u64) -> Option<isize> {
+    let area = gate_task::gated()?;
+    // SAFETY: the target's own call.
+    unsafe { me_or_late(area).map(|slot| gate_sleep::sigsuspend(area, slot, mask)) }
 }
 
 /// Called at the end of the constructor of each program (also after exec), in a gated run only.

@@ -114,7 +114,13 @@ unsafe fn wait(area: &'static GateArea, slot: &'static Slot, args: &[usize; 6], 
     }
 }
 
-unsafe fn wake_both(area: &'static GateArea, slot: &Slot, args: &[usize; 6], bits: u32, shared: bool) -> isize {
+unsafe fn wake_both(
+    area: &'static GateArea,
+    slot: &Slot,
+    args: &[usize; 6],
+    bits: u32,
+    shared: bool,
+) -> isize {
     // SAFETY: as `call`.
     unsafe {
         let woken = wake(area, Some(slot), args[0], args[2], bits, shared);
@@ -158,7 +164,7 @@ unsafe fn wake(
     shared: bool,
 ) -> isize {
     // SAFETY: the words of this thread.
-    let pid = unsafe { sys::ids().0 };
+    let pid = unsafe { crate::gate_turn::ids().0 };
     let by_pid = || slots(area).iter().find(|s| s.pid.load(Acquire) == pid).map(|s| s.process.load(Acquire));
     let Some(process) = me.map(|s| s.process.load(Acquire)).or_else(by_pid) else { return 0 };
     let mut woken = 0;

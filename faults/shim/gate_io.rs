@@ -186,7 +186,11 @@ unsafe fn get_sets(nr: usize, args: &[usize; 6]) -> Sets {
             if args[n + 1] != 0 {
                 // SAFETY: as `put_sets`.
                 unsafe {
-                    core::ptr::copy_nonoverlapping(args[n + 1] as *const u64, set.as_mut_ptr(), set_words(args));
+                    core::ptr::copy_nonoverlapping(
+                        args[n + 1] as *const u64,
+                        set.as_mut_ptr(),
+                        set_words(args),
+                    );
                 }
             }
         }
@@ -264,9 +268,8 @@ pub unsafe fn wait_child(area: &'static GateArea, slot: &Slot, nr: usize, args: 
     let ask = || {
         let mut info = [0u32; 32];
         // SAFETY: the kernel fills a siginfo_t of ours; the child stays.
-        let ret = unsafe {
-            sys::call5(WAITID, kind, id, info.as_mut_ptr() as usize, what | WNOHANG | WNOWAIT, 0)
-        };
+        let ret =
+            unsafe { sys::call5(WAITID, kind, id, info.as_mut_ptr() as usize, what | WNOHANG | WNOWAIT, 0) };
         ret != 0 || info[3] != 0
     };
     // SAFETY: the target's own call.

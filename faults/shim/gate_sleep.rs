@@ -12,16 +12,16 @@ const EAGAIN: isize = 11;
 /// nanosleep and clock_nanosleep.
 pub unsafe fn nanosleep(area: &'static GateArea, slot: &Slot, nr: usize, args: &[usize; 6]) -> isize {
     const TIMER_ABSTIME: usize = 1;
-    let (request, left, absolute) =
-        if nr == NANOSLEEP { (args[0], args[1], false) } else { (args[2], args[3], args[1] & TIMER_ABSTIME != 0) };
+    let (request, left, absolute) = if nr == NANOSLEEP {
+        (args[0], args[1], false)
+    } else {
+        (args[2], args[3], args[1] & TIMER_ABSTIME != 0)
+    };
     // SAFETY: the target's own pointers.
     unsafe {
         let Some(wanted) = time::checked(request) else { return -22 };
-        let deadline = if absolute {
-            time::instant(area, args[0] as i32, wanted)
-        } else {
-            time::after(area, wanted)
-        };
+        let deadline =
+            if absolute { time::instant(area, args[0] as i32, wanted) } else { time::after(area, wanted) };
         match block_on(area, slot, KIND_SLEEP, deadline, None, &|| false) {
             Ended::Signal(_) => {
                 if left != 0 && !absolute {

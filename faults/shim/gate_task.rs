@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::*};
 const GLIBC_TID_AT: usize = 720;
 
 /// The area, if this is a gated run that still is.
-fn gated() -> Option<&'static GateArea> {
+pub fn gated() -> Option<&'static GateArea> {
     let header = records::header()?;
     let area = area(header);
     (header.flags & FLAG_GATED != 0 && area.gated.load(Acquire) != 0).then_some(area)
@@ -79,7 +79,8 @@ unsafe extern "C" fn begin(slot: usize) -> usize {
     // SAFETY: pthread_create passed a slot of the area, reserved for this thread.
     unsafe {
         let slot = &*(slot as *const Slot);
-        let start: unsafe extern "C" fn(usize) -> usize = core::mem::transmute(slot.start.load(Acquire) as usize);
+        let start: unsafe extern "C" fn(usize) -> usize =
+            core::mem::transmute(slot.start.load(Acquire) as usize);
         let arg = slot.arg.load(Acquire) as usize;
         if let Some(area) = gated() {
             register(area, slot);
@@ -146,12 +147,13 @@ pub unsafe fn started(area: &'static GateArea) {
         if area.gated.load(Acquire) == 0 {
             return;
         }
-        let (pid, _, _) = sys::ids();
+        let (pid, _) = ids();
         let state = |s: &Slot| s.state.load(Acquire);
         let of = |s: &Slot| s.pid.load(Acquire) == pid;
         if let Some(slot) = slots(area).iter().find(|s| of(s) && state(s) == RUNNING) {
             // It held the turn when it called exec, and does so still. Its other threads are no more.
-            for other in slots(area).iter().filter(|s| of(s) && !core::ptr::eq(*s, slot) && state(s) != FREE) {
+            for other in slots(area).iter().filter(|s| of(s) && !core::ptr::eq(*s, slot) && state(s) != FREE)
+            {
                 other.tid_addr.store(0, Release);
                 other.state.store(GONE, Release);
             }

@@ -2,7 +2,7 @@
 
 use crate::abi::{GATE_AT, Header};
 use crate::abi_gate::*;
-use crate::num::{FUTEX, GETPPID};
+use crate::num::{FUTEX, GETPID, GETPPID, GETTID};
 use crate::{gate_signal, sys};
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
@@ -25,6 +25,19 @@ pub fn slots(area: &'static GateArea) -> &'static [Slot] {
     &area.slots[..(area.used.load(Acquire) as usize).min(SLOTS)]
 }
 
+/// Process and thread. Unlike [`sys::ids`] this leaves the recorder to find out by itself that it is in a new
+/// process.
+pub unsafe fn ids() -> (u32, u32) {
+    // SAFETY: mapped in the constructor; the words of this thread.
+    unsafe {
+        let (pid, tls) = (*(sys::wiped() as *const u32), sys::tls());
+        if pid != 0 && (*tls).pid == pid {
+            return (pid, (*tls).tid);
+        }
+        (sys::call0(GETPID) as u32, sys::call0(GETTID) as u32)
+    }
+}
+
 /// This task's slot. A child of vfork shares its parent's thread words and so its slot, which is right: the
 /// parent stands still.
 pub unsafe fn me(area: &'static GateArea) -> Option<&'static Slot> {
@@ -32,7 +45,7 @@ pub unsafe fn me(area: &'static GateArea) -> Option<&'static Slot> {
     unsafe {
         let index = (*sys::tls()).gate[0] as usize;
         let slot = area.slots.get(index.wrapping_sub(1))?;
-        let (pid, _, _) = sys::ids();
+        let (pid, _) = ids();
         (slot.pid.load(Acquire) == pid).then_some(slot)
     }
 }
@@ -43,7 +56,7 @@ pub unsafe fn take(area: &'static GateArea, slot: &'static Slot) {
     // SAFETY: the words of this thread.
     unsafe {
         (*sys::tls()).gate[0] = index as u64 + 1;
-        let (pid, tid, _) = sys::ids();
+        let (pid, tid) = ids();
         slot.tid.store(tid, Release);
         slot.tid_word.store(tid, Release);
         slot.pid.store(pid, Release);
@@ -59,7 +72,8 @@ pub fn reserve(area: &'static GateArea, process: u32) -> Option<&'static Slot> {
         if !free || slot.state.compare_exchange(state, RESERVED, AcqRel, Relaxed).is_err() {
             continue;
         }
-        for word in [&slot.pid, &slot.tid, &slot.kind, &slot.call, &slot.woken, &slot.recheck, &slot.path_len] {
+        for word in [&slot.pid, &slot.tid, &slot.kind, &slot.call, &slot.woken, &slot.recheck, &slot.path_len]
+        {
             word.store(0, Relaxed);
         }
         for word in [&slot.start, &slot.arg, &slot.addr] {
@@ -83,16 +97,21 @@ pub unsafe fn me_or_late(area: &'static GateArea) -> Option<&'static Slot> {
         if let Some(slot) = me(area) {
             return Some(slot);
         }
-        let (pid, _, _) = sys::ids();
+        let (pid, _) = ids();
         let parent = sys::call0(GETPPID) as u64;
         // Still inside fork: the parent has reserved a slot and waits for it to be taken.
         let mine = |s: &&Slot| s.state.load(Acquire) == RESERVED && s.pid.load(Acquire) == 0;
-        if let Some(slot) = slots(area).iter().filter(mine).find(|s| s.start.load(Acquire) == 0 && s.arg.load(Acquire) == parent) {
+        if let Some(slot) = slots(area)
+            .iter()
+            .filter(mine)
+            .find(|s| s.start.load(Acquire) == 0 && s.arg.load(Acquire) == parent)
+        {
             register(area, slot);
             return Some(slot);
         }
         met(area, BLIND_LATE);
-        let relative = slots(area).iter().find(|s| s.pid.load(Acquire) == pid && s.state.load(Acquire) != GONE);
+        let relative =
+            slots(area).iter().find(|s| s.pid.load(Acquire) == pid && s.state.load(Acquire) != GONE);
         let process = match relative {
             Some(slot) => slot.process.load(Acquire),
             None => area.next_process.fetch_add(1, AcqRel),

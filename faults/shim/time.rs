@@ -14,9 +14,27 @@ use core::sync::atomic::Ordering::*;
 
 /// Calls that the filter traps where time is virtual, besides those that every run traps.
 pub const TRAPS: &[usize] = &[
-    CLOCK_GETTIME, GETTIMEOFDAY, TIME, NANOSLEEP, CLOCK_NANOSLEEP, FUTEX, POLL, PPOLL, SELECT, PSELECT6, EPOLL_WAIT,
-    EPOLL_PWAIT, EPOLL_PWAIT2, RT_SIGTIMEDWAIT, TIMERFD_SETTIME, SETITIMER, ALARM, TIMER_SETTIME, CLOCK_SETTIME,
-    SETTIMEOFDAY, CLOCK_ADJTIME,
+    CLOCK_GETTIME,
+    GETTIMEOFDAY,
+    TIME,
+    NANOSLEEP,
+    CLOCK_NANOSLEEP,
+    FUTEX,
+    POLL,
+    PPOLL,
+    SELECT,
+    PSELECT6,
+    EPOLL_WAIT,
+    EPOLL_PWAIT,
+    EPOLL_PWAIT2,
+    RT_SIGTIMEDWAIT,
+    TIMERFD_SETTIME,
+    SETITIMER,
+    ALARM,
+    TIMER_SETTIME,
+    CLOCK_SETTIME,
+    SETTIMEOFDAY,
+    CLOCK_ADJTIME,
 ];
 
 const SECOND: u64 = 1_000_000_000;
@@ -86,7 +104,7 @@ unsafe fn disarms(nr: usize, args: &[usize; 6]) -> bool {
         _ => return false,
     };
     // SAFETY: the target's own structure: an interval, then the time until the first expiry.
-    unsafe { at == 0 || (*(at as *const [u64; 4]))[2..] == [0, 0] }
+    unsafe { at == 0 || *(at as *const [u64; 4]).cast::<[u64; 2]>().add(1) == [0, 0] }
 }
 
 /// The wall clock in nanoseconds since 1970.

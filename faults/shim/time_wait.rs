@@ -181,7 +181,9 @@ unsafe fn save(nr: usize, args: &[usize; 6]) -> Sets {
     if matches!(nr, SELECT | PSELECT6) {
         for (n, set) in sets.iter_mut().enumerate().filter(|(n, _)| args[n + 1] != 0) {
             // SAFETY: the target's own set.
-            unsafe { core::ptr::copy_nonoverlapping(args[n + 1] as *const u64, set.as_mut_ptr(), words(args)) };
+            unsafe {
+                core::ptr::copy_nonoverlapping(args[n + 1] as *const u64, set.as_mut_ptr(), words(args))
+            };
         }
     }
     sets

@@ -7,6 +7,9 @@
 //!
 //! This crate knows nothing of any store, history or contract.
 
+#[allow(dead_code)]
+#[path = "../shim/abi.rs"]
+pub(crate) mod abi;
 pub mod effect;
 pub mod event;
 pub mod gate;
