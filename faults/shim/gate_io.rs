@@ -264,13 +264,13 @@ pub unsafe fn wait_child(area: &'static GateArea, slot: &Slot, nr: usize, args: 
         (WAIT4, pid) => (P_PID, pid as usize, WEXITED | args[2]),
         _ => (args[0], args[1], args[3]),
     };
-    // siginfo_t: si_pid stands in the fourth word.
+    // siginfo_t begins with si_signo, which stays 0 if there is nothing to report.
     let ask = || {
         let mut info = [0u32; 32];
         // SAFETY: the kernel fills a siginfo_t of ours; the child stays.
         let ret =
             unsafe { sys::call5(WAITID, kind, id, info.as_mut_ptr() as usize, what | WNOHANG | WNOWAIT, 0) };
-        ret != 0 || info[3] != 0
+        ret != 0 || info[0] != 0
     };
     // SAFETY: the target's own call.
     unsafe {

@@ -23,6 +23,14 @@ core::arch::global_asm!(
     "unplug_gadget_end:",
 );
 
+// The precompiled core names it, though nothing unwinds here.
+core::arch::global_asm!(
+    ".globl rust_eh_personality",
+    ".hidden rust_eh_personality",
+    "rust_eh_personality:",
+    "ud2",
+);
+
 unsafe extern "C" {
     static unplug_gadget: u8;
     static unplug_restorer: u8;

@@ -116,6 +116,14 @@ impl Gate {
         })
     }
 
+    /// Tells the gate the number of the process that was started, so that one that dies before it comes to the
+    /// gate is seen to have ended.
+    pub fn started(&mut self, pid: u32) {
+        let slot = &self.area.words().slots[0];
+        // A task that has arrived already has put the same number there.
+        let _ = slot.pid.compare_exchange(0, pid, AcqRel, Acquire);
+    }
+
     /// One decision: waits until no task runs, picks among the tasks that can (and the client, if it has an
     /// operation ready), lets it run to its next yield point.
     pub fn step(&mut self, client_ready: bool) -> Result<Step, GateError> {
