@@ -13,6 +13,7 @@ pub(crate) mod abi;
 pub mod effect;
 mod embed;
 pub mod event;
+pub mod gate;
 pub mod image;
 pub mod mark;
 pub mod model;
