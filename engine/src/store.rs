@@ -123,6 +123,12 @@ impl Store {
         self.engine.persistence.background_running()
     }
 
+    /// Ends the store as SIGKILL ends a server: nothing more is written; memory and descriptors are freed. (No
+    /// part of the engine writes when it is dropped; a sync that was already under way runs to its end.)
+    pub fn abandon(self) {
+        drop(self);
+    }
+
     /// Ends the store as SHUTDOWN ends a server: the log is written and synced, and a snapshot is made if
     /// save points are configured.
     pub fn close(mut self) -> Result<(), WriteError> {

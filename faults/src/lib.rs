@@ -7,11 +7,19 @@
 //!
 //! This crate knows nothing of any store, history or contract.
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "../shim/abi.rs"]
+pub(crate) mod abi;
 pub mod codec;
 pub mod effect;
+mod embed;
 pub mod event;
+pub mod gate;
 pub mod image;
+pub mod mark;
 pub mod model;
 pub mod paths;
+pub mod record;
 pub mod state;
+mod symbol;
 pub mod trace;

@@ -13,6 +13,7 @@ pub mod recovery;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod target;
+pub mod testing;
 pub mod verdict;
 pub mod worker;
 pub mod workload;

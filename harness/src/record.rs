@@ -98,6 +98,9 @@ pub enum RecordError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// The recorder failed.
+    #[error(transparent)]
+    Recorder(#[from] unplug_faults::record::RecordError),
 }
 
 impl RecordError {

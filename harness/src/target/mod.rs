@@ -1,9 +1,13 @@
 //! What can be tested: a Rust store behind a trait, a RESP server.
 
 pub mod client;
+pub mod embedded;
 pub mod policy;
+pub mod resp;
 pub mod resp_op;
 pub mod resp_recover;
+pub(crate) mod resp_run;
+pub mod rig;
 pub mod server;
 
 use crate::contract::Contract;

@@ -4,6 +4,7 @@
 //! [`protocol`]. A worker runs [`serve::serve`] on a [`serve::Recover`]: [`store::StoreRecovery`] for stores
 //! in its own process or in forks of it, [`crate::target::resp_recover`] for servers.
 
+pub mod command;
 pub mod fork;
 pub mod pool;
 pub(crate) mod process;

@@ -56,7 +56,9 @@ pub fn serve(recover: &mut impl Recover) -> io::Result<()> {
 
 fn answer(recover: &mut impl Recover, job: &Job, image: &Path, dir: &Path) -> Answer {
     if let Err(e) = job.image.lay_out(image) {
-        return Answer::LayOut(job.id, e.raw_os_error().unwrap_or(0), e.to_string());
+        let full = e.kind() == io::ErrorKind::StorageFull;
+        let errno = if full { libc::ENOSPC } else { e.raw_os_error().unwrap_or(0) };
+        return Answer::LayOut(job.id, errno, e.to_string());
     }
     let lives = recover.lives(image, dir, job.now_ms, job.alone);
     if scratch::is_full(dir) {

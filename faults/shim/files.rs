@@ -1,0 +1,255 @@
+//! Writes, syncs, sizes: the calls on one open file.
+
+use crate::abi::*;
+use crate::dispatch::Context;
+use crate::identify::{self, Stat, is_recorded};
+use crate::ring::{self, Piece};
+use crate::scratch::Scratch;
+use crate::{num, sockets, sys, time};
+use core::sync::atomic::Ordering::Relaxed;
+
+const F_GETFL: usize = 3;
+const O_APPEND: usize = 0o2000;
+const O_DSYNC: usize = 0o10000;
+const O_SYNC: usize = 0o4010000;
+const SEEK_CUR: usize = 1;
+
+/// write, pwrite, writev, pwritev, pwritev2.
+pub unsafe fn write(call: &Context) -> isize {
+    let mut stat = Stat::EMPTY;
+    // SAFETY: the target's own call; its memory is read as the kernel reads it.
+    unsafe {
+        if !identify::fstat(call.args[0], &mut stat) {
+            return call.pass();
+        }
+        if stat.is_socket() {
+            return sockets::record(call, stat.ino);
+        }
+        if !stat.is_file() || !is_recorded(call.header, call.args[0], &stat) {
+            return call.pass();
+        }
+        if matches!(call.nr, num::WRITE | num::PWRITE64) {
+            let piece = Piece { at: call.args[1] as *const u8, len: call.args[2] };
+            return write_pieces(call, &stat, &[piece]);
+        }
+        let count = call.args[2];
+        if count > 1024 {
+            return call.pass(); // EINVAL
+        }
+        let mut few = [Piece { at: core::ptr::null(), len: 0 }; 16];
+        let vectors = call.args[1] as *const Piece;
+        if count <= few.len() {
+            core::ptr::copy_nonoverlapping(vectors, few.as_mut_ptr(), count);
+            return write_pieces(call, &stat, &few[..count]);
+        }
+        let mut scratch = Scratch::take();
+        let many = scratch.bytes().as_mut_ptr() as *mut Piece;
+        core::ptr::copy_nonoverlapping(vectors, many, count);
+        write_pieces(call, &stat, core::slice::from_raw_parts(many, count))
+    }
+}
+
+/// Where a write goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Position {
+    /// At the descriptor's offset, which afterwards is the write's end (with O_APPEND too).
+    Descriptor,
+    /// Where the call says.
+    Given(u64),
+    /// At the end, without moving the descriptor's offset (pwrite with O_APPEND, RWF_APPEND).
+    End,
+}
+
+unsafe fn write_pieces(call: &Context, stat: &Stat, pieces: &[Piece]) -> isize {
+    // SAFETY: as `write`.
+    unsafe {
+        let (position, sync) = position_and_sync(call);
+        let mut record = call.record(KIND_WRITE);
+        record.ino = stat.ino;
+        record.flags = sync;
+        let offset = match position {
+            Position::Given(offset) => offset,
+            _ => NEVER,
+        };
+        let asked: usize = pieces.iter().map(|p| p.len).sum();
+        record.numbers = [offset, stat.size as u64, asked as u64];
+        let mut draft = ring::begin(call.header, &record, pieces);
+        let ret = call.pass();
+        if ret > 0 {
+            match position {
+                Position::Given(_) => {}
+                Position::Descriptor => {
+                    let end = sys::call3(num::LSEEK, call.args[0], 0, SEEK_CUR);
+                    draft.set_a(if end >= ret { (end - ret) as u64 } else { NEVER });
+                }
+                Position::End => {
+                    let mut after = Stat::EMPTY;
+                    let known = identify::fstat(call.args[0], &mut after) && after.size >= ret as i64;
+                    draft.set_a(if known { (after.size - ret as i64) as u64 } else { NEVER });
+                }
+            }
+        }
+        draft.done(call.header, ret);
+        if ret >= 0 && sync != 0 {
+            synced(call);
+        }
+        ret
+    }
+}
+
+/// Where the write goes, and what sync it carries. The descriptor's flags are asked for only where some
+/// recorded file was ever opened with one that matters.
+unsafe fn position_and_sync(call: &Context) -> (Position, u16) {
+    const RWF_DSYNC: usize = 2;
+    const RWF_SYNC: usize = 4;
+    const RWF_APPEND: usize = 0x10;
+    let mut position = match call.nr {
+        num::PWRITE64 | num::PWRITEV => Position::Given(call.args[3] as u64),
+        num::PWRITEV2 if call.args[3] != usize::MAX => Position::Given(call.args[3] as u64),
+        _ => Position::Descriptor,
+    };
+    let mut sync = 0;
+    if call.header.odd_flags.load(Relaxed) != 0 {
+        // SAFETY: asks only.
+        let flags = unsafe { sys::call2(num::FCNTL, call.args[0], F_GETFL) };
+        let flags = if flags < 0 { 0 } else { flags as usize };
+        if flags & O_APPEND != 0 && position != Position::Descriptor {
+            position = Position::End;
+        }
+        if flags & O_SYNC == O_SYNC {
+            sync = SYNC_FULL;
+        } else if flags & O_DSYNC != 0 {
+            sync = SYNC_DATA;
+        }
+    }
+    if call.nr == num::PWRITEV2 {
+        let flags = call.args[5];
+        if flags & RWF_APPEND != 0 && position != Position::Descriptor {
+            position = Position::End;
+        }
+        if flags & RWF_SYNC != 0 {
+            sync = SYNC_FULL;
+        } else if flags & RWF_DSYNC != 0 && sync == 0 {
+            sync = SYNC_DATA;
+        }
+    }
+    (position, sync)
+}
+
+/// fcntl(F_SETFL): O_APPEND may come later than the open.
+pub unsafe fn fcntl(call: &Context) -> isize {
+    // SAFETY: the target's own call.
+    unsafe {
+        let ret = call.pass();
+        if ret >= 0 && call.args[2] & O_APPEND != 0 {
+            let mut stat = Stat::EMPTY;
+            if identify::fstat(call.args[0], &mut stat) && stat.is_file() {
+                identify::note_flags(call.header, call.args[2]);
+            }
+        }
+        ret
+    }
+}
+
+/// fsync, fdatasync, sync_file_range.
+pub unsafe fn sync(call: &Context) -> isize {
+    let mut stat = Stat::EMPTY;
+    // SAFETY: the target's own call.
+    unsafe {
+        if !identify::fstat(call.args[0], &mut stat)
+            || !(stat.is_file() || stat.is_dir())
+            || !is_recorded(call.header, call.args[0], &stat)
+        {
+            return call.pass();
+        }
+        let mut record = call.record(KIND_SYNC);
+        record.ino = stat.ino;
+        match call.nr {
+            num::FSYNC => record.flags = 0,
+            num::FDATASYNC => record.flags = 1,
+            _ => {
+                record.flags = 2;
+                record.numbers = [0, call.args[1] as u64, call.args[2] as u64];
+            }
+        }
+        let draft = ring::begin(call.header, &record, &[]);
+        let ret = call.pass();
+        draft.done(call.header, ret);
+        if ret == 0 && call.nr != num::SYNC_FILE_RANGE {
+            synced(call);
+        }
+        ret
+    }
+}
+
+/// A sync has succeeded: it may last a virtual while.
+pub unsafe fn synced(call: &Context) {
+    if call.header.flags & FLAG_VIRTUAL != 0 {
+        // SAFETY: the virtual clock's own business.
+        unsafe { time::synced(call.header) };
+    }
+}
+
+/// sync, syncfs.
+pub unsafe fn sync_all(call: &Context) -> isize {
+    let mut stat = Stat::EMPTY;
+    // SAFETY: the target's own call.
+    unsafe {
+        if call.nr == num::SYNCFS
+            && (!identify::fstat(call.args[0], &mut stat) || stat.dev != call.header.root_dev)
+        {
+            return call.pass();
+        }
+        let draft = ring::begin(call.header, &call.record(KIND_SYNC_ALL), &[]);
+        let ret = call.pass();
+        draft.done(call.header, ret);
+        if ret == 0 {
+            synced(call);
+        }
+        ret
+    }
+}
+
+/// truncate, ftruncate.
+pub unsafe fn truncate(call: &Context) -> isize {
+    let mut stat = Stat::EMPTY;
+    // SAFETY: the target's own call.
+    unsafe {
+        let recorded = if call.nr == num::FTRUNCATE {
+            identify::fstat(call.args[0], &mut stat) && is_recorded(call.header, call.args[0], &stat)
+        } else {
+            identify::path_is_recorded(call.header, identify::AT_FDCWD, call.args[0], true, &mut stat)
+        };
+        if !recorded || !stat.is_file() {
+            return call.pass();
+        }
+        let mut record = call.record(KIND_TRUNCATE);
+        record.ino = stat.ino;
+        record.numbers = [call.args[1] as u64, stat.size as u64, 0];
+        let draft = ring::begin(call.header, &record, &[]);
+        let ret = call.pass();
+        draft.done(call.header, ret);
+        ret
+    }
+}
+
+/// fallocate.
+pub unsafe fn allocate(call: &Context) -> isize {
+    let mut stat = Stat::EMPTY;
+    // SAFETY: the target's own call.
+    unsafe {
+        if !identify::fstat(call.args[0], &mut stat)
+            || !stat.is_file()
+            || !is_recorded(call.header, call.args[0], &stat)
+        {
+            return call.pass();
+        }
+        let mut record = call.record(KIND_ALLOCATE);
+        record.ino = stat.ino;
+        record.numbers = [call.args[1] as u64, call.args[2] as u64, call.args[3] as u64];
+        let draft = ring::begin(call.header, &record, &[]);
+        let ret = call.pass();
+        draft.done(call.header, ret);
+        ret
+    }
+}

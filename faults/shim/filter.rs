@@ -1,0 +1,504 @@
+//! The seccomp filter: lets through what is known to be harmless and what comes from the gadget; traps all else.
+//!
+//! The list of harmless calls is asked first, before the instruction pointer: the kernel then sees that these
+//! calls are always allowed and skips the filter for them (its per-call bitmap, since 5.11).
+
+use crate::abi::{self, FLAG_GATED, FLAG_VIRTUAL, Header};
+use crate::num::*;
+use crate::{gate, sys, time};
+
+/// Calls that change no file's content, size or name, and carry nothing out of the recorder's sight.
+const HARMLESS: &[usize] = &[
+    READ,
+    CLOSE,
+    STAT,
+    FSTAT,
+    LSTAT,
+    POLL,
+    LSEEK,
+    MUNMAP,
+    BRK,
+    RT_SIGRETURN,
+    PREAD64,
+    READV,
+    ACCESS,
+    PIPE,
+    SELECT,
+    SCHED_YIELD,
+    MREMAP,
+    MINCORE,
+    MADVISE,
+    SHMGET,
+    SHMAT,
+    SHMCTL,
+    DUP,
+    DUP2,
+    PAUSE,
+    NANOSLEEP,
+    GETITIMER,
+    ALARM,
+    SETITIMER,
+    GETPID,
+    SOCKET,
+    CONNECT,
+    ACCEPT,
+    RECVFROM,
+    RECVMSG,
+    SHUTDOWN,
+    BIND,
+    LISTEN,
+    GETSOCKNAME,
+    GETPEERNAME,
+    SOCKETPAIR,
+    SETSOCKOPT,
+    GETSOCKOPT,
+    CLONE,
+    FORK,
+    VFORK,
+    EXIT,
+    WAIT4,
+    KILL,
+    UNAME,
+    SEMGET,
+    SEMOP,
+    SEMCTL,
+    SHMDT,
+    MSGGET,
+    MSGSND,
+    MSGRCV,
+    MSGCTL,
+    FLOCK,
+    GETDENTS,
+    GETCWD,
+    CHDIR,
+    FCHDIR,
+    READLINK,
+    CHMOD,
+    FCHMOD,
+    CHOWN,
+    FCHOWN,
+    LCHOWN,
+    UMASK,
+    GETTIMEOFDAY,
+    GETRLIMIT,
+    GETRUSAGE,
+    SYSINFO,
+    TIMES,
+    GETUID,
+    SYSLOG,
+    GETGID,
+    SETUID,
+    SETGID,
+    GETEUID,
+    GETEGID,
+    SETPGID,
+    GETPPID,
+    GETPGRP,
+    SETSID,
+    SETREUID,
+    SETREGID,
+    GETGROUPS,
+    SETGROUPS,
+    SETRESUID,
+    GETRESUID,
+    SETRESGID,
+    GETRESGID,
+    GETPGID,
+    SETFSUID,
+    SETFSGID,
+    GETSID,
+    CAPGET,
+    CAPSET,
+    RT_SIGPENDING,
+    RT_SIGTIMEDWAIT,
+    RT_SIGQUEUEINFO,
+    SIGALTSTACK,
+    UTIME,
+    PERSONALITY,
+    STATFS,
+    FSTATFS,
+    GETPRIORITY,
+    SETPRIORITY,
+    SCHED_SETPARAM,
+    SCHED_GETPARAM,
+    SCHED_SETSCHEDULER,
+    SCHED_GETSCHEDULER,
+    SCHED_GET_PRIORITY_MAX,
+    SCHED_GET_PRIORITY_MIN,
+    SCHED_RR_GET_INTERVAL,
+    MLOCK,
+    MUNLOCK,
+    MLOCKALL,
+    MUNLOCKALL,
+    ARCH_PRCTL,
+    SETRLIMIT,
+    GETTID,
+    READAHEAD,
+    SETXATTR,
+    LSETXATTR,
+    FSETXATTR,
+    GETXATTR,
+    LGETXATTR,
+    FGETXATTR,
+    LISTXATTR,
+    LLISTXATTR,
+    FLISTXATTR,
+    REMOVEXATTR,
+    LREMOVEXATTR,
+    FREMOVEXATTR,
+    TKILL,
+    TIME,
+    FUTEX,
+    SCHED_SETAFFINITY,
+    SCHED_GETAFFINITY,
+    IO_DESTROY,
+    IO_GETEVENTS,
+    EPOLL_CREATE,
+    GETDENTS64,
+    SET_TID_ADDRESS,
+    RESTART_SYSCALL,
+    SEMTIMEDOP,
+    FADVISE64,
+    TIMER_CREATE,
+    TIMER_SETTIME,
+    TIMER_GETTIME,
+    TIMER_GETOVERRUN,
+    TIMER_DELETE,
+    CLOCK_GETTIME,
+    CLOCK_GETRES,
+    CLOCK_NANOSLEEP,
+    EPOLL_WAIT,
+    EPOLL_CTL,
+    TGKILL,
+    UTIMES,
+    MBIND,
+    SET_MEMPOLICY,
+    GET_MEMPOLICY,
+    MQ_OPEN,
+    MQ_UNLINK,
+    MQ_TIMEDSEND,
+    MQ_TIMEDRECEIVE,
+    MQ_NOTIFY,
+    MQ_GETSETATTR,
+    WAITID,
+    IOPRIO_SET,
+    IOPRIO_GET,
+    INOTIFY_INIT,
+    INOTIFY_ADD_WATCH,
+    INOTIFY_RM_WATCH,
+    FCHOWNAT,
+    FUTIMESAT,
+    NEWFSTATAT,
+    READLINKAT,
+    FCHMODAT,
+    FACCESSAT,
+    PSELECT6,
+    PPOLL,
+    SET_ROBUST_LIST,
+    GET_ROBUST_LIST,
+    TEE,
+    VMSPLICE,
+    MOVE_PAGES,
+    UTIMENSAT,
+    EPOLL_PWAIT,
+    SIGNALFD,
+    TIMERFD_CREATE,
+    EVENTFD,
+    TIMERFD_SETTIME,
+    TIMERFD_GETTIME,
+    ACCEPT4,
+    SIGNALFD4,
+    EVENTFD2,
+    EPOLL_CREATE1,
+    DUP3,
+    PIPE2,
+    INOTIFY_INIT1,
+    PREADV,
+    RT_TGSIGQUEUEINFO,
+    RECVMMSG,
+    PRLIMIT64,
+    NAME_TO_HANDLE_AT,
+    GETCPU,
+    PROCESS_VM_READV,
+    KCMP,
+    SCHED_SETATTR,
+    SCHED_GETATTR,
+    GETRANDOM,
+    MEMFD_CREATE,
+    MEMBARRIER,
+    MLOCK2,
+    PREADV2,
+    PKEY_ALLOC,
+    PKEY_FREE,
+    STATX,
+    RSEQ,
+    PIDFD_SEND_SIGNAL,
+    PIDFD_OPEN,
+    CLONE3,
+    CLOSE_RANGE,
+    FACCESSAT2,
+    EPOLL_PWAIT2,
+    LANDLOCK_CREATE_RULESET,
+    LANDLOCK_ADD_RULE,
+    LANDLOCK_RESTRICT_SELF,
+    FUTEX_WAITV,
+    FCHMODAT2,
+    FUTEX_WAKE,
+    FUTEX_WAIT,
+    FUTEX_REQUEUE,
+    CACHESTAT,
+    MSEAL,
+    PROCESS_MADVISE,
+    PROCESS_MRELEASE,
+    GETXATTRAT,
+    LISTXATTRAT,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+];
+
+const LD: u16 = 0x20;
+const AND: u16 = 0x54;
+const JA: u16 = 0x05;
+const JEQ: u16 = 0x15;
+const JGE: u16 = 0x35;
+const JSET: u16 = 0x45;
+const RET: u16 = 0x06;
+const ALLOW: u32 = 0x7fff_0000;
+const TRAP: u32 = 0x0003_0000;
+const ARCH_X86_64: u32 = 0xC000_003E;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Instruction {
+    code: u16,
+    jt: u8,
+    jf: u8,
+    k: u32,
+}
+
+/// What the filter does with one system call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Class {
+    Trap,
+    Allow,
+    /// Trapped if flags (second argument) ask for writing.
+    Open,
+    /// As `Open`, third argument.
+    Openat,
+    /// Trapped if a file is mapped shared.
+    Mmap,
+    /// Trapped if memory becomes writable.
+    Mprotect,
+    /// Trapped if the request is one of a file system's.
+    Ioctl,
+    /// Trapped if it installs another interceptor.
+    Prctl,
+    /// Trapped if it changes a descriptor's flags.
+    Fcntl,
+    /// In a gated run: trapped unless it is as long as the dynamic linker's, which meets an inherited filter
+    /// before there is a handler.
+    Read,
+}
+
+const SPECIAL: [Class; 8] =
+    [Class::Open, Class::Openat, Class::Mmap, Class::Mprotect, Class::Ioctl, Class::Prctl, Class::Fcntl, Class::Read];
+const NUMBERS: usize = 512;
+const LONGEST: usize = 900;
+
+struct Program {
+    code: [Instruction; LONGEST],
+    len: usize,
+    /// The program fits and all its jumps are short enough.
+    ok: bool,
+}
+
+impl Program {
+    fn emit(&mut self, code: u16, jt: usize, jf: usize, k: u32) -> usize {
+        let at = self.len;
+        if at < LONGEST && jt < 256 && jf < 256 {
+            self.code[at] = Instruction { code, jt: jt as u8, jf: jf as u8, k };
+            self.len += 1;
+        } else {
+            self.ok = false;
+        }
+        at
+    }
+
+    /// A decision tree over the runs of equal class in `classes[low..high]`; leaves that are not plain are
+    /// jumps whose `k` names the class until [`Program::link`].
+    fn tree(&mut self, classes: &[Class; NUMBERS], low: usize, high: usize) {
+        let class = classes[low];
+        let mut middle = 0;
+        let mut runs = 1;
+        let mut i = low + 1;
+        while i < high {
+            if classes[i] != classes[i - 1] {
+                runs += 1;
+            }
+            i += 1;
+        }
+        if runs == 1 {
+            if class == Class::Allow {
+                self.emit(RET, 0, 0, ALLOW);
+            } else {
+                self.emit(JA, 0, 0, class as u32);
+            }
+            return;
+        }
+        let mut seen = 0;
+        i = low + 1;
+        while i < high {
+            if classes[i] != classes[i - 1] {
+                seen += 1;
+                if seen == runs / 2 {
+                    middle = i;
+                }
+            }
+            i += 1;
+        }
+        let at = self.emit(JGE, 0, 0, middle as u32);
+        self.tree(classes, low, middle);
+        let right = self.len - at - 1;
+        if right < 256 && at < LONGEST {
+            self.code[at].jt = right as u8;
+        } else {
+            self.ok = false;
+        }
+        self.tree(classes, middle, high);
+    }
+
+    /// Replaces the classes in jumps by distances.
+    fn link(&mut self, blocks: &[usize; 10]) {
+        let mut i = 0;
+        while i < self.len {
+            if self.code[i].code == JA {
+                self.code[i].k = (blocks[self.code[i].k as usize & 15] - i - 1) as u32;
+            }
+            i += 1;
+        }
+    }
+}
+
+fn classes(flags: u32) -> [Class; NUMBERS] {
+    let mut classes = [Class::Trap; NUMBERS];
+    for &nr in HARMLESS {
+        classes[nr] = Class::Allow;
+    }
+    classes[OPEN] = Class::Open;
+    classes[OPENAT] = Class::Openat;
+    classes[MMAP] = Class::Mmap;
+    classes[MPROTECT] = Class::Mprotect;
+    classes[PKEY_MPROTECT] = Class::Mprotect;
+    classes[IOCTL] = Class::Ioctl;
+    classes[PRCTL] = Class::Prctl;
+    classes[FCNTL] = Class::Fcntl;
+    if flags & FLAG_GATED != 0 {
+        for &nr in gate::TRAPS {
+            classes[nr] = Class::Trap;
+        }
+        classes[READ] = Class::Read;
+    }
+    if flags & FLAG_VIRTUAL != 0 {
+        for &nr in time::TRAPS {
+            classes[nr] = Class::Trap;
+        }
+    }
+    classes
+}
+
+fn argument(n: u32) -> u32 {
+    16 + 8 * n
+}
+
+/// The check of one class; falls through where the call is to be trapped, given the distance-free form
+/// "allow, else go on to the instruction pointer".
+fn block(program: &mut Program, class: Class) {
+    // O_ACCMODE | O_CREAT | O_TRUNC; O_TMPFILE needs an access mode that writes.
+    const WRITING: u32 = 3 | 0o100 | 0o1000;
+    match class {
+        Class::Open | Class::Openat => {
+            program.emit(LD, 0, 0, argument(if class == Class::Open { 1 } else { 2 }));
+            program.emit(JSET, 1, 0, WRITING);
+        }
+        Class::Mmap => {
+            // MAP_ANONYMOUS, MAP_SHARED
+            program.emit(LD, 0, 0, argument(3));
+            program.emit(JSET, 1, 0, 0x20);
+            program.emit(JSET, 1, 0, 1);
+        }
+        Class::Mprotect => {
+            program.emit(LD, 0, 0, argument(2));
+            program.emit(JSET, 1, 0, 2);
+        }
+        Class::Ioctl => {
+            // The letters of btrfs (and FICLONE) and of XFS (and the old reservation calls).
+            program.emit(LD, 0, 0, argument(1));
+            program.emit(AND, 0, 0, 0xff00);
+            program.emit(JEQ, 2, 0, 0x9400);
+            program.emit(JEQ, 1, 0, 0x5800);
+        }
+        Class::Prctl => {
+            // PR_SET_SECCOMP, PR_SET_SYSCALL_USER_DISPATCH
+            program.emit(LD, 0, 0, argument(0));
+            program.emit(JEQ, 2, 0, 22);
+            program.emit(JEQ, 1, 0, 59);
+        }
+        Class::Fcntl => {
+            // F_SETFL
+            program.emit(LD, 0, 0, argument(1));
+            program.emit(JEQ, 1, 0, 4);
+        }
+        Class::Read => {
+            // sizeof(struct filebuf.buf) of glibc's elf/dl-load.c.
+            program.emit(LD, 0, 0, argument(2));
+            program.emit(JEQ, 0, 1, 832);
+        }
+        Class::Trap | Class::Allow => {}
+    }
+    program.emit(RET, 0, 0, ALLOW);
+    program.emit(JA, 0, 0, Class::Trap as u32);
+}
+
+/// Installs the filter for this thread and all that come from it.
+pub unsafe fn install(header: &Header) -> bool {
+    const PR_SET_NO_NEW_PRIVS: usize = 38;
+    const SET_MODE_FILTER: usize = 1;
+    let none = Instruction { code: 0, jt: 0, jf: 0, k: 0 };
+    let mut program = Program { code: [none; LONGEST], len: 0, ok: true };
+    program.emit(LD, 0, 0, 4);
+    program.emit(JEQ, 1, 0, ARCH_X86_64);
+    program.emit(RET, 0, 0, TRAP);
+    program.emit(LD, 0, 0, 0);
+    // Numbers beyond the table (and those of the x32 ABI) are not known.
+    program.emit(JGE, 0, 1, NUMBERS as u32);
+    program.emit(JA, 0, 0, Class::Trap as u32);
+    program.tree(&classes(header.flags), 0, NUMBERS);
+    let mut blocks = [0; 10];
+    for class in SPECIAL {
+        blocks[class as usize] = program.len;
+        block(&mut program, class);
+    }
+    blocks[Class::Trap as usize] = program.len;
+    program.emit(LD, 0, 0, 8);
+    program.emit(JEQ, 0, 3, abi::GADGET_IP as u32);
+    program.emit(LD, 0, 0, 12);
+    program.emit(JEQ, 0, 1, (abi::GADGET_IP >> 32) as u32);
+    program.emit(RET, 0, 0, ALLOW);
+    program.emit(RET, 0, 0, TRAP);
+    program.link(&blocks);
+    if !program.ok {
+        return false;
+    }
+    #[repr(C)]
+    struct Filter {
+        len: u16,
+        code: *const Instruction,
+    }
+    let filter = Filter { len: program.len as u16, code: program.code.as_ptr() };
+    // SAFETY: plain calls with memory of our own.
+    unsafe {
+        sys::call5(PRCTL, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && sys::call3(SECCOMP, SET_MODE_FILTER, 0, &raw const filter as usize) == 0
+    }
+}
