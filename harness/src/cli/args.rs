@@ -189,16 +189,7 @@ pub enum Format {
     Json,
 }
 
-const ASSUMPTIONS: [(&str, Assumption); 5] = [
-    ("no-zero-fill", Assumption::NoZeroFill),
-    ("no-tear", Assumption::NoTear),
-    ("size-with-data", Assumption::SizeWithData),
-    ("ordered-names", Assumption::OrderedNames),
-    ("names-with-data", Assumption::NamesWithData),
-];
-
 fn assumption(text: &str) -> Result<Assumption, String> {
-    let found = ASSUMPTIONS.iter().find(|(name, _)| *name == text).map(|(_, rule)| *rule);
-    let names = || ASSUMPTIONS.map(|(name, _)| name).join(", ");
-    found.ok_or_else(|| format!("no rule is called '{text}'; the rules are {}", names()))
+    let names = || Assumption::all().iter().map(|a| a.name()).collect::<Vec<_>>().join(", ");
+    Assumption::parse(text).ok_or_else(|| format!("no rule is called '{text}'; the rules are {}", names()))
 }

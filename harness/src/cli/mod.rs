@@ -14,5 +14,5 @@ mod wire;
 
 pub use entry::main;
 pub use failure::Failure;
-pub use plan::{CheckPlan, ExplorePlan, Subject, TargetName};
+pub use plan::{CheckPlan, ExplorePlan, ReproDir, Subject, TargetName};
 pub use runner::{ModelInfo, Replayed, Runner, Watch};

@@ -7,6 +7,7 @@ use super::runner::ModelInfo;
 use crate::target::policy::Policy;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use unplug_faults::state::Assumption;
 
 /// The name of a store on the command line.
@@ -34,7 +35,7 @@ pub enum Subject {
 #[derive(Clone, Debug)]
 pub struct CheckPlan {
     /// The store.
-    pub target: Subject,
+    pub subject: Subject,
     /// The policies, at least one, without doubles, in the report's order.
     pub policies: Vec<Policy>,
     /// The seed.
@@ -54,8 +55,8 @@ pub struct ExplorePlan {
     pub budget: u64,
     /// Worker processes.
     pub workers: usize,
-    /// Where repro files are written: the directory is there and can be written to.
-    pub repro_dir: PathBuf,
+    /// Where repro files are written.
+    pub repro_dir: Arc<ReproDir>,
     /// Rules that are taken away.
     pub assume: Vec<Assumption>,
     /// Syncs that are taken out of the trace.
@@ -68,7 +69,7 @@ impl CheckPlan {
     /// # Errors
     /// [`Failure::Usage`] that says what to do.
     pub fn of(args: &CheckArgs, models: &[ModelInfo]) -> Result<CheckPlan, Failure> {
-        let target = subject(&args.subject)?;
+        let subject = subject(&args.subject)?;
         let mut policies = args.policy.clone();
         if policies.is_empty() {
             policies = Policy::ALL.to_vec();
@@ -76,7 +77,7 @@ impl CheckPlan {
         policies.sort();
         policies.dedup();
         let explore = ExplorePlan::of(&args.search, models)?;
-        Ok(CheckPlan { target, policies, seed: args.subject.seed, ops: args.subject.ops, explore })
+        Ok(CheckPlan { subject, policies, seed: args.subject.seed, ops: args.subject.ops, explore })
     }
 }
 
@@ -95,13 +96,13 @@ impl ExplorePlan {
                 format!("add --model {name}, or take it out of --fail-on"),
             ));
         }
-        writable(&args.repro_dir)?;
+        let repro_dir = Arc::new(ReproDir::of(&args.repro_dir)?);
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(ExplorePlan {
             models: chosen,
             budget: args.budget,
             workers: args.workers.map_or_else(processors, usize::from),
-            repro_dir: args.repro_dir.clone(),
+            repro_dir,
             assume: args.assume.clone(),
             drop_sync: args.drop_sync.clone(),
         })
@@ -143,20 +144,44 @@ fn known(option: &str, names: &[String], models: &[ModelInfo]) -> Result<Vec<Str
     Ok(models.iter().filter(wanted).map(|m| m.name.to_owned()).collect())
 }
 
-/// Found out now: after minutes of exploring it would be too late to say that a repro cannot be kept.
-fn writable(dir: &Path) -> Result<(), Failure> {
-    let fail = |e: std::io::Error| {
-        Failure::usage(
-            format!("--repro-dir {}: cannot be written to: {e}", dir.display()),
-            "name a directory that can, with --repro-dir DIR".into(),
-        )
-    };
-    let made = !dir.exists();
-    std::fs::create_dir_all(dir).map_err(fail)?;
-    tempfile::Builder::new().prefix(".probe").tempfile_in(dir).map_err(fail)?;
-    if made {
-        // It is made again when there is something to keep; an empty directory would only puzzle.
-        std::fs::remove_dir(dir).map_err(fail)?;
+/// The directory for repro files: there, and written to once. If it was made for this run and nothing was put
+/// there, it goes when the run ends: an empty directory would only puzzle.
+#[derive(Debug)]
+pub struct ReproDir {
+    path: PathBuf,
+    made: bool,
+}
+
+impl ReproDir {
+    /// Makes it and tries it: after minutes of exploring it would be too late to say that a repro cannot be kept.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if it cannot be written to.
+    fn of(path: &Path) -> Result<ReproDir, Failure> {
+        let fail = |e: std::io::Error| {
+            Failure::usage(
+                format!("--repro-dir {}: cannot be written to: {e}", path.display()),
+                "name a directory that can, with --repro-dir DIR".into(),
+            )
+        };
+        let made = !path.exists();
+        std::fs::create_dir_all(path).map_err(fail)?;
+        let dir = ReproDir { path: path.to_owned(), made };
+        tempfile::Builder::new().prefix(".probe").tempfile_in(path).map_err(fail)?;
+        Ok(dir)
     }
-    Ok(())
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ReproDir {
+    fn drop(&mut self) {
+        if self.made {
+            // Fails, as it should, where a repro was put.
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
 }

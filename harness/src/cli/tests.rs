@@ -165,7 +165,7 @@ fn nothing_named_means_everything_in_the_reports_order() {
     let plan = runner.seen.lock().unwrap().take().unwrap();
     assert_eq!(plan.policies, Policy::ALL);
     assert_eq!(plan.explore.models, ["prefix", "ext4-ordered", "posix"]);
-    assert_eq!(plan.target, Subject::Engine);
+    assert_eq!(plan.subject, Subject::Engine);
 }
 
 #[test]
