@@ -446,6 +446,6 @@ impl Judge {
 }
 
 /// Nanoseconds as seconds, for a person.
-pub(crate) fn seconds(nanos: u64) -> String {
+fn seconds(nanos: u64) -> String {
     format!("{}.{:03} s", nanos / 1_000_000_000, nanos / 1_000_000 % 1000)
 }

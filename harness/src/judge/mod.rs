@@ -11,3 +11,4 @@ mod tests;
 
 pub use judge::{AllowedState, Judge, JudgeOptions};
 pub use seen::{First, Seen};
+pub(crate) use seen::differences;
