@@ -201,7 +201,7 @@ pub const KIND_SOCKET: u16 = 13;
 pub const KIND_BLIND: u16 = 14;
 /// A process appeared, went on as another program, or ended. flags: `PROCESS_*`.
 pub const KIND_PROCESS: u16 = 15;
-/// First record of a program. data: /proc/self/maps.
+/// First record of a program. data: /proc/self/maps, a: how many bytes of it, b: the parent's pid.
 pub const PROCESS_START: u16 = 0;
 /// First record of a forked child. a: the parent's pid.
 pub const PROCESS_FORKED: u16 = 1;

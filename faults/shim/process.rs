@@ -20,6 +20,7 @@ pub unsafe fn started(header: &'static Header) {
         let len = if fd < 0 { 0 } else { 256 << 10 };
         let mut call = Call::new(KIND_PROCESS, 0, VIA_SHIM, &Caller::NONE);
         call.flags = PROCESS_START;
+        call.numbers[1] = sys::call0(num::GETPPID) as u64;
         let begin = header.clock.fetch_add(1, AcqRel);
         let mut draft = ring::begin_at(header, begin, &call, &[Piece { at: core::ptr::null(), len }]);
         let mut done = 0;
@@ -35,7 +36,7 @@ pub unsafe fn started(header: &'static Header) {
         if fd >= 0 {
             sys::call1(num::CLOSE, fd as usize);
         }
-        draft.set_a(done as u64);
+        draft.set(0, [done as u64, call.numbers[1], 0]);
         draft.done(header, 0);
     }
 }

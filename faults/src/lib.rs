@@ -7,13 +7,17 @@
 //!
 //! This crate knows nothing of any store, history or contract.
 
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[path = "../shim/abi.rs"]
 pub(crate) mod abi;
 pub mod effect;
+mod embed;
 pub mod event;
 pub mod gate;
 pub mod image;
+pub mod mark;
 pub mod model;
+pub mod record;
 pub mod state;
+mod symbol;
 pub mod trace;

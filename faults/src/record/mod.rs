@@ -1,0 +1,14 @@
+//! Recording: a run of a target under the shim becomes a [`Trace`](crate::trace::Trace).
+
+mod client;
+mod disk;
+mod memory;
+mod modules;
+mod raw;
+mod recorder;
+mod resolve;
+mod tasks;
+mod tree;
+
+pub use client::SocketName;
+pub use recorder::{Options, RecordError, Recorder};

@@ -1,0 +1,332 @@
+//! The recorder: starts a recording, takes the history, and turns it all into a trace.
+
+use super::client::{Peer, SocketName};
+use super::disk::{self, Found};
+use super::memory::{Memory, Setup};
+use super::modules::Sites;
+use super::raw::{self, Raw};
+use super::resolve::{Connection, Resolved, Resolver};
+use super::tree::Tree;
+use crate::abi;
+use crate::embed;
+use crate::event::{Clock, Event, Nanos, Op, Task};
+use crate::trace::{BaseNode, Blind, Meta, Trace};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What is recorded, and how.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// The directory whose files count. It must exist.
+    pub root: PathBuf,
+    /// Globs on paths relative to the root (`*` any bytes, `?` one byte; a directory's match covers all below
+    /// it) of what does not count: logs, pid files, sockets.
+    pub ignore: Vec<String>,
+    /// Size of the shared memory. It is sparse: what is not used costs nothing.
+    pub ring_bytes: usize,
+    /// Virtual duration of a sync, where time is virtual.
+    pub sync_nanos: u64,
+}
+
+impl Options {
+    /// Everything below `root` is recorded, in 1 GiB of sparse memory.
+    pub fn new(root: impl Into<PathBuf>) -> Options {
+        Options { root: root.into(), ignore: Vec::new(), ring_bytes: 1 << 30, sync_nanos: 0 }
+    }
+
+    fn flags(&self) -> u32 {
+        0
+    }
+}
+
+/// Why a run could not be recorded. What the recorder saw but could not follow is no error: it stands in
+/// [`Trace::blind`].
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// There is no shim for this platform.
+    #[error("recording needs Linux on x86-64: there is no shim for this platform")]
+    Unsupported,
+    /// The recorded directory cannot be read.
+    #[error("cannot read `{path}` in the recorded directory: {error}")]
+    Directory {
+        /// Which file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The shared memory cannot be made.
+    #[error("cannot make the shared memory of the recording: {0}")]
+    Memory(#[source] io::Error),
+    /// No process loaded the shim.
+    #[error("the target never loaded the shim: is it a static or set-user-id program, or did it not start?")]
+    NotLoaded,
+    /// The shim could not install itself.
+    #[error("the shim could not install its handler and filter in the target")]
+    NotInstalled,
+}
+
+enum Entry {
+    Invoke { client: u32, id: u32, op: Vec<u8> },
+    Reply { connection: Connection, id: u32, reply: Vec<u8>, stream_end: u64 },
+    Phase(String),
+    Kill,
+}
+
+#[derive(Default)]
+struct History {
+    entries: Vec<(Clock, Nanos, Entry)>,
+    generations: BTreeMap<u32, u32>,
+    peers: BTreeMap<Peer, Connection>,
+}
+
+/// A recording under way. All methods may be called from any thread.
+pub struct Recorder {
+    memory: Memory,
+    shim: OwnedFd,
+    options: Options,
+    number: u64,
+    start_mono: u64,
+    epoch_ms: u64,
+    tree: Tree,
+    base: Vec<BaseNode>,
+    history: Mutex<History>,
+}
+
+impl Recorder {
+    /// Reads the directory as it is now, and makes the shared memory.
+    ///
+    /// # Errors
+    /// No shim for this platform, a directory that cannot be read, no memory.
+    pub fn start(options: Options) -> Result<Recorder, RecordError> {
+        static RECORDERS: AtomicU64 = AtomicU64::new(0);
+        let shim = embed::shim_file().map_err(RecordError::Memory)?.ok_or(RecordError::Unsupported)?;
+        let directory =
+            |path: &Path, error| RecordError::Directory { path: path.display().to_string(), error };
+        let root = options.root.canonicalize().map_err(|e| directory(&options.root, e))?;
+        let meta = std::fs::metadata(&root).map_err(|e| directory(&root, e))?;
+        let options = Options { root, ..options };
+        let found = scan(&options)?;
+        let (tree, base) = Tree::new(meta.ino(), &found);
+        let start_mono = monotonic();
+        let setup = Setup {
+            root: options.root.as_os_str().as_bytes(),
+            ignore: &options.ignore,
+            root_dev: meta.dev(),
+            start_mono,
+            flags: options.flags(),
+        };
+        let memory = Memory::new(options.ring_bytes, &setup).map_err(RecordError::Memory)?;
+        memory.remember(meta.ino());
+        for node in found.values() {
+            memory.remember(node.ino);
+        }
+        let epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Ok(Recorder {
+            memory,
+            shim,
+            options,
+            number: RECORDERS.fetch_add(1, Ordering::Relaxed),
+            start_mono,
+            epoch_ms: epoch.map_or(0, |d| d.as_millis() as u64),
+            tree,
+            base,
+            history: Mutex::default(),
+        })
+    }
+
+    /// Makes a command run under the shim. Several may be armed, one life of the target after the other.
+    pub fn arm(&self, command: &mut Command) {
+        let name = std::str::from_utf8(abi::ENV_RING).unwrap_or_default();
+        command.env("LD_PRELOAD", embed::path_of(&self.shim)).env(name, embed::path_of(self.memory.fd()));
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, entry: Entry) -> Clock {
+        let mut history = self.history();
+        let clock = self.tick();
+        history.entries.push((clock, self.now(), entry));
+        clock
+    }
+
+    /// Draws a tick of the run's clock.
+    pub fn tick(&self) -> Clock {
+        self.memory.tick()
+    }
+
+    fn now(&self) -> Nanos {
+        monotonic().saturating_sub(self.start_mono)
+    }
+
+    /// A client is about to send an operation.
+    pub fn invoke(&self, client: u32, id: u32, op: &[u8]) {
+        self.enter(Entry::Invoke { client, id, op: op.to_vec() });
+    }
+
+    /// A client has received the whole reply to an operation. `stream_end` is the number of bytes that it had
+    /// received on this connection then, the reply's own included: it finds the send that acknowledged.
+    pub fn reply(&self, client: u32, id: u32, reply: &[u8], stream_end: u64) {
+        let generation = self.history().generations.get(&client).copied().unwrap_or(0);
+        let connection = (client, generation);
+        self.enter(Entry::Reply { connection, id, reply: reply.to_vec(), stream_end });
+    }
+
+    /// A new phase of the workload begins.
+    pub fn phase(&self, name: &str) {
+        self.enter(Entry::Phase(name.to_string()));
+    }
+
+    /// Every process of the target has been killed.
+    pub fn kill_mark(&self) {
+        self.enter(Entry::Kill);
+    }
+
+    fn connection(&self, client: u32, peer: impl FnOnce(u32) -> Peer) -> u32 {
+        let mut history = self.history();
+        let generation = history.generations.get(&client).map_or(0, |g| g + 1);
+        history.generations.insert(client, generation);
+        history.peers.insert(peer(generation), (client, generation));
+        generation
+    }
+
+    /// The name for a unix client's *next* connection; its `stream_end`s count from 0 again.
+    pub fn client_name(&self, client: u32) -> SocketName {
+        let name = |generation| SocketName::new(self.number, client, generation);
+        name(self.connection(client, |g| Peer::Abstract(name(g).abstract_name().to_vec())))
+    }
+
+    /// Registers the local port of a TCP client's *next* connection.
+    pub fn client_port(&self, client: u32, port: u16) {
+        self.connection(client, |_| Peer::Port(port));
+    }
+
+    /// Whether the shared memory is used up: what follows is not recorded, and the trace will be blind.
+    pub fn is_full(&self) -> bool {
+        self.memory.header().full.load(Ordering::Acquire) != 0
+    }
+
+    /// Turns the recording into a trace. Every process of the target must have ended.
+    ///
+    /// # Errors
+    /// The target never loaded the shim, or the directory cannot be read.
+    pub fn finish(self, meta: Meta) -> Result<Trace, RecordError> {
+        let header = self.memory.header();
+        if header.broken.load(Ordering::Acquire) != 0 {
+            return Err(RecordError::NotInstalled);
+        }
+        if header.attached.load(Ordering::Acquire) == 0 {
+            return Err(RecordError::NotLoaded);
+        }
+        let real = scan(&self.options)?;
+        let history = self.history.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let records = raw::parse(self.memory.records());
+        let mut sites = Sites::default();
+        let (mut resolved, differences) = explain(&records, &real, |records| {
+            Resolver::new(self.tree.clone(), &mut sites, &history.peers).run(records)
+        });
+        if header.full.load(Ordering::Acquire) != 0 {
+            resolved.blind.insert(Blind {
+                what: "ring full".to_string(),
+                detail: format!("{} bytes were not enough: raise ring_bytes", self.options.ring_bytes),
+            });
+        }
+        for (path, why) in differences {
+            resolved
+                .blind
+                .insert(Blind { what: format!("the trace does not explain `{path}`"), detail: why });
+        }
+        let blind = resolved.blind.iter().cloned().collect();
+        let events = weave(resolved, history.entries);
+        let meta = Meta { epoch_ms: self.epoch_ms, ..meta };
+        Ok(Trace { meta, base: self.base, sites: sites.list, events, blind })
+    }
+}
+
+/// The most calls inside which the target may have been killed, for all choices to be tried.
+const KILLED: usize = 6;
+
+/// Resolves the records. Whether a call inside which the target was killed took effect is not recorded: the
+/// first choice that explains the directory's final content is taken.
+fn explain<'r>(
+    records: &[Raw<'r>],
+    real: &BTreeMap<Vec<u8>, Found>,
+    mut resolve: impl FnMut(&[Raw<'r>]) -> Resolved,
+) -> (Resolved, Vec<(String, String)>) {
+    let open: Vec<usize> = records
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| {
+            let changes = !matches!(
+                r.kind,
+                abi::KIND_SYNC | abi::KIND_SYNC_ALL | abi::KIND_SEND | abi::KIND_PROCESS | abi::KIND_MARK
+            );
+            r.is_killed() && changes
+        })
+        .map(|(i, _)| i)
+        .collect();
+    let all = resolve(records);
+    let differences = all.tree.differences(real);
+    if open.is_empty() || open.len() > KILLED || (differences.is_empty() && all.blind.is_empty()) {
+        return (all, differences);
+    }
+    for skipped in 1..1usize << open.len() {
+        let kept: Vec<Raw> = records
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| !open.iter().position(|o| o == i).is_some_and(|bit| skipped >> bit & 1 == 1))
+            .map(|(_, r)| r.clone())
+            .collect();
+        let attempt = resolve(&kept);
+        if attempt.tree.differences(real).is_empty() && attempt.blind.is_empty() {
+            return (attempt, Vec::new());
+        }
+    }
+    (all, differences)
+}
+
+/// Puts calls, sends, marks and the history on the one clock.
+fn weave(resolved: Resolved, entries: Vec<(Clock, Nanos, Entry)>) -> Vec<Event> {
+    let sends = resolved.sends;
+    let mut events = resolved.events;
+    events.extend(resolved.marks);
+    events.extend(sends.values().flatten().map(|s| s.event.clone()));
+    for (clock, now, entry) in entries {
+        let (begin, at, op) = match entry {
+            Entry::Invoke { client, id, op } => (clock, now, Op::Invoke { client, id, op }),
+            Entry::Phase(name) => (clock, now, Op::Phase(name)),
+            Entry::Kill => (clock, now, Op::Kill),
+            Entry::Reply { connection, id, reply, stream_end } => {
+                let carried =
+                    sends.get(&connection).and_then(|s| s.iter().find(|s| s.stream_end >= stream_end));
+                let (begin, at) = carried.map_or((clock, now), |s| (s.begin, s.at));
+                (begin, at, Op::Reply { client: connection.0, id, reply })
+            }
+        };
+        events.push(Event { begin, end: begin, at, task: Task::default(), site: None, errno: 0, op });
+    }
+    // Stable: a reply stands after the send that carried it.
+    events.sort_by_key(|e| e.begin);
+    events
+}
+
+fn scan(options: &Options) -> Result<BTreeMap<Vec<u8>, Found>, RecordError> {
+    disk::scan(&options.root, &options.ignore).map_err(|(path, error)| RecordError::Directory {
+        path: options.root.join(std::ffi::OsStr::from_bytes(&path)).display().to_string(),
+        error,
+    })
+}
+
+fn monotonic() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+}
