@@ -19,6 +19,8 @@ use unplug_faults::gate::{Area, Clock, Gate, GateOptions};
 const SHIM: &str = concat!(env!("OUT_DIR"), "/libunplug_shim.so");
 /// Room for records.
 const SIZE: u64 = 16 << 20;
+/// Set in every program that a test starts: this test binary then plays the target.
+pub const ROLE: &str = "UNPLUG_GATE_ROLE";
 /// The virtual wall clock of every test: 2023-11-14.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
 
@@ -67,6 +69,7 @@ impl Run {
             .env("PATH", "/usr/bin:/bin")
             .env("LD_PRELOAD", SHIM)
             .env("UNPLUG_RING", ring)
+            .env(ROLE, "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
