@@ -38,7 +38,8 @@ impl Clock {
     /// As [`Clock::advance`], to an instant; one in the past changes nothing.
     pub fn advance_to(&self, instant: Nanos) -> Nanos {
         let words = self.area.words();
-        let before = words.nanos.fetch_max(instant.min(NEVER - 1), AcqRel);
+        let instant = instant.min(NEVER - 1);
+        let before = words.nanos.fetch_max(instant, AcqRel);
         words.clock_word.fetch_add(1, AcqRel);
         futex_wake(&words.clock_word);
         before.max(instant)

@@ -19,6 +19,8 @@ use unplug_faults::gate::{Area, Clock, Gate, GateOptions};
 const SHIM: &str = concat!(env!("OUT_DIR"), "/libunplug_shim.so");
 /// Room for records.
 const SIZE: u64 = 16 << 20;
+/// Set in every program that a test starts: this test binary then plays the target.
+pub const ROLE: &str = "UNPLUG_GATE_ROLE";
 /// The virtual wall clock of every test: 2023-11-14.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
 
@@ -67,6 +69,7 @@ impl Run {
             .env("PATH", "/usr/bin:/bin")
             .env("LD_PRELOAD", SHIM)
             .env("UNPLUG_RING", ring)
+            .env(ROLE, "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -82,7 +85,8 @@ impl Run {
     /// What the shim could not follow.
     pub fn blind(&self) -> Vec<String> {
         let gate = unplug_faults::gate::blind(&self.area).into_iter().map(|b| b.what);
-        gate.chain(self.raw().into_iter().filter(|r| r.kind == abi::KIND_BLIND).map(|r| text(&r.name1))).collect()
+        gate.chain(self.raw().into_iter().filter(|r| r.kind == abi::KIND_BLIND).map(|r| text(&r.name1)))
+            .collect()
     }
 
     pub fn records(&self) -> Vec<Record> {
