@@ -42,7 +42,7 @@ pub unsafe fn started(header: &'static Header) {
 }
 
 /// The first recorded call in a forked child.
-pub unsafe fn forked(header: &'static Header, _pid: u32) {
+pub unsafe fn forked(header: &'static Header) {
     let mut call = Call::new(KIND_PROCESS, 0, VIA_SHIM, &Caller::NONE);
     call.flags = PROCESS_FORKED;
     // SAFETY: asks only.
@@ -58,12 +58,11 @@ pub unsafe fn exit(call: &Context) -> isize {
     // SAFETY: the target's own call. A child of vfork has its parent's memory, but not its number: it is
     // not a process of the record.
     unsafe {
-        let (pid, _, _) = sys::ids();
-        if sys::call0(num::GETPID) as u32 == pid {
+        if sys::call0(num::GETPID) as u32 == sys::known_pid() {
             let mut record = call.record(KIND_PROCESS);
             record.flags = PROCESS_EXIT;
             record.numbers[0] = call.args[0] as u64;
-            let begin = call.header.clock.fetch_add(1, AcqRel);
+            let begin = ring::draw(call.header);
             ring::begin_at(call.header, begin, &record, &[]).done(call.header, 0);
         }
         call.pass()

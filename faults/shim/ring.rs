@@ -72,7 +72,22 @@ pub struct Draft {
 
 /// Draws the clock at which a call begins. (In a gated run `gate::intercept` has waited for the turn before.)
 #[inline(always)]
-pub unsafe fn tick(header: &Header) -> u64 {
+pub unsafe fn tick(header: &'static Header) -> u64 {
+    // SAFETY: as `draw`.
+    unsafe { draw(header) }
+}
+
+/// Draws a begin clock without a turn: for records that change nothing. A forked child's first clock is that
+/// of the record that tells of the fork.
+#[inline(always)]
+pub unsafe fn draw(header: &'static Header) -> u64 {
+    // SAFETY: the thread's own words.
+    unsafe {
+        let (_, _, first) = sys::ids();
+        if first {
+            crate::process::forked(header);
+        }
+    }
     header.clock.fetch_add(1, AcqRel)
 }
 
@@ -91,10 +106,7 @@ pub unsafe fn begin_at(header: &'static Header, begin: u64, call: &Call, data: &
     let data_len: usize = data.iter().map(|p| p.len).sum();
     // SAFETY: the room is ours by fetch_add; the pieces are memory that the kernel is to read as well.
     unsafe {
-        let (pid, tid, first) = sys::ids();
-        if first {
-            crate::process::forked(header, pid);
-        }
+        let (pid, tid, _) = sys::ids();
         let mut frames = [0u64; abi::FRAMES];
         let n = site::walk(call.caller, &mut frames);
         let body = n * 8 + call.name1.len() + call.name2.len() + data_len;
@@ -221,7 +233,7 @@ pub unsafe fn blind(
     call.name2 = detail;
     // SAFETY: names are ours. No turn is taken: a blind record changes nothing.
     unsafe {
-        let begin = header.clock.fetch_add(1, AcqRel);
+        let begin = draw(header);
         begin_at(header, begin, &call, &[]).done(header, 0);
     }
 }

@@ -157,7 +157,7 @@ unsafe fn introduce(call: &Context, ino: u64) {
         record.ino = ino;
         record.name1 = &names[0][..lens[0]];
         record.name2 = &names[1][..lens[1]];
-        let begin = call.header.clock.fetch_add(1, AcqRel);
+        let begin = ring::draw(call.header);
         ring::begin_at(call.header, begin, &record, &[]).done(call.header, 0);
     }
 }

@@ -172,7 +172,8 @@ fn a_sync_takes_virtual_time_in_which_others_run() {
     assert_eq!(log(&run), ["slept", "slept", "synced", "slept"]);
     let records = run.records();
     let sync = records.iter().find(|r| r.is_sync()).unwrap();
-    let inside = records.iter().filter(|r| r.is_write() && r.begin > sync.begin && r.begin < sync.end).count();
+    let inside =
+        records.iter().filter(|r| r.is_write() && r.begin > sync.begin && r.begin < sync.end).count();
     assert_eq!(inside, 2, "two writes lie between the sync's begin and its end");
 }
 
@@ -208,7 +209,8 @@ fn a_rule_holds_a_call_until_an_event() {
         gate.started(child.0.id());
         let end = gate.run_until_idle(ClockPolicy::Still, 1000).unwrap().end;
         assert_eq!(end, Step::Exited, "{:?}", gate.blocked());
-        let calls: Vec<_> = run.records().iter().filter(|r| r.is_write() || r.kind == 7).map(|r| r.kind).collect();
+        let calls: Vec<_> =
+            run.records().iter().filter(|r| r.is_write() || r.kind == 7).map(|r| r.kind).collect();
         assert_eq!(calls, [2, 2, 7, 2], "seed {seed}");
     }
 }

@@ -11,12 +11,15 @@ pub mod abi;
 mod area;
 mod clock;
 mod error;
+mod options;
 mod process;
 mod rules;
+mod settle;
 mod supervise;
 
 pub use area::Area;
 pub use clock::Clock;
 pub use error::GateError;
+pub use options::{ClockPolicy, GateOptions, Ran, Step};
 pub use rules::{CallPattern, Rule};
-pub use supervise::{ClockPolicy, Gate, GateOptions, Ran, Step, blind};
+pub use supervise::{Gate, blind};

@@ -1,93 +1,32 @@
 //! The supervisor: grants the turn to one task at a time.
 
 use super::abi::{self, FREE, GONE, GateArea, NEVER, READY, RESERVED, RUNNING, Slot, WAIT};
-use super::area::{Area, cpu_time, futex_wait, futex_wake, thread_alive};
+use super::area::{Area, futex_wake};
 use super::clock::Clock;
 use super::error::GateError;
-use super::process::{Processes, describe};
-use super::rules::{Rule, Rules};
+use super::options::{ClockPolicy, GateOptions, Ran, Step};
+use super::process::Processes;
+use super::rules::Rules;
 use crate::event::{Nanos, Task};
 use crate::trace::Blind;
 use rand_core::{Rng, SeedableRng};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::time::{Duration, Instant};
-
-/// How a run is gated.
-#[derive(Clone, Debug)]
-pub struct GateOptions {
-    /// Seed of the scheduler.
-    pub seed: u64,
-    /// Calls to be held.
-    pub rules: Vec<Rule>,
-    /// Processor time that a task may use between two yield points.
-    pub cpu_limit: Duration,
-    /// Real time that a task may spend between two yield points, asleep included.
-    pub real_limit: Duration,
-}
-
-impl Default for GateOptions {
-    fn default() -> Self {
-        let (cpu_limit, real_limit) = (Duration::from_secs(10), Duration::from_secs(60));
-        Self { seed: 0, rules: Vec::new(), cpu_limit, real_limit }
-    }
-}
-
-/// What one decision came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// A task had the turn and gave it back.
-    Ran(Task),
-    /// It is the client's turn: the harness may send one operation. The next step counts it as made.
-    Client,
-    /// Nothing can run without the client, the clock, or (in a deadlock) at all.
-    Idle,
-    /// Every task has ended.
-    Exited,
-    /// A task holds the turn and does not give it back, or one that should start did not: *not measured*.
-    Stuck {
-        /// Which task, and what it is doing.
-        what: String,
-    },
-}
-
-/// What [`Gate::run_until_idle`] does when nothing can run but a task waits for time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClockPolicy {
-    /// Returns.
-    Still,
-    /// Moves the clock to the earliest deadline, if it is not after this instant.
-    Until(Nanos),
-}
-
-/// How [`Gate::run_until_idle`] ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ran {
-    /// Turns granted.
-    pub steps: u64,
-    /// The last step: [`Step::Idle`], [`Step::Exited`] or [`Step::Stuck`].
-    pub end: Step,
-}
 
 /// The supervisor of one gated run.
 #[derive(Debug)]
 pub struct Gate {
-    area: Arc<Area>,
+    pub(super) area: Arc<Area>,
     clock: Clock,
     random: rand_pcg::Pcg64Mcg,
-    rules: Rules,
-    options: GateOptions,
-    processes: Processes,
+    pub(super) rules: Rules,
+    pub(super) options: GateOptions,
+    pub(super) processes: Processes,
     /// Counts steps: what is blocked on the kernel is asked again only when something has happened since.
     generation: u64,
     probed: Vec<u64>,
     signals_seen: u32,
     rechecked: u64,
-}
-
-/// States in which the supervisor must not decide yet.
-fn busy(state: u32) -> bool {
-    matches!(state, RUNNING | abi::PROBE | RESERVED | abi::EXITING_THREAD | abi::EXITING_PROCESS)
 }
 
 impl Gate {
@@ -308,131 +247,12 @@ impl Gate {
         }
         if asked { self.settle() } else { Ok(None) }
     }
-
-    /// Waits until no task runs, starts, answers or ends.
-    fn settle(&mut self) -> Result<Option<Step>, GateError> {
-        let area = Arc::clone(&self.area);
-        let words = area.words();
-        let began = Instant::now();
-        let mut guard = Guard::default();
-        loop {
-            let seen = words.bell.load(Acquire);
-            let mut waiting = None;
-            for (index, slot) in slots(words).iter().enumerate() {
-                let state = slot.state.load(Acquire);
-                let (pid, tid) = (slot.pid.load(Acquire), slot.tid.load(Acquire));
-                if pid != 0 && state != FREE && state != GONE && !self.processes.watch(pid)? {
-                    self.bury_process(words, pid);
-                    continue;
-                }
-                match state {
-                    abi::EXITING_THREAD => self.bury_thread(words, index, pid, tid),
-                    abi::EXITING_PROCESS if self.processes.gone(pid, Duration::from_millis(20)) => {
-                        self.bury_process(words, pid);
-                    }
-                    _ => {}
-                }
-                if busy(slot.state.load(Acquire)) {
-                    waiting = Some(index);
-                }
-            }
-            let Some(index) = waiting else { return Ok(None) };
-            if matches!(words.slots[index].state.load(Acquire), RUNNING | abi::PROBE | RESERVED) {
-                futex_wait(&words.bell, seen, guard.pause(began));
-            }
-            if guard.due(began)
-                && let Some(stuck) = self.inspect(words, index, began, &mut guard)
-            {
-                return Ok(Some(stuck));
-            }
-        }
-    }
-
-    /// Looks at a task that keeps everybody waiting: dead, or using its time up, or within its limits.
-    fn inspect(&mut self, words: &GateArea, index: usize, began: Instant, guard: &mut Guard) -> Option<Step> {
-        let slot = &words.slots[index];
-        let (pid, tid) = (slot.pid.load(Acquire), slot.tid.load(Acquire));
-        if pid != 0 && self.processes.gone(pid, Duration::ZERO) {
-            self.bury_process(words, pid);
-            return None;
-        }
-        let cpu = cpu_time(pid).unwrap_or_default();
-        let used = cpu.saturating_sub(*guard.cpu.get_or_insert(cpu));
-        if used < self.options.cpu_limit && began.elapsed() < self.options.real_limit {
-            return None;
-        }
-        let Task { process, thread } = task(slot);
-        let doing = match slot.state.load(Acquire) {
-            RESERVED => "did not start under the gate".to_owned(),
-            _ => describe(pid, tid),
-        };
-        Some(Step::Stuck { what: format!("process {process} thread {thread} {doing}") })
-    }
-
-    /// A thread has called exit: once the kernel is done with it, its joiners may go on.
-    fn bury_thread(&mut self, words: &GateArea, index: usize, pid: u32, tid: u32) {
-        let slot = &words.slots[index];
-        let word = slot.tid_word.load(Acquire);
-        if word != 0 {
-            futex_wait(&slot.tid_word, word, Duration::from_millis(1));
-        }
-        if slot.tid_word.load(Acquire) != 0 && thread_alive(pid, tid) {
-            // The last thread of a process does not get its word zeroed.
-            if self.processes.gone(pid, Duration::ZERO) {
-                self.bury_process(words, pid);
-            }
-            return;
-        }
-        slot.state.store(GONE, Release);
-        let addr = slot.tid_addr.load(Acquire);
-        let process = slot.process.load(Acquire);
-        for other in slots(words).iter().filter(|s| matches!(s.state.load(Acquire), WAIT | abi::CAN)) {
-            let same = other.process.load(Acquire) == process && other.addr.load(Acquire) == addr;
-            if addr != 0 && same && other.kind.load(Acquire) == abi::KIND_FUTEX {
-                other.woken.store(1, Release);
-                other.state.store(READY, Release);
-            }
-        }
-    }
-
-    /// A process has ended: so have all its tasks. Its parent may have been sent SIGCHLD.
-    fn bury_process(&mut self, words: &GateArea, pid: u32) {
-        for (index, slot) in slots(words).iter().enumerate() {
-            if slot.pid.load(Acquire) == pid && alive(slot) {
-                slot.tid_addr.store(0, Release);
-                slot.state.store(GONE, Release);
-                self.rules.forget(index);
-            }
-        }
-        words.signals.fetch_add(1, AcqRel);
-    }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
         // A target that waits for a supervisor that is gone would wait for ever.
         self.release();
-    }
-}
-
-/// When to look at a task that keeps everybody waiting.
-#[derive(Debug, Default)]
-struct Guard {
-    looks: u32,
-    cpu: Option<Duration>,
-}
-
-impl Guard {
-    /// Most turns last microseconds: pause longer and longer.
-    fn pause(&self, began: Instant) -> Duration {
-        (began.elapsed() / 2).clamp(Duration::from_millis(2), Duration::from_millis(50))
-    }
-
-    /// At 2 ms, then at every further 20 ms.
-    fn due(&mut self, began: Instant) -> bool {
-        let due = began.elapsed() >= Duration::from_millis(2) + Duration::from_millis(20) * self.looks;
-        self.looks += u32::from(due);
-        due
     }
 }
 
@@ -443,16 +263,16 @@ pub fn blind(area: &Area) -> Vec<Blind> {
     met.map(|(what, n)| Blind { what: (*what).to_owned(), detail: format!("{n} times") }).collect()
 }
 
-fn slots(words: &GateArea) -> &[Slot] {
+pub(super) fn slots(words: &GateArea) -> &[Slot] {
     let used = usize::try_from(words.used.load(Acquire)).unwrap_or(0);
     &words.slots[..used.min(abi::SLOTS)]
 }
 
-fn alive(slot: &Slot) -> bool {
+pub(super) fn alive(slot: &Slot) -> bool {
     !matches!(slot.state.load(Acquire), FREE | GONE)
 }
 
-fn task(slot: &Slot) -> Task {
+pub(super) fn task(slot: &Slot) -> Task {
     let number = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
     Task { process: number(slot.process.load(Acquire)), thread: number(slot.thread.load(Acquire)) }
 }

@@ -1,7 +1,6 @@
 //! A redis-server under the recorder, on a unix socket of its own.
 #![allow(dead_code, unreachable_pub)]
 
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

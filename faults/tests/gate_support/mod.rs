@@ -85,7 +85,8 @@ impl Run {
     /// What the shim could not follow.
     pub fn blind(&self) -> Vec<String> {
         let gate = unplug_faults::gate::blind(&self.area).into_iter().map(|b| b.what);
-        gate.chain(self.raw().into_iter().filter(|r| r.kind == abi::KIND_BLIND).map(|r| text(&r.name1))).collect()
+        gate.chain(self.raw().into_iter().filter(|r| r.kind == abi::KIND_BLIND).map(|r| text(&r.name1)))
+            .collect()
     }
 
     pub fn records(&self) -> Vec<Record> {

@@ -47,7 +47,7 @@ impl Settings {
             None => None,
             Some(n) => match u32::try_from(n) {
                 Ok(n) if n > 0 => Some(n),
-                _ => return Err(bad("UNPLUG_CASES", &n.to_string().into(), "1 to 4294967295 is expected")),
+                _ => return Err(bad("UNPLUG_CASES", n.to_string().as_ref(), "1 to 4294967295 is expected")),
             },
         };
         let replay = match get("UNPLUG_REPLAY").map(PathBuf::from) {

@@ -32,15 +32,18 @@ pub mod env;
 pub mod path;
 #[cfg(feature = "proptest")]
 pub mod property;
+pub(crate) mod regressions;
+pub mod report;
 pub(crate) mod role;
 pub mod store;
 pub mod target;
 
 pub use crate::oracle::MapOp;
 pub use crate::worker::store::BoxError;
-pub use check::{Check, CheckError, Report, check};
+pub use check::{Check, CheckError, check};
 pub use path::TestPath;
 #[cfg(feature = "proptest")]
 pub use property::{Property, property};
+pub use report::Report;
 pub use store::{Map, Reply, Store, StoreModel};
 pub use target::StoreTarget;

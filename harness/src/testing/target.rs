@@ -3,6 +3,7 @@
 use crate::contract::Contract;
 use crate::dump::Dump;
 use crate::record::RecordError;
+use crate::target::rig::{Conditions, Rig, Turn};
 use crate::target::server::{Server, how};
 use crate::target::{Meaning, Oracle, Target};
 use crate::testing::path::TestPath;
@@ -15,7 +16,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use unplug_faults::record::{Options, Recorder};
 use unplug_faults::trace::{Meta, Trace};
 
 /// How long a recording may take, in real time.
@@ -25,32 +25,39 @@ const RECORDING: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug)]
 pub struct StoreTarget<S> {
     path: TestPath,
-    /// Globs of paths in the store's directory that are not recorded.
-    pub ignore: Vec<String>,
-    /// Whether threads are granted their calls one at a time, so that the recording is repeatable.
-    pub gated: bool,
-    /// Whether the store's clock is moved by the workload's steps alone.
-    pub virtual_time: bool,
+    /// How it is run while it is recorded. By default neither gated nor in virtual time.
+    pub conditions: Conditions,
     store: PhantomData<fn() -> S>,
 }
 
 impl<S: Store> StoreTarget<S> {
     /// The store, in the test of this path.
     pub fn new(path: TestPath) -> Self {
-        StoreTarget { path, ignore: Vec::new(), gated: false, virtual_time: false, store: PhantomData }
+        StoreTarget { path, conditions: Conditions::default(), store: PhantomData }
+    }
+
+    /// Lets the store go on; where only time can make it, time passes.
+    fn turn(&self, rig: &mut Rig, process: &Server, step: usize) -> Result<(), RecordError> {
+        let stuck = |what: String| RecordError::Stuck { step, what, waited_s: 0, log: process.log_tail() };
+        match rig.turn(false, None).map_err(|e| stuck(e.to_string()))? {
+            Turn::Idle if !rig.advance_to_deadline(u64::MAX) => {
+                Err(stuck("every thread of the store waits for another".into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Runs one life of the store under the recorder, until its process ends.
-    fn life(&self, recorder: &mut Recorder, job: &Job, scratch: &Path) -> Result<Ended, RecordError> {
+    fn life(&self, rig: &mut Rig, job: &Job, scratch: &Path) -> Result<Ended, RecordError> {
         let job_file = scratch.join("job");
         let bytes = postcard::to_stdvec(job).map_err(|e| RecordError::Store { message: e.to_string() })?;
         std::fs::write(&job_file, bytes).map_err(RecordError::io("cannot write", &job_file))?;
         let mut command = role::record_command(&self.path, &role::key::<S>(&self.path), &job_file);
-        recorder.arm(&mut command)?;
+        rig.arm(&mut command)?;
         let mut process = Server::spawn(command, &scratch.join("log"))?;
         let start = Instant::now();
         let status = loop {
-            crate::target::drive::turn(recorder)?;
+            self.turn(rig, &process, job.first_step)?;
             if let Some(status) = process.ended() {
                 break status;
             }
@@ -97,10 +104,7 @@ impl<S: Store> Target for StoreTarget<S> {
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
         check_operations::<S>(workload)?;
         let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory for", dir))?;
-        let mut recorder = Recorder::start(Options {
-            ignore: self.ignore.clone(),
-            ..crate::target::drive::options(dir, self.gated, self.virtual_time, workload.seed, 0)
-        })?;
+        let mut rig = Rig::start(dir, &self.conditions, workload.seed)?;
         let mut job = Job {
             dir: dir.to_path_buf(),
             report: scratch.path().join("report"),
@@ -110,11 +114,11 @@ impl<S: Store> Target for StoreTarget<S> {
         };
         loop {
             let kill = workload.steps[job.first_step..].iter().position(|s| *s == Step::KillAndRestart);
-            let ended = self.life(&mut recorder, &job, scratch.path())?;
+            let ended = self.life(&mut rig, &job, scratch.path())?;
             match (ended, kill) {
                 (Ended::Finished, None) => break,
                 (Ended::Killed, Some(kill)) => {
-                    recorder.kill_mark();
+                    rig.killed()?;
                     let lived = &workload.steps[job.first_step..job.first_step + kill];
                     job.first_id += lived.iter().map(operations).sum::<u32>();
                     job.first_step += kill + 1;
@@ -127,14 +131,7 @@ impl<S: Store> Target for StoreTarget<S> {
                 }
             }
         }
-        let meta = Meta {
-            target: self.name(),
-            seed: workload.seed,
-            gated: self.gated,
-            virtual_time: self.gated || self.virtual_time,
-            ..Meta::default()
-        };
-        Ok(recorder.finish(meta)?)
+        rig.finish(Meta { target: self.name(), seed: workload.seed, ..Meta::default() })
     }
 
     fn worker(&self, _contract: &Contract) -> Command {
