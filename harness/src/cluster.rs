@@ -102,7 +102,8 @@ pub fn mechanism(
     let loss = matches!(violation.class, Class::AcknowledgedLoss | Class::WindowExceeded);
     let among: Vec<usize> = odd.iter().copied().filter(|i| *i <= newest).collect();
     let shown: &[usize] = if loss || among.is_empty() { &odd[..1] } else { &among };
-    let kinds: BTreeSet<String> = shown.iter().map(|i| kind(effects, names, *i, outcome_of(state, *i))).collect();
+    let kinds: BTreeSet<String> =
+        shown.iter().map(|i| kind(effects, names, *i, outcome_of(state, *i))).collect();
     let culprit = shown.first().copied().unwrap_or(first);
     let mut text = kinds.into_iter().take(4).collect::<Vec<_>>().join(" + ");
     if let Some(frame) = interesting_frame(trace, effects.list[culprit].event) {

@@ -37,11 +37,7 @@ pub fn fewest_deviations<E>(
 
 /// Zeller's ddmin over the steps of a workload: the steps that are left all matter, within `tests` trials.
 /// `fails` records and explores a workload again and says whether the same mechanism shows.
-pub fn fewest_steps(
-    workload: &Workload,
-    tests: usize,
-    mut fails: impl FnMut(&Workload) -> bool,
-) -> Workload {
+pub fn fewest_steps(workload: &Workload, tests: usize, mut fails: impl FnMut(&Workload) -> bool) -> Workload {
     let mut steps = workload.steps.clone();
     let mut tried: HashSet<Vec<u8>> = HashSet::new();
     let mut left = tests;
@@ -54,7 +50,9 @@ pub fn fewest_steps(
             let rest: Vec<Step> = [&steps[..start], &steps[end..]].concat();
             let candidate = Workload { steps: rest, seed: workload.seed };
             // The same remainder comes up again at other grains.
-            if !has_operation(&candidate) || !tried.insert(postcard::to_stdvec(&candidate).unwrap_or_default()) {
+            if !has_operation(&candidate)
+                || !tried.insert(postcard::to_stdvec(&candidate).unwrap_or_default())
+            {
                 continue;
             }
             if left == 0 {

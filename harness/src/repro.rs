@@ -117,7 +117,8 @@ impl Repro {
             First::Holds(digest) if self.recovered == Some(*digest) => Replayed::Same,
             First::Holds(_) => Replayed::Other {
                 class: Class::SilentCorruption,
-                explanation: "a state came back that is neither allowed nor the one that was found".to_string(),
+                explanation: "a state came back that is neither allowed nor the one that was found"
+                    .to_string(),
             },
         }
     }

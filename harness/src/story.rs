@@ -31,7 +31,9 @@ fn is_plumbing(frame: &Frame) -> bool {
     // A module that is the shim goes by the descriptor that it was loaded from.
     module
         || frame.module.contains("memfd:")
-        || ["std::", "core::", "alloc::", "libc::", "nix::", "rustix::", "__rust"].iter().any(|p| symbol.starts_with(p))
+        || ["std::", "core::", "alloc::", "libc::", "nix::", "rustix::", "__rust"]
+            .iter()
+            .any(|p| symbol.starts_with(p))
 }
 
 /// The call site of an event as a person would look it up: the innermost frame that is the target's own.
@@ -186,7 +188,8 @@ fn gap(subject: &Subject<'_>, names: &Names) -> Option<String> {
         Some((_, e)) if e.begin > point => format!("the first sync begins at {}, after the crash", e.begin),
         Some((_, e)) if e.end > point => format!("its sync, begun at {}, had not returned", e.begin),
         Some((i, e)) => {
-            let by = interesting_frame(subject.trace, i as u32).map_or_else(String::new, |f| format!(" by {f}"));
+            let by =
+                interesting_frame(subject.trace, i as u32).map_or_else(String::new, |f| format!(" by {f}"));
             format!("the sync at {}{by} does not force it", e.begin)
         }
     };

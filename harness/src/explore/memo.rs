@@ -41,6 +41,14 @@ impl Memo {
         self.dumps.get(&digest)
     }
 
+    /// The whole content of what came back, where it is no prefix and was kept.
+    pub(super) fn dump_of(&self, seen: &Seen) -> Option<&Dump> {
+        match &seen.first {
+            First::Holds(digest) => self.dump(*digest),
+            First::Broke(..) => None,
+        }
+    }
+
     /// The images of a list that were not recovered yet, each once, in the list's order.
     pub(super) fn unknown(&self, images: &[ImageHash]) -> Vec<usize> {
         let mut asked = HashSet::new();

@@ -4,11 +4,13 @@ use crate::cluster::{Case, Clusters, mechanism};
 use crate::dump::Dump;
 use crate::history::Phase;
 use crate::judge::{First, Judge, Seen};
+use num_bigint::BigUint;
 use std::collections::HashSet;
 use unplug_faults::effect::{Effects, Names};
 use unplug_faults::image::ImageHash;
+use unplug_faults::model::Count;
 use unplug_faults::state::CrashState;
-use unplug_faults::trace::Trace;
+use unplug_faults::trace::{Blind, Trace};
 
 /// How many violating states of one phase are told apart by mechanism; the rest is only counted.
 const MOST_TOLD_APART: u64 = 20_000;
@@ -17,6 +19,12 @@ const MOST_TOLD_APART: u64 = 20_000;
 pub(super) struct PhaseRun {
     pub(super) phase: Phase,
     pub(super) states: u64,
+    pub(super) count: Count,
+    pub(super) crash_points: u64,
+    pub(super) exhaustive: bool,
+    pub(super) bound: u8,
+    /// Why it is not measured.
+    pub(super) blind: Vec<Blind>,
     pub(super) images: HashSet<ImageHash>,
     pub(super) worst_loss: Option<u64>,
     pub(super) clusters: Clusters,
@@ -38,17 +46,17 @@ impl PhaseRun {
         PhaseRun {
             phase,
             states: 0,
+            count: Count { states: BigUint::ZERO, exact: false },
+            crash_points: 0,
+            exhaustive: false,
+            bound: 0,
+            blind: Vec::new(),
             images: HashSet::new(),
             worst_loss: None,
             clusters: Clusters::default(),
             violating: 0,
             incomplete: false,
         }
-    }
-
-    /// The part of a state's interval that lies in this phase.
-    pub(super) fn clip(&self, state: &CrashState) -> Option<(u64, u64)> {
-        clip(&self.phase, state)
     }
 
     /// Judges one state in this phase.
@@ -58,7 +66,8 @@ impl PhaseRun {
         judge: &Judge,
         (state, image, seen, dump): (&CrashState, ImageHash, &Seen, Option<&Dump>),
     ) {
-        let Some((first, last)) = self.clip(state) else { return };
+        // The space is cut to the phase, and so is the state's interval.
+        let (first, last) = (state.first, state.last);
         self.states += 1;
         self.images.insert(image);
         self.incomplete |= !seen.complete;
@@ -74,10 +83,4 @@ impl PhaseRun {
         };
         self.clusters.add(how, Case { state: state.clone(), image, violation, order: ordered.index });
     }
-}
-
-/// The part of a state's interval that lies in a phase. The last phase goes on after the last event.
-pub(super) fn clip(phase: &Phase, state: &CrashState) -> Option<(u64, u64)> {
-    let (first, last) = (state.first.max(phase.begin), state.last.min(phase.end));
-    (first <= last).then_some((first, last))
 }

@@ -1,9 +1,9 @@
 //! One exploration from beginning to end: sweep, teeth, findings, cells.
 
 use super::memo::Memo;
-use super::phases::{Ordered, PhaseRun, clip};
+use super::phases::{Ordered, PhaseRun};
 use super::sweep::{Means, Progress, sweep};
-use crate::cell::{CellResult, Finding, Teeth};
+use crate::cell::{CellResult, Finding, Story, Teeth};
 use crate::cluster::{Case, Cluster};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
@@ -18,13 +18,12 @@ use crate::teeth;
 use crate::verdict::{Class, Verdict};
 use num_bigint::BigUint;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use unplug_faults::effect::{Effects, Names, Orders};
-use unplug_faults::event::Clock;
-use unplug_faults::model::{Count, Model};
-use unplug_faults::state::{Assumption, Plan, Space};
+use unplug_faults::model::Model;
+use unplug_faults::state::{Assumption, CrashState, Plan, Space};
 use unplug_faults::trace::{Blind, Trace};
 
 /// What is to be explored.
@@ -86,22 +85,24 @@ pub fn explore_sharing(
     };
     // What the recorder could not follow makes every result of it unsound: nothing is explored.
     let Some(judge) = judge.filter(|_| run.blind.is_empty()) else {
-        return run.cells(Vec::new(), &[], started);
+        let cell = |i| run.cell(i, Vec::new(), Bite::Teeth(Teeth::NotNeeded), started.elapsed());
+        return (0..run.phases.len()).map(cell).collect();
     };
     let mut means = Means::new(memo, pool, progress, cancel);
-    means.told.budget = search.plan.budget;
-    let ordered: Vec<(Effects, Names)> = orders.traces.iter().map(|t| with_names(t)).collect();
-    let all: Vec<Ordered<'_>> = orders
-        .traces
-        .iter()
-        .zip(&ordered)
-        .enumerate()
-        .map(|(index, (trace, (effects, names)))| Ordered { trace, effects, names, index })
-        .collect();
-    run.sweep_all(&mut means, &all, &judge);
-    let teeth = run.teeth(&mut means, &judge);
-    let findings = run.findings(&mut means, &all, &judge);
-    run.cells(findings, &teeth, started)
+    means.told.budget = search.plan.budget * run.phases.len() as u64;
+    let derived: Vec<(Effects, Names)> = orders.traces.iter().map(with_names).collect();
+    let pairs = orders.traces.iter().zip(&derived).enumerate();
+    let all: Vec<Ordered<'_>> =
+        pairs.map(|(index, (trace, (effects, names)))| Ordered { trace, effects, names, index }).collect();
+    let mut cells = Vec::with_capacity(run.phases.len());
+    for index in 0..run.phases.len() {
+        let begun = Instant::now();
+        run.sweep_phase(&mut means, &all, &judge, index);
+        let teeth = run.teeth(&mut means, &judge, index);
+        let findings = run.findings(&mut means, &all, &judge, index);
+        cells.push(run.cell(index, findings, teeth, begun.elapsed()));
+    }
+    cells
 }
 
 fn with_names(trace: &Trace) -> (Effects, Names) {
@@ -121,175 +122,139 @@ struct Run<'a> {
     search: &'a Search<'a>,
     history: &'a History,
     phases: Vec<PhaseRun>,
+    /// Why nothing of the run is measured.
     blind: Vec<Blind>,
-    count: Count,
-    crash_points: u64,
-    exhaustive: bool,
-    bound: u8,
 }
 
 impl<'a> Run<'a> {
     fn new(search: &'a Search<'a>, history: &'a History) -> Self {
-        let mut phases: Vec<PhaseRun> = history.phases.iter().cloned().map(PhaseRun::new).collect();
-        if let Some(last) = phases.last_mut() {
-            // A model may give its last states a last point beyond the last event.
-            last.phase.end = Clock::MAX;
-        }
-        Run {
-            search,
-            history,
-            phases,
-            blind: Vec::new(),
-            count: Count { states: BigUint::ZERO, exact: false },
-            crash_points: 0,
-            exhaustive: false,
-            bound: search.plan.bound,
-        }
+        let phases = history.phases.iter().cloned().map(PhaseRun::new).collect();
+        Run { search, history, phases, blind: Vec::new() }
     }
 
-    fn space<'t>(&self, ordered: &Ordered<'t>) -> Space<'t> {
-        Space::new(ordered.trace, ordered.effects, self.search.model, self.search.assume)
+    /// The crash states of one phase.
+    fn space<'t>(&self, ordered: &Ordered<'t>, phase: &Phase) -> Space<'t> {
+        let space = Space::new(ordered.trace, ordered.effects, self.search.model, self.search.assume);
+        space.within(phase.begin..=phase.end)
     }
 
-    /// Sweeps over all orders of overlapping calls; they share the budget.
-    fn sweep_all(&mut self, means: &mut Means<'_>, all: &[Ordered<'_>], judge: &Judge) {
-        let mut left = self.search.plan.budget;
-        let mut complete = true;
-        let mut exact = all.len() == 1;
+    /// Sweeps over one phase, in all orders of overlapping calls; they share the budget.
+    fn sweep_phase(&mut self, means: &mut Means<'_>, all: &[Ordered<'_>], judge: &Judge, index: usize) {
+        let mut run = PhaseRun::new(self.phases[index].phase.clone());
+        let (mut left, mut complete) = (self.search.plan.budget, true);
+        run.bound = self.search.plan.bound;
+        run.count.exact = all.len() == 1;
         for (nth, ordered) in all.iter().enumerate() {
-            let (order, mut images) = (self.space(ordered), self.space(ordered));
-            let count = order.count();
-            exact &= count.exact;
-            self.count.states += &count.states;
-            self.crash_points = self.crash_points.max(order.crash_points());
+            let space = self.space(ordered, &run.phase);
+            let count = space.count();
+            run.count.exact &= count.exact;
+            run.count.states += &count.states;
+            run.crash_points = run.crash_points.max(space.crash_points());
             let share = left / (all.len() - nth) as u64;
             let plan = Plan { budget: share, ..self.search.plan.clone() };
-            let phases = &mut self.phases;
-            let swept = sweep(means, &order, &mut images, &plan, judge, &mut |state, image, seen, memo| {
-                let dump = match &seen.first {
-                    First::Holds(digest) => memo.dump(*digest),
-                    First::Broke(..) => None,
-                };
-                for phase in phases.iter_mut() {
-                    phase.visit(ordered, judge, (state, image, seen, dump));
-                }
+            let swept = sweep(means, &space, &plan, judge, &mut |state, image, seen, memo| {
+                run.visit(ordered, judge, (state, image, seen, memo.dump_of(seen)));
                 ControlFlow::Continue(())
             });
             left -= swept.states.min(left);
-            self.bound = self.bound.min(swept.bound(&plan));
+            run.bound = run.bound.min(swept.bound(&plan));
             complete &= count.exact && count.states == BigUint::from(swept.states);
             if let Some(error) = swept.error {
-                self.broken_off(&error);
+                run.blind.push(broken_off(&error));
                 complete = false;
                 break;
             }
         }
-        self.count.exact = exact;
-        self.exhaustive = complete;
+        run.exhaustive = complete;
+        self.phases[index] = run;
     }
 
-    fn broken_off(&mut self, error: &PoolError) {
-        let what = match error {
-            PoolError::Interrupted => "interrupted",
-            _ => "recovery of images",
-        };
-        self.blind.push(Blind { what: what.to_string(), detail: error.to_string() });
-    }
-
-    /// The teeth check of every phase that has neither a violation nor a reason not to be measured.
-    fn teeth(&mut self, means: &mut Means<'_>, judge: &Judge) -> Vec<Bite> {
-        let needed = |p: &PhaseRun| p.clusters.is_empty() && !p.incomplete && p.states > 0;
-        let asked: Vec<bool> = self.phases.iter().map(|p| self.blind.is_empty() && needed(p)).collect();
-        let mut bites: Vec<Bite> = asked.iter().map(|_| Bite::Teeth(Teeth::NotNeeded)).collect();
+    /// The teeth check of a phase that has neither a violation nor a reason not to be measured.
+    fn teeth(&mut self, means: &mut Means<'_>, judge: &Judge, index: usize) -> Bite {
+        let run = &self.phases[index];
+        if !run.clusters.is_empty() || !run.blind.is_empty() || run.incomplete || run.states == 0 {
+            return Bite::Teeth(Teeth::NotNeeded);
+        }
+        let phase = run.phase.clone();
         // Where keeping nothing would break a promise, the syncs are what the promise rests on.
-        let rests_on_syncs: Vec<bool> = self
-            .phases
-            .iter()
-            .zip(&asked)
-            .map(|(p, asked)| *asked && judge.forbids_nothing_kept(p.phase.begin, p.phase.end.min(self.history.end)))
-            .collect();
-        if rests_on_syncs.iter().any(|r| *r) {
+        let bite = if judge.forbids_nothing_kept(phase.begin, phase.end) {
             let sabotaged = teeth::drop_syncs(self.search.trace);
-            let found = self.bites(means, &sabotaged, judge, &rests_on_syncs, SABOTAGE_BUDGET);
-            for (index, class) in found.into_iter().enumerate().filter(|(i, _)| rests_on_syncs[*i]) {
-                let sabotage = teeth::SYNCS_DROPPED.to_string();
-                bites[index] = Bite::Teeth(match class {
-                    Some(class) => Teeth::Bit { sabotage, class },
-                    None => Teeth::Blunt { sabotage },
-                });
+            let class = self.bites(means, &sabotaged, judge, &phase, SABOTAGE_BUDGET);
+            class.map(|c| teeth_of(teeth::SYNCS_DROPPED.to_string(), c))
+        } else {
+            self.bite_content(means, judge, &phase)
+        };
+        match bite {
+            Ok(bite) => bite,
+            Err(error) => {
+                self.phases[index].blind.push(broken_off(&error));
+                Bite::Teeth(Teeth::NotNeeded)
             }
         }
-        for index in (0..self.phases.len()).filter(|i| asked[*i] && !rests_on_syncs[*i]) {
-            bites[index] = self.bite_content(means, judge, index);
-        }
-        if means.cancel.load(std::sync::atomic::Ordering::Relaxed) {
-            self.broken_off(&PoolError::Interrupted);
-        }
-        bites
     }
 
     /// Where nothing must be kept, only the content can be wrong: a write that was never made, and, since a
     /// target with checksums rightly turns that into an older state, an operation that the judge knows
     /// nothing of.
-    fn bite_content(&mut self, means: &mut Means<'_>, judge: &Judge, index: usize) -> Bite {
-        let (begin, end) = (self.phases[index].phase.begin, self.phases[index].phase.end);
-        let only: Vec<bool> = (0..self.phases.len()).map(|i| i == index).collect();
-        if let Some(sabotaged) = teeth::delete_middle_write(self.search.trace, begin, end)
-            && let Some(class) = self.bites(means, &sabotaged, judge, &only, SABOTAGE_BUDGET)[index]
+    fn bite_content(&self, means: &mut Means<'_>, judge: &Judge, phase: &Phase) -> Result<Bite, PoolError> {
+        if let Some(sabotaged) = teeth::delete_middle_write(self.search.trace, phase.begin, phase.end)
+            && let Some(class) = self.bites(means, &sabotaged, judge, phase, SABOTAGE_BUDGET)?
         {
-            return Bite::Teeth(Teeth::Bit { sabotage: teeth::WRITE_DELETED.to_string(), class });
+            return Ok(teeth_of(teeth::WRITE_DELETED.to_string(), Some(class)));
         }
-        let Some((hidden, id)) = judge.hiding_one(begin, end) else { return Bite::NothingToBreak };
-        let sabotage = format!("operation {id} hidden from the judge");
-        let found = self.bites(means, self.search.trace, &hidden, &only, self.search.plan.budget);
-        Bite::Teeth(match found[index] {
-            Some(class) => Teeth::Bit { sabotage, class },
-            None => Teeth::Blunt { sabotage },
-        })
+        let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end) else {
+            return Ok(Bite::NothingToBreak);
+        };
+        let class = self.bites(means, self.search.trace, &hidden, phase, self.search.plan.budget)?;
+        Ok(teeth_of(format!("operation {id} hidden from the judge"), class))
     }
 
-    /// Explores a sabotaged trace until each of the phases asked for has a violation; its class.
+    /// Explores a phase of a sabotaged trace until it has a violation; its class.
     fn bites(
         &self,
         means: &mut Means<'_>,
         trace: &Trace,
         judge: &Judge,
-        asked: &[bool],
+        phase: &Phase,
         budget: u64,
-    ) -> Vec<Option<Class>> {
+    ) -> Result<Option<Class>, PoolError> {
         let (effects, names) = with_names(trace);
         let ordered = Ordered { trace, effects: &effects, names: &names, index: 0 };
-        let (order, mut images) = (self.space(&ordered), self.space(&ordered));
+        let space = self.space(&ordered, phase);
         let plan = Plan { budget: budget.min(self.search.plan.budget.max(1)), ..self.search.plan.clone() };
-        let mut found: Vec<Option<Class>> = vec![None; self.phases.len()];
-        let wanted = |found: &[Option<Class>]| (0..found.len()).any(|i| asked[i] && found[i].is_none());
-        let phases: Vec<&Phase> = self.phases.iter().map(|p| &p.phase).collect();
-        sweep(means, &order, &mut images, &plan, judge, &mut |state, _, seen, memo| {
-            let dump = match &seen.first {
-                First::Holds(digest) => memo.dump(*digest),
-                First::Broke(..) => None,
-            };
-            for (index, phase) in phases.iter().enumerate().filter(|(i, _)| asked[*i]) {
-                let Some((first, last)) = clip(phase, state).filter(|_| found[index].is_none()) else { continue };
-                found[index] = judge.check_seen(first, last, seen, dump).map(|v| v.class);
+        let mut found = None;
+        let swept = sweep(means, &space, &plan, judge, &mut |state, _, seen, memo| {
+            let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
+            match violation {
+                Some(violation) => {
+                    found = Some(violation.class);
+                    ControlFlow::Break(())
+                }
+                None => ControlFlow::Continue(()),
             }
-            if wanted(&found) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        found
+        // What was found counts, even if it was the last thing before an interruption.
+        match (found, swept.error) {
+            (None, Some(error)) => Err(error),
+            (found, _) => Ok(found),
+        }
     }
 
-    /// Minimises each cluster of each phase and tells it.
-    fn findings(&mut self, means: &mut Means<'_>, all: &[Ordered<'_>], judge: &Judge) -> Vec<Vec<Finding>> {
-        let mut out = Vec::with_capacity(self.phases.len());
+    /// Minimises each cluster of a phase and tells it.
+    fn findings(
+        &mut self,
+        means: &mut Means<'_>,
+        all: &[Ordered<'_>],
+        judge: &Judge,
+        index: usize,
+    ) -> Vec<Finding> {
+        let clusters = std::mem::take(&mut self.phases[index].clusters).into_sorted();
+        let phase = self.phases[index].phase.clone();
         let mut notes = Vec::new();
-        for index in 0..self.phases.len() {
-            let clusters = std::mem::take(&mut self.phases[index].clusters).into_sorted();
-            let phase = self.phases[index].phase.clone();
-            let told = clusters.into_iter().map(|c| self.finding(means, all, judge, &phase, c, &mut notes));
-            out.push(told.collect());
-        }
-        self.blind.extend(notes);
-        out
+        let tell = |c| self.finding(means, all, judge, &phase, c, &mut notes);
+        let findings = clusters.into_iter().map(tell).collect();
+        self.phases[index].blind.extend(notes);
+        findings
     }
 
     fn finding(
@@ -302,149 +267,141 @@ impl<'a> Run<'a> {
         notes: &mut Vec<Blind>,
     ) -> Finding {
         let ordered = &all[cluster.case.order];
-        let (space, mut images) = (self.space(ordered), self.space(ordered));
-        let judge_all = |states: &[unplug_faults::state::CrashState]| {
-            let hashes: Vec<_> = states.iter().map(|s| images.hash(s)).collect();
+        let space = self.space(ordered, phase);
+        let judge_all = |states: &[CrashState]| {
+            let hashes: Vec<_> = states.iter().map(|s| space.hash(s)).collect();
             means.recover(&space, states, &hashes, judge)?;
-            let one = |(state, image): (&unplug_faults::state::CrashState, &_)| {
-                let (first, last) = clip(phase, state)?;
+            let one = |(state, image): (&CrashState, &_)| {
                 let seen = means.memo.get(*image)?;
-                let dump = if let First::Holds(d) = &seen.first { means.memo.dump(*d) } else { None };
-                let violation = judge.check_seen(first, last, seen, dump)?;
+                let violation = judge.check_seen(state.first, state.last, seen, means.memo.dump_of(seen))?;
                 Some(Case { state: state.clone(), image: *image, violation, order: ordered.index })
             };
             Ok::<_, PoolError>(states.iter().zip(&hashes).map(one).collect())
         };
         let case = fewest_deviations(cluster.case, |s| space.simpler(s), judge_all);
-        let Some(seen) = means.memo.get(case.image).cloned() else {
-            return Finding {
-                violation: case.violation,
-                states: cluster.states,
-                mechanism: cluster.mechanism,
-                story: Default::default(),
-                repro: None,
+        let (mut story, mut repro) = (Story::default(), None);
+        if let Some(seen) = means.memo.get(case.image) {
+            let subject = Subject {
+                trace: ordered.trace,
+                effects: ordered.effects,
+                judge,
+                state: &case.state,
+                violation: &case.violation,
+                seen,
+                dump: means.memo.dump_of(seen),
             };
-        };
-        let recovered = if let First::Holds(digest) = &seen.first { Some(*digest) } else { None };
-        let dump = recovered.and_then(|d| means.memo.dump(d));
-        let subject = Subject {
-            trace: ordered.trace,
-            effects: ordered.effects,
-            judge,
-            state: &case.state,
-            violation: &case.violation,
-            seen: &seen,
-            dump,
-        };
-        let story = tell(&subject);
-        let repro = self.search.repro_dir.and_then(|dir| {
-            let (allowed, _) = judge.allowed_at(case.violation.crash_point, usize::MAX);
-            let with_dump = |(i, a): (usize, crate::judge::AllowedState)| Allowed {
-                label: a.label,
-                digest: a.digest,
-                dump: (i < 4).then(|| judge.dump_of(a.digest)).flatten(),
-            };
-            let repro = Repro {
-                trace: cut(ordered.trace, case.violation.crash_point),
-                worker: worker_arguments(self.search),
-                contract: self.search.contract.clone(),
-                model: self.search.model.name().to_string(),
-                phase: phase.name.clone(),
-                image: space.image(&case.state),
-                state: case.state.clone(),
-                now_ms: judge.now_ms(),
-                mechanism: cluster.mechanism.clone(),
-                violation: case.violation.clone(),
-                recovered,
-                allowed: allowed.into_iter().enumerate().map(with_dump).collect(),
-                story: story.clone(),
-            };
-            self.save(&repro, dir, notes)
-        });
+            story = tell(&subject);
+            let image = || space.image(&case.state);
+            repro = self.search.repro_dir.and_then(|dir| {
+                let repro = self.repro(&subject, phase, &cluster.mechanism, image(), &story);
+                let saved = repro.save(dir);
+                saved
+                    .map_err(|e| notes.push(Blind { what: "a repro file".into(), detail: e.to_string() }))
+                    .ok()
+            });
+        }
         let (violation, mechanism) = (case.violation, cluster.mechanism);
         Finding { violation, states: cluster.states, mechanism, story, repro }
     }
 
-    fn save(&self, repro: &Repro, dir: &Path, notes: &mut Vec<Blind>) -> Option<PathBuf> {
-        match repro.save(dir) {
-            Ok(path) => Some(path),
-            Err(error) => {
-                notes.push(Blind { what: "a repro file".to_string(), detail: error.to_string() });
-                None
-            }
+    fn repro(
+        &self,
+        subject: &Subject<'_>,
+        phase: &Phase,
+        mechanism: &str,
+        image: unplug_faults::image::Image,
+        story: &Story,
+    ) -> Repro {
+        let judge = subject.judge;
+        let (allowed, _) = judge.allowed_at(subject.violation.crash_point, usize::MAX);
+        let with_dump = |(i, a): (usize, crate::judge::AllowedState)| Allowed {
+            label: a.label,
+            digest: a.digest,
+            // Whole contents of many states would make a repro as large as the run.
+            dump: (i < 4).then(|| judge.dump_of(a.digest)).flatten(),
+        };
+        Repro {
+            trace: cut(subject.trace, subject.violation.crash_point),
+            worker: worker_arguments(self.search),
+            contract: self.search.contract.clone(),
+            model: self.search.model.name().to_string(),
+            phase: phase.name.clone(),
+            image,
+            state: subject.state.clone(),
+            now_ms: judge.now_ms(),
+            mechanism: mechanism.to_string(),
+            violation: subject.violation.clone(),
+            recovered: match &subject.seen.first {
+                First::Holds(digest) => Some(*digest),
+                First::Broke(..) => None,
+            },
+            allowed: allowed.into_iter().enumerate().map(with_dump).collect(),
+            story: story.clone(),
         }
     }
 
-    fn cells(self, findings: Vec<Vec<Finding>>, teeth: &[Bite], started: Instant) -> Vec<CellResult> {
-        let mut findings = findings.into_iter();
+    fn cell(&self, index: usize, findings: Vec<Finding>, bite: Bite, elapsed: Duration) -> CellResult {
+        let run = &self.phases[index];
         let meta = &self.search.trace.meta;
-        let mut cells = Vec::with_capacity(self.phases.len());
-        for (index, run) in self.phases.iter().enumerate() {
-            let findings = findings.next().unwrap_or_default();
-            let mut not_measured = self.blind.clone();
-            let mut blind = |what: &str, detail: &str| {
-                not_measured.push(Blind { what: what.to_string(), detail: detail.to_string() });
-            };
-            if run.incomplete {
-                blind("later starts", "a second or third start on an image was not seen");
-            }
-            if run.states == 0 && self.blind.is_empty() {
-                blind("no crash state", "no state that was tried lies in this phase: raise the budget");
-            }
-            let teeth = match teeth.get(index) {
-                Some(Bite::Teeth(teeth)) => teeth.clone(),
-                Some(Bite::NothingToBreak) => {
-                    blind("nothing was promised", "no operation of this phase could be lost or made up");
-                    Teeth::NotNeeded
-                }
-                None => Teeth::NotNeeded,
-            };
-            let verdict = verdict(!findings.is_empty(), !not_measured.is_empty(), &teeth);
-            cells.push(CellResult {
-                target: self.search.target.name(),
-                policy: Policy::of(&self.search.contract).name().to_string(),
-                phase: run.phase.name.clone(),
-                model: self.search.model.name().to_string(),
-                seed: meta.seed,
-                operations: self.history.operations.len() as u64,
-                events: self.search.trace.events.len() as u64,
-                crash_points: self.crash_points_of(&run.phase),
-                // Of the legal states of the whole run, only an exhaustive exploration tells this phase's.
-                legal_states: if self.exhaustive && self.count.exact {
-                    Count { states: BigUint::from(run.states), exact: true }
-                } else {
-                    Count { states: self.count.states.clone(), exact: self.count.exact && self.phases.len() == 1 }
-                },
-                states_checked: run.states,
-                images_recovered: run.images.len() as u64,
-                exhaustive: self.exhaustive,
-                deviation_bound: self.bound,
-                worst_loss: run.worst_loss,
-                verdict,
-                findings,
-                not_measured,
-                teeth,
-                elapsed: started.elapsed(),
-            });
+        let mut not_measured = [self.blind.as_slice(), run.blind.as_slice()].concat();
+        let mut blind = |what: &str, detail: &str| {
+            not_measured.push(Blind { what: what.to_string(), detail: detail.to_string() });
+        };
+        if run.incomplete {
+            blind("later starts", "a second or third start on an image was not seen");
         }
-        cells
-    }
-
-    /// The crash points of one phase: the moments at which an event of it begins or ends.
-    fn crash_points_of(&self, phase: &Phase) -> u64 {
-        if self.phases.len() == 1 && self.crash_points > 0 {
-            return self.crash_points;
+        if run.states == 0 && self.blind.is_empty() && run.blind.is_empty() {
+            blind("no crash state", "no state that was tried lies in this phase: raise the budget");
         }
-        let inside = |clock: &Clock| (phase.begin..=phase.end).contains(clock);
-        let ends = |e: &unplug_faults::event::Event| [e.begin, e.end];
-        let never = unplug_faults::event::Event::NEVER;
-        let clocks = self.search.trace.events.iter().flat_map(ends).filter(|c| *c != never);
-        clocks.filter(inside).count() as u64
+        let teeth = match bite {
+            Bite::Teeth(teeth) => teeth,
+            Bite::NothingToBreak => {
+                blind("nothing was promised", "no operation of this phase could be lost or made up");
+                Teeth::NotNeeded
+            }
+        };
+        let verdict = verdict(!findings.is_empty(), !not_measured.is_empty(), &teeth);
+        CellResult {
+            target: self.search.target.name(),
+            policy: Policy::of(&self.search.contract).name().to_string(),
+            phase: run.phase.name.clone(),
+            model: self.search.model.name().to_string(),
+            seed: meta.seed,
+            operations: self.history.operations.len() as u64,
+            events: self.search.trace.events.len() as u64,
+            crash_points: run.crash_points,
+            legal_states: run.count.clone(),
+            states_checked: run.states,
+            images_recovered: run.images.len() as u64,
+            exhaustive: run.exhaustive,
+            deviation_bound: run.bound,
+            worst_loss: run.worst_loss,
+            verdict,
+            findings,
+            not_measured,
+            teeth,
+            elapsed,
+        }
     }
 }
 
 /// How many states of a sabotaged trace are tried: a sabotage that bites shows among the first.
 const SABOTAGE_BUDGET: u64 = 20_000;
+
+fn teeth_of(sabotage: String, class: Option<Class>) -> Bite {
+    Bite::Teeth(match class {
+        Some(class) => Teeth::Bit { sabotage, class },
+        None => Teeth::Blunt { sabotage },
+    })
+}
+
+fn broken_off(error: &PoolError) -> Blind {
+    let what = match error {
+        PoolError::Interrupted => "interrupted",
+        _ => "recovery of images",
+    };
+    Blind { what: what.to_string(), detail: error.to_string() }
+}
 
 fn worker_arguments(search: &Search<'_>) -> Vec<String> {
     let command = search.target.worker(&search.contract);

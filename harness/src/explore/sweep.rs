@@ -139,14 +139,14 @@ impl Swept {
 /// Visits the states in canonical order with what their images recovered to.
 pub(super) fn sweep(
     means: &mut Means<'_>,
-    order: &Space<'_>,
-    images: &mut Space<'_>,
+    space: &Space<'_>,
     plan: &Plan,
     judge: &Judge,
     visit: &mut dyn FnMut(&CrashState, ImageHash, &Seen, &Memo) -> ControlFlow<()>,
 ) -> Swept {
     let mut swept = Swept::default();
-    let mut states = order.states(plan);
+    let mut states = space.states(plan);
+    let mut hasher = space.hasher();
     loop {
         let room = usize::try_from(plan.budget - swept.states).unwrap_or(LOT).min(LOT);
         let lot: Vec<CrashState> = states.by_ref().take(room).collect();
@@ -158,8 +158,8 @@ pub(super) fn sweep(
             swept.error = Some(PoolError::Interrupted);
             return swept;
         }
-        let hashes: Vec<ImageHash> = lot.iter().map(|s| images.hash(s)).collect();
-        let recovered = means.recover(images, &lot, &hashes, judge);
+        let hashes: Vec<ImageHash> = lot.iter().map(|s| hasher.hash(s)).collect();
+        let recovered = means.recover(space, &lot, &hashes, judge);
         for (state, hash) in lot.iter().zip(&hashes) {
             // After a failure the states in front of the first unknown image still count.
             let Some(seen) = means.memo.get(*hash) else { break };

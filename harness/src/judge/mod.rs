@@ -10,5 +10,5 @@ mod seen;
 mod tests;
 
 pub use judge::{AllowedState, Judge, JudgeOptions};
-pub use seen::{First, Seen};
 pub(crate) use seen::differences;
+pub use seen::{First, Seen};
