@@ -245,9 +245,8 @@ impl<S: Store> Check<S> {
             return Ok(found);
         }
         let class = found.gravest();
-        let again = |smaller: &Workload| {
-            self.explore(smaller, &settings, None).is_ok_and(|r| r.gravest() == class)
-        };
+        let again =
+            |smaller: &Workload| self.explore(smaller, &settings, None).is_ok_and(|r| r.gravest() == class);
         let smallest = fewest_steps(&workload, SMALLER, again);
         self.explore(&smallest, &settings, Some(&dir))
     }
