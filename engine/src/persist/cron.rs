@@ -34,6 +34,11 @@ impl Persistence {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(super) fn reap_for_test(&mut self, now_ms: u64) {
+        self.reap(now_ms);
+    }
+
     fn reap(&mut self, now_ms: u64) {
         let Some(child) = &self.child else { return };
         let Some(ended) = fork::poll(child.pid) else { return };
@@ -117,6 +122,12 @@ impl Persistence {
         }
     }
 
+    /// Ends a child that nobody will wait for any more.
+    pub(super) fn end_children(&mut self) {
+        self.end_save_child();
+        self.end_rewrite_child();
+    }
+
     /// SHUTDOWN: ends the children, writes and syncs the log, and saves: always with `Some(true)`, never with
     /// `Some(false)`, else if there are save points.
     pub fn shutdown(
@@ -125,8 +136,7 @@ impl Persistence {
         save: Option<bool>,
         now_ms: u64,
     ) -> Result<(), WriteError> {
-        self.end_save_child();
-        self.end_rewrite_child();
+        self.end_children();
         self.wait_for_sync();
         if let Some(aof) = &mut self.aof {
             let mut ended = match &aof.trouble {

@@ -12,6 +12,8 @@ mod report;
 mod rewrite;
 mod snapshot;
 mod sync;
+#[cfg(test)]
+mod trouble_tests;
 
 pub use core::Persistence;
 pub use error::{FileError, OpenError, RewriteError, RewriteStart, SaveError, WriteError};

@@ -1,0 +1,12 @@
+//! The engine's persistence from outside: bytes, torn tails, interrupted steps, and real Redis.
+
+#[path = "persist/bytes.rs"]
+mod bytes;
+#[path = "persist/interop.rs"]
+mod interop;
+#[path = "persist/steps.rs"]
+mod steps;
+#[path = "persist/support.rs"]
+mod support;
+#[path = "persist/tails.rs"]
+mod tails;
