@@ -1,5 +1,7 @@
 //! The engine's persistence from outside: bytes, torn tails, interrupted steps, and real Redis.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 #[path = "persist/bytes.rs"]
 mod bytes;
 #[path = "persist/interop.rs"]

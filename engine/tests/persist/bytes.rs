@@ -13,7 +13,7 @@ fn read(path: &std::path::Path) -> String {
 
 #[test]
 fn files_with_checksums() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), AppendFsync::Always);
     let mut store = Store::open(&config);
     fill(&mut store);
@@ -32,7 +32,7 @@ fn files_with_checksums() {
 
 #[test]
 fn a_base_of_commands() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = Config { aof_use_rdb_preamble: false, ..config(dir.path(), AppendFsync::Always) };
     let mut store = Store::open(&config);
     fill(&mut store);
@@ -45,7 +45,7 @@ fn a_base_of_commands() {
 
 #[test]
 fn without_checksums_the_bytes_are_redis_own() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = Config { aof_checksum: false, ..config(dir.path(), AppendFsync::No) };
     let mut store = Store::open(&config);
     fill(&mut store);
@@ -56,7 +56,7 @@ fn without_checksums_the_bytes_are_redis_own() {
 #[test]
 fn equal_operations_give_equal_files() {
     let make = || {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempdir();
         let mut store = Store::open(&config(dir.path(), AppendFsync::Always));
         fill(&mut store);
         store.p.begin_rewrite(&store.ks, NOW).unwrap();

@@ -7,7 +7,7 @@ use unplug_engine::persist::{OpenError, RewriteError, RewriteStart, SaveError, S
 
 #[test]
 fn an_empty_directory_is_a_first_start() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), AppendFsync::Always);
     let store = Store::open(&config);
     assert_eq!(store.report.source, Source::Empty);
@@ -17,7 +17,7 @@ fn an_empty_directory_is_a_first_start() {
 
 #[test]
 fn a_first_start_that_was_interrupted_begins_again() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), AppendFsync::Always);
     drop(Store::open(&config));
     for torn in [&b""[..], &[0; 70], b"#UNPLUG:1 1 0 00"] {
@@ -43,7 +43,7 @@ fn a_first_start_that_was_interrupted_begins_again() {
 
 #[test]
 fn a_lost_manifest_is_not_taken_for_a_first_start() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), AppendFsync::Always);
     Store::open(&config).turn("SET a 1");
     fs::remove_file(manifest(dir.path())).unwrap();
@@ -54,7 +54,7 @@ fn a_lost_manifest_is_not_taken_for_a_first_start() {
 
 #[test]
 fn a_manifest_is_found_under_its_second_name() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), AppendFsync::Always);
     let mut store = Store::open(&config);
     store.turn("SET a 1");
@@ -68,7 +68,7 @@ fn a_manifest_is_found_under_its_second_name() {
 
 #[test]
 fn every_damaged_byte_of_the_manifest_is_seen() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), AppendFsync::Always);
     Store::open(&config).turn("SET a 1");
     let whole = fs::read(manifest(dir.path())).unwrap();
@@ -85,7 +85,7 @@ fn every_damaged_byte_of_the_manifest_is_seen() {
 #[test]
 fn a_rewrite_keeps_what_is_written_during_it() {
     for rdb in [true, false] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempdir();
         let config = Config { aof_use_rdb_preamble: rdb, ..config(dir.path(), AppendFsync::Always) };
         let mut store = Store::open(&config);
         for round in 0..3 {
@@ -96,7 +96,7 @@ fn a_rewrite_keeps_what_is_written_during_it() {
             store.run(2, "INCR n");
             store.end();
             // What a crash during the rewrite leaves, with the child's file anywhere.
-            let image = tempfile::tempdir().unwrap();
+            let image = tempdir();
             copy(dir.path(), image.path());
             let at_crash = Store::open(&Config { dir: image.path().into(), ..config.clone() });
             assert_eq!(at_crash.ks, store.ks);
@@ -112,19 +112,19 @@ fn a_rewrite_keeps_what_is_written_during_it() {
 
 #[test]
 fn the_steps_of_a_finished_rewrite_can_each_be_the_last() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), AppendFsync::Always);
     let mut store = Store::open(&config);
     store.turn("INCR n");
     store.p.begin_rewrite(&store.ks, NOW).unwrap();
     store.turn("INCR n");
-    let before = tempfile::tempdir().unwrap();
+    let before = tempdir();
     copy(dir.path(), before.path());
     store.settle();
-    let after = tempfile::tempdir().unwrap();
+    let after = tempdir();
     copy(dir.path(), after.path());
     // The base has its name, the old manifest stands: the base is nobody's.
-    let image = tempfile::tempdir().unwrap();
+    let image = tempdir();
     copy(before.path(), image.path());
     let base = "appendonlydir/appendonly.aof.2.base.rdb";
     fs::copy(after.path().join(base), image.path().join(base)).unwrap();
@@ -132,7 +132,7 @@ fn the_steps_of_a_finished_rewrite_can_each_be_the_last() {
     assert_eq!(Store::open(&at).ks, store.ks);
     assert!(!image.path().join(base).exists());
     // The new manifest stands, and nothing of the old is deleted yet.
-    let image = tempfile::tempdir().unwrap();
+    let image = tempdir();
     copy(before.path(), image.path());
     copy(after.path(), image.path());
     let at = Config { dir: image.path().into(), ..config.clone() };
@@ -142,13 +142,13 @@ fn the_steps_of_a_finished_rewrite_can_each_be_the_last() {
 
 #[test]
 fn a_file_that_is_listed_must_be_there_and_whole() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), AppendFsync::Always);
     let mut store = Store::open(&config);
     store.turn("INCR n");
     store.p.begin_rewrite(&store.ks, NOW).unwrap();
     store.turn("INCR n");
-    let image = tempfile::tempdir().unwrap();
+    let image = tempdir();
     copy(dir.path(), image.path());
     store.settle();
     let at = Config { dir: image.path().into(), ..config.clone() };
@@ -163,7 +163,7 @@ fn a_file_that_is_listed_must_be_there_and_whole() {
 
 #[test]
 fn a_rewrite_in_a_transaction_waits_for_its_end() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let mut store = Store::open(&config(dir.path(), AppendFsync::Always));
     store.p.begin_transaction();
     store.run(0, "INCR a");
@@ -178,7 +178,7 @@ fn a_rewrite_in_a_transaction_waits_for_its_end() {
 
 #[test]
 fn growth_starts_a_rewrite() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = Config { auto_aof_rewrite_min_size: 2000, ..config(dir.path(), AppendFsync::No) };
     let mut store = Store::open(&config);
     for _ in 0..200 {
@@ -192,7 +192,7 @@ fn growth_starts_a_rewrite() {
 
 #[test]
 fn snapshots_are_found_again_and_replaced() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = Config { appendonly: false, ..config(dir.path(), AppendFsync::No) };
     let mut store = Store::open(&config);
     fill(&mut store);
@@ -217,7 +217,7 @@ fn snapshots_are_found_again_and_replaced() {
 
 #[test]
 fn a_snapshot_is_found_under_its_second_name() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = Config { appendonly: false, ..config(dir.path(), AppendFsync::No) };
     let mut store = Store::open(&config);
     fill(&mut store);
@@ -234,7 +234,7 @@ fn a_snapshot_is_found_under_its_second_name() {
 
 #[test]
 fn every_damaged_byte_of_a_snapshot_is_seen() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = Config { appendonly: false, ..config(dir.path(), AppendFsync::No) };
     let mut store = Store::open(&config);
     fill(&mut store);
@@ -254,7 +254,7 @@ fn every_damaged_byte_of_a_snapshot_is_seen() {
 
 #[test]
 fn save_points_start_a_save() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = Config { appendonly: false, save: vec![(60, 2)], ..config(dir.path(), AppendFsync::No) };
     let mut store = Store::open(&config);
     store.turn("INCR n");
@@ -269,7 +269,7 @@ fn save_points_start_a_save() {
 
 #[test]
 fn a_log_begins_with_the_snapshot() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let on = config(dir.path(), AppendFsync::Always);
     let off = Config { appendonly: false, ..on.clone() };
     let mut store = Store::open(&off);
@@ -284,7 +284,7 @@ fn a_log_begins_with_the_snapshot() {
 
 #[test]
 fn the_log_can_be_switched_on_and_off() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let on = config(dir.path(), AppendFsync::Always);
     let off = Config { appendonly: false, ..on.clone() };
     let mut store = Store::open(&off);
@@ -305,7 +305,7 @@ fn the_log_can_be_switched_on_and_off() {
 
 #[test]
 fn shutdown_syncs_and_saves() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), AppendFsync::No);
     let mut store = Store::open(&config);
     fill(&mut store);

@@ -20,6 +20,13 @@ pub(crate) fn config(dir: &Path, appendfsync: AppendFsync) -> Config {
     Config { dir: dir.to_owned(), appendonly: true, appendfsync, save: Vec::new(), ..Config::default() }
 }
 
+/// In memory where that is possible: these tests write bytes on purpose and never pull a plug, so what a sync
+/// costs on a disk is only in their way.
+pub(crate) fn tempdir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
 impl Store {
     pub(crate) fn try_open(config: &Config) -> Result<Store, OpenError> {
         let (p, ks, report) = Persistence::open(config, NOW)?;

@@ -14,7 +14,7 @@ struct Run {
 }
 
 fn record(policy: AppendFsync, turns: usize) -> Run {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), policy);
     let mut store = Store::open(&config);
     let len = || fs::metadata(incr(dir.path(), 1)).unwrap().len();
@@ -144,7 +144,7 @@ fn stale_batches_of_the_same_file_do_not_come_back() {
 
 #[test]
 fn a_synced_mark_moves_with_everysec() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let config = config(dir.path(), AppendFsync::EverySec);
     let mut store = Store::open(&config);
     store.turn("SET first 1");
@@ -169,7 +169,7 @@ fn a_synced_mark_moves_with_everysec() {
 
 #[test]
 fn plain_files_follow_aof_load_truncated() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let plain = Config { aof_checksum: false, ..config(dir.path(), AppendFsync::No) };
     let mut store = Store::open(&plain);
     store.turn("SET a 1");
@@ -197,7 +197,7 @@ fn plain_files_follow_aof_load_truncated() {
 
 #[test]
 fn checksums_can_be_switched_between_starts() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempdir();
     let with = config(dir.path(), AppendFsync::Always);
     let without = Config { aof_checksum: false, ..with.clone() };
     for round in 0..3 {
