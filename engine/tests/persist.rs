@@ -4,6 +4,8 @@
 
 #[path = "persist/bytes.rs"]
 mod bytes;
+#[path = "persist/fuzz.rs"]
+mod fuzz;
 #[path = "persist/interop.rs"]
 mod interop;
 #[path = "persist/steps.rs"]

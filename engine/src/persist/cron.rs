@@ -178,8 +178,9 @@ impl Persistence {
             (false, true) => {
                 self.end_rewrite_child();
                 self.wait_for_sync();
-                // As Redis: what is in the files stays there, whole, and grows no more.
-                if let Some(aof) = &mut self.aof {
+                // As Redis: what is in the files stays there, whole, and grows no more. With a broken log, to
+                // switch it off is a way out, so it must not fail for that.
+                if let Some(aof) = self.aof.as_mut().filter(|aof| aof.trouble.is_none()) {
                     aof.log.write().and_then(|()| aof.log.sync()).map_err(|e: FileError| e.to_string())?;
                 }
                 self.aof = None;

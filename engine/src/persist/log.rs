@@ -195,6 +195,11 @@ impl Log {
         Ok(())
     }
 
+    /// Syncs what was written, if any of it is not synced yet.
+    pub(super) fn sync_rest(&mut self) -> Result<(), FileError> {
+        if self.synced == self.len { Ok(()) } else { self.sync() }
+    }
+
     /// Starts a sync in the background.
     pub(super) fn start_sync(&self, syncer: &mut Syncer) -> Result<(), FileError> {
         syncer.start(Arc::clone(&self.file), self.len).at("start the thread that syncs", &self.path)

@@ -69,7 +69,7 @@
 //! 3. Cut the last incr file's bad tail: copy it to `<file>.cut-<offset>` (unless it is all zeros), `fsync`
 //!    that and the directory; `ftruncate`, `fsync`. New batches never stand behind old bytes.
 //! 4. `fsync` every listed file: after a kill their bytes may not be durable, and Redis leaves its own so.
-//! 5. Unlink what no manifest lists, and temporary files; `fsync` the directory.
+//! 5. Unlink what no manifest lists, and temporary files; `fsync` the directory if there was any.
 //! 6. A new manifest, where the old one was found under its second name, lists history, or was Redis's (then
 //!    also a new incr file: a file is chained whole or not at all).
 //!

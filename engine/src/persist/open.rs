@@ -138,7 +138,10 @@ fn open_aof(
     if at_its_name {
         disk::remove_if_there(&disk::prev_name(&place.manifest_path()))?;
     }
-    disk::sync_dir(&place.dir)?;
+    if !leftovers.is_empty() {
+        // Their numbers may be used again by a start that no longer sees them.
+        disk::sync_dir(&place.dir)?;
+    }
     let as_wanted = at_its_name && had_checksums == place.chained;
     resume(loader, place, manifest, tail, as_wanted, &names).map(Some)
 }
@@ -359,19 +362,20 @@ pub(super) fn switch_on(place: Place, keyspace: &Keyspace, now_ms: u64) -> Resul
     Ok(begin(place, &old, keyspace, next, now_ms)?)
 }
 
-/// Removes unfinished snapshots, and gives the snapshot its name back where a crash took it.
+/// Removes unfinished snapshots, and gives the snapshot its name back where a crash took it. The directory was
+/// synced when the start began.
 fn tidy_snapshots(dir: &Path, path: &Path) -> Result<(), OpenError> {
     let prev = disk::prev_name(path);
     if disk::exists(&prev)? {
         if !disk::exists(path)? {
             fs::hard_link(&prev, path).at("link", path)?;
+            disk::sync_dir(dir)?;
         }
-        disk::sync_dir(dir)?;
         disk::remove_if_there(&prev)?;
     }
+    // No sync: what comes back is removed by the next start, and never read.
     for name in disk::names(dir)?.iter().filter(|n| is_snapshot_temp(n)) {
         disk::remove_if_there(&dir.join(name))?;
     }
-    disk::sync_dir(dir)?;
     Ok(())
 }
