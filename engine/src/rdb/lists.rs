@@ -101,7 +101,9 @@ pub(super) fn ziplist(bytes: &[u8], sink: &mut dyn FnMut(Vec<u8>)) -> Option<()>
 mod tests {
     use super::*;
 
-    fn read(f: fn(&[u8], &mut dyn FnMut(Vec<u8>)) -> Option<()>, bytes: &[u8]) -> Option<Vec<String>> {
+    type Reader = fn(&[u8], &mut dyn FnMut(Vec<u8>)) -> Option<()>;
+
+    fn read(f: Reader, bytes: &[u8]) -> Option<Vec<String>> {
         let mut items = Vec::new();
         f(bytes, &mut |item| items.push(String::from_utf8_lossy(&item).into_owned()))?;
         Some(items)
