@@ -49,4 +49,4 @@ pub use chain::{Chain, END_LINE, Header};
 pub use encode::{annotation_len_max, encode_command};
 pub use manifest::{FileEntry, FileKind, Manifest, ManifestError};
 pub use resp::{Item, Parsed, RespError, next_item};
-pub use scan::{ChainScan, PlainScan, ScanFault, scan_chained, scan_plain};
+pub use scan::{Apply, ChainScan, PlainScan, ScanFault, scan_chained, scan_plain};

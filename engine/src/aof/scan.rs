@@ -7,6 +7,9 @@ use std::ops::Range;
 /// A command's arguments, as a range of the walker's argument list.
 type CommandRanges = Vec<Range<usize>>;
 
+/// What is done with each command's arguments.
+pub type Apply<'a, E> = &'a mut dyn FnMut(&[&[u8]]) -> Result<(), E>;
+
 /// How a chained file's walk ended.
 #[derive(Clone, Debug)]
 pub struct ChainScan {
@@ -33,10 +36,7 @@ pub enum ScanFault<E> {
 
 /// Walks a chained file; `apply` is given the arguments of each command of each good batch, and not MULTI or
 /// EXEC.
-pub fn scan_chained<E>(
-    bytes: &[u8],
-    apply: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>,
-) -> Result<ChainScan, ScanFault<E>> {
+pub fn scan_chained<E>(bytes: &[u8], apply: Apply<'_, E>) -> Result<ChainScan, ScanFault<E>> {
     let (header, header_len) = Header::parse(bytes).ok_or(ScanFault::NoHeader)?;
     let mut chain = Chain::new(&header);
     let first = Annotation::parse(&bytes[header_len..]).ok_or(ScanFault::NoHeader)?;
@@ -112,7 +112,7 @@ impl Batch {
         !open
     }
 
-    fn apply<E>(&self, bytes: &[u8], apply: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>) -> Result<(), E> {
+    fn apply<E>(&self, bytes: &[u8], apply: Apply<'_, E>) -> Result<(), E> {
         self.each(bytes).filter(|argv| bracket(argv).is_none()).try_for_each(|argv| apply(&argv))
     }
 }
@@ -153,10 +153,7 @@ pub struct PlainScan {
 }
 
 /// Walks a file as Redis does: lines that begin with `#` are skipped.
-pub fn scan_plain<E>(
-    bytes: &[u8],
-    apply: &mut dyn FnMut(&[&[u8]]) -> Result<(), E>,
-) -> Result<PlainScan, ScanFault<E>> {
+pub fn scan_plain<E>(bytes: &[u8], apply: Apply<'_, E>) -> Result<PlainScan, ScanFault<E>> {
     let mut at = 0;
     // Commands of an open MULTI wait here for the EXEC; `Some` even while it holds none.
     let mut queued: Option<(usize, Vec<CommandRanges>)> = None;

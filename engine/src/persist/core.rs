@@ -244,6 +244,14 @@ impl Persistence {
     }
 }
 
+impl Drop for Persistence {
+    /// Nothing is written: what a turn has not written is not acknowledged. A child would otherwise go on, and
+    /// could rename its snapshot over a later one.
+    fn drop(&mut self) {
+        self.end_children();
+    }
+}
+
 /// Remembers that nothing may follow, in case the server goes on all the same.
 fn fatal(aof: &mut Aof, e: FileError) -> WriteError {
     aof.trouble = Some(Trouble::Rebase(e.to_string()));

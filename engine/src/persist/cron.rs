@@ -34,6 +34,11 @@ impl Persistence {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(super) fn reap_for_test(&mut self, now_ms: u64) {
+        self.reap(now_ms);
+    }
+
     fn reap(&mut self, now_ms: u64) {
         let Some(child) = &self.child else { return };
         let Some(ended) = fork::poll(child.pid) else { return };
@@ -117,6 +122,12 @@ impl Persistence {
         }
     }
 
+    /// Ends a child that nobody will wait for any more.
+    pub(super) fn end_children(&mut self) {
+        self.end_save_child();
+        self.end_rewrite_child();
+    }
+
     /// SHUTDOWN: ends the children, writes and syncs the log, and saves: always with `Some(true)`, never with
     /// `Some(false)`, else if there are save points.
     pub fn shutdown(
@@ -125,8 +136,7 @@ impl Persistence {
         save: Option<bool>,
         now_ms: u64,
     ) -> Result<(), WriteError> {
-        self.end_save_child();
-        self.end_rewrite_child();
+        self.end_children();
         self.wait_for_sync();
         if let Some(aof) = &mut self.aof {
             let mut ended = match &aof.trouble {
@@ -168,8 +178,9 @@ impl Persistence {
             (false, true) => {
                 self.end_rewrite_child();
                 self.wait_for_sync();
-                // As Redis: what is in the files stays there, whole, and grows no more.
-                if let Some(aof) = &mut self.aof {
+                // As Redis: what is in the files stays there, whole, and grows no more. With a broken log, to
+                // switch it off is a way out, so it must not fail for that.
+                if let Some(aof) = self.aof.as_mut().filter(|aof| aof.trouble.is_none()) {
                     aof.log.write().and_then(|()| aof.log.sync()).map_err(|e: FileError| e.to_string())?;
                 }
                 self.aof = None;

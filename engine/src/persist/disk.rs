@@ -13,15 +13,6 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
     File::open(dir).and_then(|d| d.sync_all()).at("sync the directory", dir)
 }
 
-/// Reads a file; `None` if there is none.
-pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).at("read", path),
-    }
-}
-
 /// Removes a name that may be gone already.
 pub(super) fn remove_if_there(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
@@ -48,12 +39,16 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>, FileError> {
     Ok(names)
 }
 
-/// Creates (or empties) a file, lets `fill` write it, and syncs it. Its name is not yet durable.
+/// Creates a file, lets `fill` write it, and syncs it. Its name is not yet durable.
+///
+/// A file of that name is removed, never emptied: where a rename was split by a crash, the name that it came
+/// from may still stand for the file that is now in use under the other one.
 pub(super) fn write_synced(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    let file = File::create(path).at("create", path)?;
+    remove_if_there(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).open(path).at("create", path)?;
     let mut out = Spaced { file, unsynced: 0, buffer: Vec::with_capacity(1 << 16) };
     fill(&mut out).and_then(|()| out.flush()).and_then(|()| out.file.sync_all()).at("write", path)
 }
@@ -125,9 +120,8 @@ pub(super) fn prev_name(path: &Path) -> PathBuf {
 /// The first directory sync also makes durable whatever else was created in `dir` before.
 pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), ReplaceError> {
     let prev = prev_name(path);
-    let old = path.exists();
     let prepare = || -> Result<(), FileError> {
-        if old {
+        if exists(path)? {
             remove_if_there(&prev)?;
             match fs::hard_link(path, &prev) {
                 // A file system without links: its rename has to be atomic by itself.
@@ -146,12 +140,18 @@ pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), Replac
     Ok(())
 }
 
+/// Whether a name is there. That it cannot be told is an error: "absent" would be taken for a first start.
+pub(super) fn exists(path: &Path) -> Result<bool, FileError> {
+    path.try_exists().at("look for", path)
+}
+
 /// The file that [`replace`] keeps at `path`: the name under which it is now.
-pub(super) fn current(path: &Path) -> Option<PathBuf> {
-    if path.exists() {
-        return Some(path.to_owned());
+pub(super) fn current(path: &Path) -> Result<Option<PathBuf>, FileError> {
+    if exists(path)? {
+        return Ok(Some(path.to_owned()));
     }
-    Some(prev_name(path)).filter(|prev| prev.exists())
+    let prev = prev_name(path);
+    Ok(exists(&prev)?.then_some(prev))
 }
 
 /// Opens a file for appending.

@@ -175,7 +175,7 @@ impl Loader<'_> {
 
     /// Loads the snapshot, if there is one.
     pub(super) fn snapshot(&mut self, path: &Path) -> Result<(), OpenError> {
-        let Some(found) = super::disk::current(path) else { return Ok(()) };
+        let Some(found) = super::disk::current(path)? else { return Ok(()) };
         let bytes = self.read(&found)?;
         let loaded = rdb::read(&bytes, Some(self.now_ms)).map_err(|e| {
             corrupt(&found, e.offset, e.what, "Restore the file from a copy, or move it away")

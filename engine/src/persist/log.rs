@@ -195,6 +195,11 @@ impl Log {
         Ok(())
     }
 
+    /// Syncs what was written, if any of it is not synced yet.
+    pub(super) fn sync_rest(&mut self) -> Result<(), FileError> {
+        if self.synced == self.len { Ok(()) } else { self.sync() }
+    }
+
     /// Starts a sync in the background.
     pub(super) fn start_sync(&self, syncer: &mut Syncer) -> Result<(), FileError> {
         syncer.start(Arc::clone(&self.file), self.len).at("start the thread that syncs", &self.path)
@@ -204,12 +209,18 @@ impl Log {
     pub(super) fn was_synced(&mut self, len: u64) {
         self.synced = self.synced.max(len);
     }
+}
 
-    /// Drops what is not written: the data that it made are about to be in a base.
-    pub(super) fn discard(&mut self) {
-        self.buffer.clear();
-        self.selected = None;
-        self.transaction = Transaction::None;
+#[cfg(test)]
+impl Log {
+    /// From here on every write fails: the descriptor is open for reading only.
+    pub(super) fn spoil(&mut self) -> Arc<File> {
+        let broken = Arc::new(File::open(&self.path).unwrap());
+        std::mem::replace(&mut self.file, broken)
+    }
+
+    pub(super) fn mend(&mut self, file: Arc<File>) {
+        self.file = file;
     }
 }
 

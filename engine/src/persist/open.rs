@@ -23,7 +23,7 @@ impl Persistence {
         check_names(config)?;
         fs::metadata(&config.dir).at("open the directory", &config.dir)?;
         let place = Place::new(config);
-        let read_only = !writable(&config.dir) || (place.dir.exists() && !writable(&place.dir));
+        let read_only = !writable(&config.dir) || (disk::exists(&place.dir)? && !writable(&place.dir));
         let snapshot = config.dir.join(&config.dbfilename);
         let report = LoadReport::default();
         let mut loader = Loader { config, now_ms, keyspace: Keyspace::default(), report };
@@ -90,11 +90,11 @@ fn open_aof(
     snapshot: &Path,
     read_only: bool,
 ) -> Result<Option<Aof>, OpenError> {
-    if !read_only && place.dir.exists() {
+    if !read_only && disk::exists(&place.dir)? {
         disk::sync_dir(&place.dir)?;
     }
     let names = disk::names(&place.dir)?;
-    let Some(found) = disk::current(&place.manifest_path()) else {
+    let Some(found) = disk::current(&place.manifest_path())? else {
         return first_start(loader, place, snapshot, &names, read_only);
     };
     let bytes = fs::read(&found).at("read", &found)?;
@@ -138,7 +138,10 @@ fn open_aof(
     if at_its_name {
         disk::remove_if_there(&disk::prev_name(&place.manifest_path()))?;
     }
-    disk::sync_dir(&place.dir)?;
+    if !leftovers.is_empty() {
+        // Their numbers may be used again by a start that no longer sees them.
+        disk::sync_dir(&place.dir)?;
+    }
     let as_wanted = at_its_name && had_checksums == place.chained;
     resume(loader, place, manifest, tail, as_wanted, &names).map(Some)
 }
@@ -152,7 +155,7 @@ fn first_start(
     read_only: bool,
 ) -> Result<Option<Aof>, OpenError> {
     let single = loader.config.dir.join(&place.prefix);
-    if single.exists() {
+    if disk::exists(&single)? {
         return Err(OpenError::Config(format!(
             "{} is a single append-only file, which this version does not take over: load it in Redis 7 first",
             single.display()
@@ -331,7 +334,7 @@ fn begin(
     next: (u64, u64),
     now_ms: u64,
 ) -> Result<Aof, FileError> {
-    if !place.dir.exists() {
+    if !disk::exists(&place.dir)? {
         fs::create_dir(&place.dir).at("create the directory", &place.dir)?;
         if let Some(parent) = place.dir.parent() {
             disk::sync_dir(parent)?;
@@ -348,7 +351,7 @@ fn begin(
 /// The log is switched on while running: what older files hold is replaced by the data in memory.
 pub(super) fn switch_on(place: Place, keyspace: &Keyspace, now_ms: u64) -> Result<Aof, OpenError> {
     let names = disk::names(&place.dir)?;
-    let old = match disk::current(&place.manifest_path()) {
+    let old = match disk::current(&place.manifest_path())? {
         Some(found) => {
             let bytes = fs::read(&found).at("read", &found)?;
             Manifest::parse(&bytes).map_err(|e| corrupt(&found, 0, e.to_string(), "Move it away"))?
@@ -359,19 +362,20 @@ pub(super) fn switch_on(place: Place, keyspace: &Keyspace, now_ms: u64) -> Resul
     Ok(begin(place, &old, keyspace, next, now_ms)?)
 }
 
-/// Removes unfinished snapshots, and gives the snapshot its name back where a crash took it.
+/// Removes unfinished snapshots, and gives the snapshot its name back where a crash took it. The directory was
+/// synced when the start began.
 fn tidy_snapshots(dir: &Path, path: &Path) -> Result<(), OpenError> {
     let prev = disk::prev_name(path);
-    if prev.exists() {
-        if !path.exists() {
+    if disk::exists(&prev)? {
+        if !disk::exists(path)? {
             fs::hard_link(&prev, path).at("link", path)?;
+            disk::sync_dir(dir)?;
         }
-        disk::sync_dir(dir)?;
         disk::remove_if_there(&prev)?;
     }
+    // No sync: what comes back is removed by the next start, and never read.
     for name in disk::names(dir)?.iter().filter(|n| is_snapshot_temp(n)) {
         disk::remove_if_there(&dir.join(name))?;
     }
-    disk::sync_dir(dir)?;
     Ok(())
 }

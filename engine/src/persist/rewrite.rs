@@ -61,7 +61,7 @@ impl Persistence {
             return Err(WriteError::Broken(trouble.text().to_owned()).into());
         }
         let ended =
-            aof.log.write().map_err(|e| (e, false)).and_then(|()| aof.log.sync().map_err(|e| (e, true)));
+            aof.log.write().map_err(|e| (e, false)).and_then(|()| aof.log.sync_rest().map_err(|e| (e, true)));
         if let Err((e, in_sync)) = ended {
             let text = e.to_string();
             let hopeless = in_sync || policy == AppendFsync::Always;

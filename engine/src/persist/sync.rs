@@ -58,17 +58,13 @@ impl Syncer {
 
     /// Takes the result of a sync that has ended.
     pub(super) fn take(&mut self) -> Option<Done> {
-        if self.thread.is_none() {
-            return None;
-        }
+        self.thread.as_ref()?;
         self.shared.lock().done.take()
     }
 
     /// Waits until no sync runs, and takes the result.
     pub(super) fn wait(&mut self) -> Option<Done> {
-        if self.thread.is_none() {
-            return None;
-        }
+        self.thread.as_ref()?;
         let mut state = self.shared.lock();
         while state.busy {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

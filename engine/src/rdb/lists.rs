@@ -96,3 +96,60 @@ pub(super) fn ziplist(bytes: &[u8], sink: &mut dyn FnMut(Vec<u8>)) -> Option<()>
     }
     (at + 1 == bytes.len() && (count == 65535 || count == seen)).then_some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(f: fn(&[u8], &mut dyn FnMut(Vec<u8>)) -> Option<()>, bytes: &[u8]) -> Option<Vec<String>> {
+        let mut items = Vec::new();
+        f(bytes, &mut |item| items.push(String::from_utf8_lossy(&item).into_owned()))?;
+        Some(items)
+    }
+
+    /// A ziplist with each of its encodings: the entries' previous lengths are not looked at.
+    fn old() -> Vec<u8> {
+        let mut body = Vec::new();
+        for entry in [
+            &b"\x00\x02hi"[..],
+            b"\x00\x40\x03abc",
+            b"\x00\x80\0\0\0\x01z",
+            b"\x00\xc0\x00\x80",
+            b"\x00\xd0\xff\xff\xff\xff",
+            b"\xfe\0\0\0\0\xe0\0\0\0\0\0\0\0\x80",
+            b"\x00\xf0\xff\xff\x7f",
+            b"\x00\xfe\x9c",
+            b"\x00\xf1",
+            b"\x00\xfd",
+        ] {
+            body.extend_from_slice(entry);
+        }
+        let mut bytes = (body.len() as u32 + 11).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&[0, 0, 0, 0, 10, 0]);
+        bytes.extend_from_slice(&body);
+        bytes.push(0xff);
+        bytes
+    }
+
+    #[test]
+    fn every_encoding_of_a_ziplist() {
+        let min = i64::MIN.to_string();
+        let want = ["hi", "abc", "z", "-32768", "-1", min.as_str(), "8388607", "-100", "0", "12"];
+        assert_eq!(read(ziplist, &old()).unwrap(), want);
+    }
+
+    #[test]
+    fn a_damaged_length_is_refused_and_nothing_panics() {
+        let whole = old();
+        for at in 0..whole.len() {
+            assert_eq!(read(ziplist, &whole[..at]), None);
+            for value in 0..=255 {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                // Whatever they are taken for, they are taken to their end or refused.
+                let _ = read(ziplist, &bytes);
+                let _ = read(listpack, &bytes);
+            }
+        }
+    }
+}

@@ -23,11 +23,10 @@ pub(super) fn decompress(input: &[u8], len: usize) -> Option<Vec<u8>> {
             }
             let back = ((control & 0x1f) << 8) + usize::from(*input.get(at)?) + 1;
             at += 1;
-            let mut from = out.len().checked_sub(back)?;
+            let from = out.len().checked_sub(back)?;
             // Byte by byte: source and destination may overlap.
-            for _ in 0..run + 2 {
-                out.push(out[from]);
-                from += 1;
+            for n in from..from + run + 2 {
+                out.push(out[n]);
             }
         }
         if out.len() > len {
