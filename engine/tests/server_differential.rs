@@ -117,7 +117,6 @@ fn command() -> impl Strategy<Value = Vec<String>> {
         "DISCARD",
         "WATCH K",
         "UNWATCH",
-        "OBJECT ENCODING K",
         "NOSUCH K V",
         "GET",
         "PING V",
