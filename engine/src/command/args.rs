@@ -16,7 +16,9 @@ pub(super) fn count(arg: &[u8]) -> Result<usize, CommandError> {
 
 /// The number of a database.
 pub(super) fn database(arg: &[u8]) -> Result<usize, CommandError> {
-    let number = parse_integer(arg).and_then(|n| i32::try_from(n).ok()).ok_or(NOT_INTEGER)?;
+    let number = i32::try_from(integer(arg)?).map_err(|_| {
+        CommandError::fixed("ERR value is out of range, value must between -2147483648 and 2147483647")
+    })?;
     usize::try_from(number).ok().filter(|n| *n < DATABASES).ok_or(DB_RANGE)
 }
 

@@ -106,7 +106,7 @@ fn decimal(text: &[u8]) -> Option<i128> {
     };
     let point = digits.iter().position(|b| *b == b'.').unwrap_or(digits.len());
     let (whole, part) = (&digits[..point], digits.get(point + 1..).unwrap_or(b""));
-    if whole.len() > 18 || part.len() > DECIMALS {
+    if whole.len() > 20 || part.len() > DECIMALS {
         return None;
     }
     let mut value: i128 = 0;

@@ -172,7 +172,7 @@ pub(super) fn move_key(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done 
         return Err(SAME_OBJECT);
     }
     let movable = cx.exists(argv[1]) && cx.entry_in(to, argv[1]).is_none();
-    if let (true, Some(entry)) = (movable, cx.remove(argv[1])) {
+    if movable && let Some(entry) = cx.remove(argv[1]) {
         cx.put_in(to, argv[1], entry);
     }
     out.int(i64::from(movable));

@@ -151,7 +151,7 @@ pub(super) fn getdel(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 pub(super) fn getex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let options = Options::read(&argv[2..], true)?;
     let key = argv[1];
-    if !cx.exists(key) {
+    if cx.get::<Vec<u8>>(key)?.is_none() {
         cx.hooks.misses += 1;
         out.null();
         return Ok(());

@@ -228,11 +228,7 @@ impl Server {
     fn resume_waiting(&mut self) {
         for slot in std::mem::take(&mut self.waiting) {
             match self.clients.get(slot).and_then(Option::as_ref) {
-                Some(client) if client.awaiting.is_some() => {
-                    if !self.waiting.contains(&slot) {
-                        self.waiting.push(slot);
-                    }
-                }
+                Some(client) if client.awaiting.is_some() => self.waiting.push(slot),
                 Some(_) => self.process(slot),
                 None => {}
             }
