@@ -11,5 +11,6 @@ pub mod effect;
 pub mod event;
 pub mod image;
 pub mod model;
+pub mod mutate;
 pub mod state;
 pub mod trace;

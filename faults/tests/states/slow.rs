@@ -89,32 +89,53 @@ impl<'a> Slow<'a> {
         issued && self.forced(out, at) && self.ordered(out)
     }
 
+    /// Whether all that is forced is whole. What a synchronous write forces on ext4 is its pages, and a page
+    /// goes with what was written to the same sectors before.
     fn forced(&self, out: &[Outcome], at: Clock) -> bool {
-        self.trace.events.iter().enumerate().all(|(index, event)| {
-            if event.end > at || event.errno != 0 {
-                return true;
+        let mut must: Vec<bool> =
+            (0..self.list.len()).map(|i| self.forced_by_a_sync(i, &out[i], at)).collect();
+        for j in (0..must.len()).rev() {
+            for i in 0..j {
+                if must[j] && self.model == "ext4-ordered" && self.written_back_with(i, j) {
+                    must[i] = true;
+                }
             }
-            self.list.iter().zip(out).all(|(effect, outcome)| {
-                let kind = &effect.kind;
-                let covered = self.trace.events[effect.event as usize].end < event.begin;
-                let own = effect.event == index as u32;
-                let must = match &event.op {
-                    Op::SyncAll => covered,
-                    Op::Sync { file, kind: SyncKind::Fsync } => {
-                        covered && self.sync(kind, *file, true, outcome)
-                    }
-                    Op::Sync { file, kind: SyncKind::Fdatasync } => {
-                        covered && self.sync(kind, *file, false, outcome)
-                    }
-                    Op::Write { sync: WriteSync::None, .. } => false,
-                    Op::Write { file, sync, .. } => {
-                        let names = matches!(kind, EffectKind::Meta(_)) && !self.model.starts_with("posix");
-                        own || covered && names && self.sync(kind, *file, *sync == WriteSync::Full, outcome)
-                    }
-                    _ => false,
-                };
-                !must || *outcome == Outcome::Whole
-            })
+        }
+        must.iter().zip(out).all(|(must, outcome)| !must || *outcome == Outcome::Whole)
+    }
+
+    fn written_back_with(&self, i: usize, j: usize) -> bool {
+        match (&self.list[i].kind, &self.list[j].kind) {
+            (EffectKind::Data { file, page, .. }, EffectKind::Data { file: f2, page: p2, fresh, .. }) => {
+                let shared = self.list[i].kind.sectors() & self.list[j].kind.sectors() != 0;
+                file == f2 && page == p2 && shared && !fresh && !self.cut_between(i, j, *file, *page)
+            }
+            _ => false,
+        }
+    }
+
+    fn forced_by_a_sync(&self, i: usize, outcome: &Outcome, at: Clock) -> bool {
+        let effect = &self.list[i];
+        let kind = &effect.kind;
+        self.trace.events.iter().enumerate().any(|(index, event)| {
+            if event.end > at || event.errno != 0 {
+                return false;
+            }
+            let covered = self.trace.events[effect.event as usize].end < event.begin;
+            let own = effect.event == index as u32;
+            match &event.op {
+                Op::SyncAll => covered,
+                Op::Sync { file, kind: SyncKind::Fsync } => covered && self.sync(kind, *file, true, outcome),
+                Op::Sync { file, kind: SyncKind::Fdatasync } => {
+                    covered && self.sync(kind, *file, false, outcome)
+                }
+                Op::Write { sync: WriteSync::None, .. } => false,
+                Op::Write { file, sync, .. } => {
+                    let names = matches!(kind, EffectKind::Meta(_)) && !self.model.starts_with("posix");
+                    own || covered && names && self.sync(kind, *file, *sync == WriteSync::Full, outcome)
+                }
+                _ => false,
+            }
         })
     }
 
