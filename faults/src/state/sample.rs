@@ -28,7 +28,6 @@ pub(crate) struct Sampler<'s> {
     prefix: Option<u32>,
     work: Work<'s>,
     window: Window<'s>,
-    choices: Vec<Choice>,
 }
 
 impl<'s> Sampler<'s> {
@@ -49,7 +48,6 @@ impl<'s> Sampler<'s> {
             prefix: None,
             work: Work::new(&space.cases[0].graph),
             window: Window::new(&space.cases[0].graph, &space.cases[0].odd, space.range),
-            choices: Vec::new(),
         }
     }
 
@@ -108,7 +106,6 @@ impl<'s> Sampler<'s> {
             if self.prefix != Some(prefix) {
                 self.prefix = Some(prefix);
                 self.window.advance(prefix);
-                self.choices = self.window.choices();
             }
             let chosen = self.draw();
             let like = at_prefix(self.case, prefix);
@@ -120,19 +117,19 @@ impl<'s> Sampler<'s> {
 
     /// Some choices: as many as the level says, or a share of all from one to half of them.
     fn draw(&mut self) -> Vec<Choice> {
-        let n = self.choices.len() as u64;
+        let n = self.window.width();
         let wanted = match self.level {
             Some(level) => u64::from(level).min(n),
             None => {
-                let most = 64 - n.leading_zeros();
+                // From one choice to half of them, each order of magnitude as often as the next.
+                let most = (64 - n.leading_zeros()).min(9);
                 let scale = self.below(u64::from(most) + 1);
                 (1 + self.below(1 << scale.min(20))).min(n)
             }
         };
         let mut chosen: Vec<Choice> = Vec::new();
         for _ in 0..wanted {
-            let at = self.below(n) as usize;
-            let choice = self.choices[at];
+            let Some(choice) = self.window.pick(self.rng.next_u64()) else { break };
             if chosen.iter().all(|other| other.id != choice.id) {
                 chosen.push(choice);
             }
