@@ -18,6 +18,7 @@ pub mod gate;
 pub mod image;
 pub mod mark;
 pub mod model;
+pub mod mutate;
 pub mod paths;
 pub mod record;
 pub mod state;

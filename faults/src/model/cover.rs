@@ -39,11 +39,21 @@ struct Point {
 
 /// The clock from which on each effect is forced by a sync itself, closures left to the graph.
 pub(crate) fn forced(trace: &Trace, effects: &Effects, forces: Forces) -> Vec<Clock> {
+    forced_among(trace, effects, forces, |_| true)
+}
+
+/// Likewise, of some effects only.
+pub(crate) fn forced_among(
+    trace: &Trace,
+    effects: &Effects,
+    forces: Forces,
+    wanted: fn(&EffectKind) -> bool,
+) -> Vec<Clock> {
     let mut points = points(trace);
     // In the order of their ends, so that the first that covers an effect is the earliest that forces it.
     points.sort_by_key(|point| (point.end, point.begin));
     let mut forced = vec![Event::NEVER; effects.list.len()];
-    let mut pending = Pending::of(effects);
+    let mut pending = Pending::of(effects, wanted);
     for point in &points {
         if let Some(own) = point.own {
             let from = effects.list.partition_point(|effect| effect.event < own);
@@ -58,6 +68,10 @@ pub(crate) fn forced(trace: &Trace, effects: &Effects, forces: Forces) -> Vec<Cl
         for file in files {
             pending.scan(file, point.begin, effects, |id| {
                 let effect = &effects.list[id as usize];
+                if forced[id as usize] <= point.end {
+                    // Another list, or the write's own flag, has it already.
+                    return true;
+                }
                 let covered = trace.events[effect.event as usize].end < point.begin;
                 if point.failed {
                     // Void: taken off the list without being forced.
@@ -113,9 +127,9 @@ struct Pending {
 }
 
 impl Pending {
-    fn of(effects: &Effects) -> Pending {
+    fn of(effects: &Effects, wanted: fn(&EffectKind) -> bool) -> Pending {
         let mut lists: BTreeMap<FileId, (usize, Vec<u32>)> = BTreeMap::new();
-        for (id, effect) in effects.list.iter().enumerate() {
+        for (id, effect) in effects.list.iter().enumerate().filter(|(_, effect)| wanted(&effect.kind)) {
             for file in touched(&effect.kind) {
                 lists.entry(file).or_default().1.push(id as u32);
             }

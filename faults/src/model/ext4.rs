@@ -68,6 +68,8 @@ struct Rules {
 #[derive(Default)]
 struct FileRules {
     last_size: Option<EffectId>,
+    /// What cut pages off so far, for pages that nothing of this trace has written yet.
+    cuts: Vec<(EffectId, std::ops::Range<u64>)>,
     pages: BTreeMap<u64, PageRules>,
 }
 
@@ -126,7 +128,12 @@ impl Rules {
 
     /// R3, R5: a page is written back with everything that is in it, sector by sector.
     fn data(&mut self, id: EffectId, file: FileId, page: u64, sectors: u8, fresh: bool) {
-        let known = self.files.entry(file).or_default().pages.entry(page).or_default();
+        let of_file = self.files.entry(file).or_default();
+        let cuts = &of_file.cuts;
+        let known = of_file.pages.entry(page).or_insert_with(|| {
+            let cut = cuts.iter().rev().find(|(_, pages)| pages.contains(&page)).map(|(on, _)| *on);
+            PageRules { cut, ..PageRules::default() }
+        });
         if fresh {
             let cut = known.cut;
             *known = PageRules { cut, ..PageRules::default() };
@@ -195,6 +202,7 @@ impl Rules {
         }
         let known = self.files.entry(file).or_default();
         let mut gone = Vec::new();
+        known.cuts.push((id, pages.clone()));
         for (_, page) in known.pages.range_mut(pages) {
             gone.append(&mut page.data);
             *page = PageRules { cut: Some(id), ..PageRules::default() };

@@ -35,8 +35,8 @@ impl Model for Posix {
         let mut graph = Graph::new(effects, odd, visible_edges(effects));
         if self.split {
             // Of a rename between directories, each directory's sync forces its own entry.
-            let to = cover::forced(trace, effects, forces_target);
-            let from = cover::forced(trace, effects, forces_source);
+            let to = cover::forced_among(trace, effects, forces_target, is_rename);
+            let from = cover::forced_among(trace, effects, forces_source, is_rename);
             for (id, effect) in effects.list.iter().enumerate() {
                 if let EffectKind::Meta(Meta::Rename { .. }) = effect.kind {
                     graph.halves.insert(EffectId(id as u32), (to[id], from[id]));
@@ -103,6 +103,10 @@ fn forces(kind: &EffectKind, file: FileId, how: Strength) -> bool {
             kind.content_of() == Some(file) || cover::parents(meta).contains(&Some(file))
         }
     }
+}
+
+fn is_rename(kind: &EffectKind) -> bool {
+    matches!(kind, EffectKind::Meta(Meta::Rename { .. }))
 }
 
 fn forces_target(kind: &EffectKind, file: FileId, how: Strength) -> bool {

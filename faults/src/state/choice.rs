@@ -16,12 +16,13 @@ pub(crate) struct Window<'g> {
     /// How many choices the open effects give.
     weight: u64,
     next: Clock,
+    early_end: u32,
 }
 
 impl<'g> Window<'g> {
     /// At prefix 0; `range` are the crash points that count.
     pub(crate) fn new(graph: &'g Graph, odd: &'g OddCounts, range: (Clock, Clock)) -> Self {
-        Window { graph, odd, range, prefix: 0, open: Vec::new(), weight: 0, next: Clock::MAX }
+        Window { graph, odd, range, prefix: 0, open: Vec::new(), weight: 0, next: Clock::MAX, early_end: 0 }
     }
 
     /// Moves on to a prefix.
@@ -39,6 +40,7 @@ impl<'g> Window<'g> {
             }
         }
         self.prefix = self.prefix.max(prefix);
+        self.early_end = self.find_early_end();
     }
 
     fn expire(&mut self, now: Clock) {
@@ -48,17 +50,48 @@ impl<'g> Window<'g> {
         self.weight = self.open.iter().map(|id| 1 + self.odd.sum(*id, id + 1)).sum();
     }
 
-    /// The end of the effects that may be early at this prefix: those issued before the first effect behind
-    /// the prefix is forced. (If that one came along with an early effect, the set belongs to a later prefix.)
-    pub(crate) fn early_end(&self) -> u32 {
-        let Some(first) = self.graph.facts.get(self.prefix as usize) else { return self.prefix };
-        let until = first.absent_until.min(self.range.1.saturating_add(1));
-        self.graph.facts.partition_point(|fact| fact.issued < until).max(self.prefix as usize) as u32
+    /// The end of the effects that may be early at this prefix: nothing from the prefix on may have been
+    /// forced when the early one was issued. (What is forced came along; such a set is a longer prefix with
+    /// something lost.)
+    fn find_early_end(&self) -> u32 {
+        let mut until = self.range.1.saturating_add(1);
+        let behind = self.graph.facts.iter().skip(self.prefix as usize);
+        let early = behind.take_while(|fact| {
+            let here = fact.issued < until;
+            until = until.min(fact.absent_until);
+            here
+        });
+        self.prefix + early.count() as u32
+    }
+
+    /// One choice at this prefix, by a random number.
+    pub(crate) fn pick(&self, random: u64) -> Option<Choice> {
+        let early = u64::from(self.early_end.saturating_sub(self.prefix + 1));
+        let open = self.open.len() as u64;
+        let at = (random >> 16) % (open + early).max(1);
+        let (id, usual) = match self.open.get(at as usize) {
+            Some(id) => (EffectId(*id), Outcome::Absent),
+            None if early > 0 => (EffectId(self.prefix + 1 + (at - open) as u32), Outcome::Whole),
+            None => return None,
+        };
+        // As often the plain outcome as an odd one: a page has hundreds of tears and only one loss.
+        let odd = self.odd.sum(id.0, id.0 + 1);
+        if odd == 0 || random & 1 == 0 {
+            return Some(Choice { id, outcome: usual });
+        }
+        let all = self.graph.other_outcomes(id);
+        let outcome = all.get(((random >> 1 & 0x7FFF) % odd) as usize).copied();
+        Some(Choice { id, outcome: outcome.unwrap_or(usual) })
+    }
+
+    /// How many effects a choice can be about.
+    pub(crate) fn width(&self) -> u64 {
+        self.open.len() as u64 + u64::from(self.early_end.saturating_sub(self.prefix + 1))
     }
 
     /// How many choices there are at this prefix, without listing them.
     pub(crate) fn breadth(&self) -> u64 {
-        let end = self.early_end();
+        let end = self.early_end;
         let start = (self.prefix + 1).min(end);
         self.weight + self.odd.sum(start, end) + u64::from(end - start)
     }
@@ -72,7 +105,7 @@ impl<'g> Window<'g> {
             all.push(Choice { id, outcome: Outcome::Absent });
             all.extend(self.graph.other_outcomes(id).into_iter().map(|outcome| Choice { id, outcome }));
         }
-        for id in self.prefix + 1..self.early_end() {
+        for id in self.prefix + 1..self.early_end {
             let id = EffectId(id);
             all.push(Choice { id, outcome: Outcome::Whole });
             all.extend(self.graph.other_outcomes(id).into_iter().map(|outcome| Choice { id, outcome }));

@@ -13,7 +13,8 @@
 //! **Deviations.** Every set is a prefix of the effects with some of them lost (or odd) before the prefix's end
 //! and some early behind it, and what follows from these by the model's edges. Its number of deviations is the
 //! least number of such choices. A prefix whose very last effect is torn with its first sectors written
-//! counts as none: that is a write cut short in order.
+//! counts as none: that is a write cut short in order. An effect counts as early only where nothing between the
+//! prefix and it had been forced when it was issued; other sets are longer prefixes with something lost.
 
 mod choice;
 mod hasher;

@@ -198,14 +198,7 @@ impl<'t> Space<'t> {
         state.except.iter().for_each(|(id, outcome)| work.set(id.0, *outcome));
         let mut roots = Vec::new();
         for &(id, outcome) in &state.except {
-            let implied = if id.0 < state.prefix {
-                outcome == Outcome::Absent
-                    && case.graph.needs(id).iter().any(|n| work.get(n.on.0) != Outcome::Whole)
-            } else {
-                let early =
-                    |n: &crate::model::Need| n.on.0 >= state.prefix && work.get(n.on.0) != Outcome::Absent;
-                outcome == Outcome::Whole && case.graph.users(id).iter().any(early)
-            };
+            let implied = outcome == if id.0 < state.prefix { work.left_of(id) } else { work.dragged(id) };
             if !implied {
                 roots.push(Choice { id, outcome });
             }

@@ -154,6 +154,9 @@ impl<'s> States<'s> {
             };
             if self.seen.insert(self.space.identity(&next)) {
                 self.emitted += 1;
+                if let Stage::Sample(sampler) = &mut self.stage {
+                    sampler.accept();
+                }
                 return Some(next);
             }
         }

@@ -118,6 +118,39 @@ impl<'g> Work<'g> {
         }
     }
 
+    /// What is left of an effect before the prefix if nothing but its needs takes anything from it.
+    pub(crate) fn left_of(&self, id: EffectId) -> Outcome {
+        let fact = self.graph.facts[id.0 as usize];
+        let mut left = fact.sectors;
+        for need in self.graph.needs(id) {
+            let on = self.get(need.on.0);
+            let missing = self.graph.facts[need.on.0 as usize].sectors & !self.mask(need.on.0, on);
+            match need.grain {
+                Grain::Whole if on != Outcome::Whole => left = 0,
+                Grain::Whole => {}
+                Grain::Sectors if left & missing != 0 && !fact.tears => left = 0,
+                Grain::Sectors => left &= !missing,
+            }
+        }
+        self.outcome(id.0, left)
+    }
+
+    /// What of an effect behind the prefix is there because of what needs it.
+    pub(crate) fn dragged(&self, id: EffectId) -> Outcome {
+        let fact = self.graph.facts[id.0 as usize];
+        let mut have = 0;
+        for user in self.graph.users(id) {
+            let other = self.get(user.on.0);
+            let wanted = match user.grain {
+                Grain::Whole if other == Outcome::Absent => 0,
+                Grain::Whole => fact.sectors,
+                Grain::Sectors => self.mask(user.on.0, other) & fact.sectors,
+            };
+            have |= if wanted != 0 && !fact.tears { fact.sectors } else { wanted };
+        }
+        self.outcome(id.0, have)
+    }
+
     /// Applies a choice at or behind the prefix: the effect is there early, and so is what it needs. `false`:
     /// something that it needs has been lost by choice.
     pub(crate) fn early(&mut self, choice: Choice) -> bool {
