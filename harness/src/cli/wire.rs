@@ -78,7 +78,8 @@ impl Runner for Standard {
         let repro = Repro::load(path).map_err(unreadable)?;
         let target = target_of(&repro.trace, server)?;
         let contract = repro.contract.clone();
-        let mut pool = Workers::start(1, Limits::default(), || target.worker(&contract)).map_err(pool_failed)?;
+        let mut pool =
+            Workers::start(1, Limits::default(), || target.worker(&contract)).map_err(pool_failed)?;
         let now = match repro::replay(&repro, &mut pool).map_err(pool_failed)? {
             repro::Replayed::Same => Some(repro.violation.clone()),
             repro::Replayed::Other { class, explanation } => {
@@ -152,14 +153,19 @@ fn target_of(trace: &Trace, server: Option<PathBuf>) -> Result<RespTarget, Failu
 }
 
 fn record(target: &RespTarget, seed: u64, ops: u32) -> Result<Trace, Failure> {
-    let dir = tempfile::tempdir().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
+    let dir =
+        tempfile::tempdir().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
     let workload = Shape::new(target.policy, u64::from(ops)).generate(seed);
     target.record(dir.path(), &workload).map_err(record_failed)
 }
 
 /// Takes the syncs out that `--drop-sync` names. A pattern that matches nothing is a mistake: the run that
 /// follows would show what the unchanged store does.
-fn drop_syncs(runs: &mut [(RespTarget, Trace)], plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failure> {
+fn drop_syncs(
+    runs: &mut [(RespTarget, Trace)],
+    plan: &ExplorePlan,
+    watch: &dyn Watch,
+) -> Result<(), Failure> {
     for pattern in &plan.drop_sync {
         let known: BTreeSet<String> = runs.iter().flat_map(|(_, trace)| syncs(trace)).collect();
         let dropped: usize = runs.iter_mut().map(|(_, trace)| pattern.apply(trace)).sum();

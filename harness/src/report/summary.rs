@@ -16,29 +16,21 @@ pub struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    fn counts(&self, cell: &CellResult) -> bool {
-        self.fail_on.is_empty() || self.fail_on.contains(&cell.model)
-    }
-
-    /// The gravest verdict of the cells that count. A broken harness counts under every model.
+    /// The gravest verdict of the cells that count.
     pub fn verdict(&self, cells: &[CellResult]) -> Verdict {
-        let counted = cells.iter().filter(|c| self.counts(c) || c.verdict == Verdict::HarnessBroken);
-        let gravest = counted.map(|c| c.verdict).max();
-        match gravest {
-            // Nothing was looked at, or not all of it: that is no pass.
-            None => Verdict::NotMeasured,
-            Some(Verdict::Holds) if self.incomplete => Verdict::NotMeasured,
-            Some(verdict) => verdict,
+        match self.exit_code(cells) {
+            ExitCode::Holds => Verdict::Holds,
+            ExitCode::Violated => Verdict::Violated,
+            ExitCode::NotMeasured | ExitCode::Usage => Verdict::NotMeasured,
+            ExitCode::HarnessBroken => Verdict::HarnessBroken,
         }
     }
 
-    /// The process's exit code.
+    /// The process's exit code. A part of the work is no pass.
     pub fn exit_code(&self, cells: &[CellResult]) -> ExitCode {
-        match self.verdict(cells) {
-            Verdict::Holds => ExitCode::Holds,
-            Verdict::Violated => ExitCode::Violated,
-            Verdict::NotMeasured => ExitCode::NotMeasured,
-            Verdict::HarnessBroken => ExitCode::HarnessBroken,
+        match ExitCode::of(cells, (!self.fail_on.is_empty()).then_some(self.fail_on)) {
+            ExitCode::Holds if self.incomplete => ExitCode::NotMeasured,
+            code => code,
         }
     }
 }

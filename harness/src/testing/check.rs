@@ -245,9 +245,8 @@ impl<S: Store> Check<S> {
             return Ok(found);
         }
         let class = found.gravest();
-        let again = |smaller: &Workload| {
-            self.explore(smaller, &settings, None).is_ok_and(|r| r.gravest() == class)
-        };
+        let again =
+            |smaller: &Workload| self.explore(smaller, &settings, None).is_ok_and(|r| r.gravest() == class);
         let smallest = fewest_steps(&workload, SMALLER, again);
         self.explore(&smallest, &settings, Some(&dir))
     }
@@ -276,7 +275,7 @@ impl<S: Store> Check<S> {
                 trace: &trace,
                 target: &self.target,
                 contract: self.contract.clone(),
-                model: &**model,
+                model: *model,
                 plan: Plan { bound: DEVIATIONS, budget, seed: workload.seed },
                 assume: &[],
                 repro_dir,
@@ -287,9 +286,9 @@ impl<S: Store> Check<S> {
         Ok(Report::of(cells))
     }
 
-    fn chosen_models(&self) -> Result<Vec<Box<dyn Model>>, CheckError> {
+    fn chosen_models(&self) -> Result<Vec<&'static dyn Model>, CheckError> {
         let choose = |name: &String| {
-            model::all().into_iter().find(|m| m.name() == name).ok_or_else(|| CheckError::UnknownModel {
+            model::by_name(name).ok_or_else(|| CheckError::UnknownModel {
                 name: name.clone(),
                 known: model::all().iter().map(|m| m.name()).collect::<Vec<_>>().join(", "),
             })
