@@ -21,6 +21,8 @@ pub trait Pool {
     /// # Errors
     /// [`PoolError::Idle`] when nothing was handed in; others when the *harness* failed. A target that
     /// refuses, crashes or hangs is a result, not an error.
+    // Not an iterator's: it waits, and fails when nothing is under way.
+    #[allow(clippy::should_implement_trait)]
     fn next(&mut self) -> Result<(u64, Lives), PoolError>;
 
     /// How many images were handed in whose results were not yet taken.

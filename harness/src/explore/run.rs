@@ -98,7 +98,9 @@ pub fn explore_sharing(
     for index in 0..run.phases.len() {
         let begun = Instant::now();
         run.sweep_phase(&mut means, &all, &judge, index);
+        means.counting = false;
         let teeth = run.teeth(&mut means, &judge, index);
+        means.counting = true;
         let findings = run.findings(&mut means, &all, &judge, index);
         cells.push(run.cell(index, findings, teeth, begun.elapsed()));
     }

@@ -7,8 +7,11 @@ use crate::target::Oracle;
 use crate::verdict::Class;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The versions of every key along one order: from which number of steps on, and what it held.
-pub(super) struct Versions(BTreeMap<Vec<u8>, Vec<(usize, Option<Entry>)>>);
+/// From which number of steps on a key held what.
+type Version = (usize, Option<Entry>);
+
+/// The versions of every key along one order.
+pub(super) struct Versions(BTreeMap<Vec<u8>, Vec<Version>>);
 
 /// What a state is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ impl Versions {
     pub(super) fn of(history: &History, orders: &Orders, oracle: &dyn Oracle, now_ms: u64) -> Versions {
         let mut model = oracle.fork();
         let mut before = model.dump();
-        let mut versions: BTreeMap<Vec<u8>, Vec<(usize, Option<Entry>)>> = BTreeMap::new();
+        let mut versions: BTreeMap<Vec<u8>, Vec<Version>> = BTreeMap::new();
         for (key, entry) in &before.0 {
             versions.entry(key.clone()).or_default().push((0, alive(Some(entry), now_ms).cloned()));
         }
@@ -62,7 +65,7 @@ impl Versions {
     pub(super) fn explain(&self, found: &Dump, may: usize, now_ms: u64) -> Mixture {
         let keys: BTreeSet<&Vec<u8>> = self.0.keys().chain(found.0.keys()).collect();
         let mut newest = 0;
-        let mut held: Vec<(&Vec<u8>, &[(usize, Option<Entry>)], usize)> = Vec::new();
+        let mut held: Vec<(&Vec<u8>, &[Version], usize)> = Vec::new();
         for key in keys {
             let value = alive(found.0.get(key), now_ms);
             let versions = self.0.get(key).map_or(&[][..], Vec::as_slice);
@@ -108,7 +111,7 @@ impl Versions {
 }
 
 /// A value that no operation ever wrote: a part of one, or something else.
-fn never_written(key: &[u8], value: Option<&Entry>, versions: &[(usize, Option<Entry>)]) -> Mixture {
+fn never_written(key: &[u8], value: Option<&Entry>, versions: &[Version]) -> Mixture {
     let bytes = value.map_or(&[][..], |e| e.value.as_slice());
     let mut old: &[u8] = &[];
     let mut torn = None;

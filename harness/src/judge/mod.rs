@@ -2,13 +2,14 @@
 
 mod allowed;
 mod classify;
-mod judge;
+mod court;
+mod decide;
 mod mixture;
 mod orders;
 mod seen;
 #[cfg(test)]
 mod tests;
 
-pub use judge::{AllowedState, Judge, JudgeOptions};
+pub use court::{AllowedState, Judge, JudgeOptions};
 pub(crate) use seen::differences;
 pub use seen::{First, Seen};
