@@ -10,6 +10,7 @@
 #[allow(dead_code, unreachable_pub)]
 #[path = "../shim/abi.rs"]
 pub(crate) mod abi;
+pub mod codec;
 pub mod effect;
 mod embed;
 pub mod event;
@@ -18,6 +19,7 @@ pub mod image;
 pub mod mark;
 pub mod model;
 pub mod record;
+pub mod paths;
 pub mod state;
 mod symbol;
 pub mod trace;

@@ -276,7 +276,7 @@ impl<S: Store> Check<S> {
                 trace: &trace,
                 target: &self.target,
                 contract: self.contract.clone(),
-                model: &**model,
+                model: *model,
                 plan: Plan { bound: DEVIATIONS, budget, seed: workload.seed },
                 assume: &[],
                 repro_dir,
@@ -287,9 +287,10 @@ impl<S: Store> Check<S> {
         Ok(Report::of(cells))
     }
 
-    fn chosen_models(&self) -> Result<Vec<Box<dyn Model>>, CheckError> {
+    fn chosen_models(&self) -> Result<Vec<&'static dyn Model>, CheckError> {
         let choose = |name: &String| {
-            model::all().into_iter().find(|m| m.name() == name).ok_or_else(|| CheckError::UnknownModel {
+            let found = model::all().iter().copied().find(|m| m.name() == name);
+            found.ok_or_else(|| CheckError::UnknownModel {
                 name: name.clone(),
                 known: model::all().iter().map(|m| m.name()).collect::<Vec<_>>().join(", "),
             })

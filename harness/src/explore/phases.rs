@@ -1,0 +1,83 @@
+//! What is known of each phase while an exploration goes on.
+
+use crate::cluster::{Case, Clusters, mechanism};
+use crate::dump::Dump;
+use crate::history::Phase;
+use crate::judge::{First, Judge, Seen};
+use std::collections::HashSet;
+use unplug_faults::effect::{Effects, Names};
+use unplug_faults::image::ImageHash;
+use unplug_faults::state::CrashState;
+use unplug_faults::trace::Trace;
+
+/// How many violating states of one phase are told apart by mechanism; the rest is only counted.
+const MOST_TOLD_APART: u64 = 20_000;
+
+/// One phase's part of an exploration.
+pub(super) struct PhaseRun {
+    pub(super) phase: Phase,
+    pub(super) states: u64,
+    pub(super) images: HashSet<ImageHash>,
+    pub(super) worst_loss: Option<u64>,
+    pub(super) clusters: Clusters,
+    pub(super) violating: u64,
+    /// A later start of some image was not seen.
+    pub(super) incomplete: bool,
+}
+
+/// One order of a trace's overlapping calls, with what is derived from it.
+pub(super) struct Ordered<'t> {
+    pub(super) trace: &'t Trace,
+    pub(super) effects: &'t Effects,
+    pub(super) names: &'t Names,
+    pub(super) index: usize,
+}
+
+impl PhaseRun {
+    pub(super) fn new(phase: Phase) -> Self {
+        PhaseRun {
+            phase,
+            states: 0,
+            images: HashSet::new(),
+            worst_loss: None,
+            clusters: Clusters::default(),
+            violating: 0,
+            incomplete: false,
+        }
+    }
+
+    /// The part of a state's interval that lies in this phase.
+    pub(super) fn clip(&self, state: &CrashState) -> Option<(u64, u64)> {
+        clip(&self.phase, state)
+    }
+
+    /// Judges one state in this phase.
+    pub(super) fn visit(
+        &mut self,
+        ordered: &Ordered<'_>,
+        judge: &Judge,
+        (state, image, seen, dump): (&CrashState, ImageHash, &Seen, Option<&Dump>),
+    ) {
+        let Some((first, last)) = self.clip(state) else { return };
+        self.states += 1;
+        self.images.insert(image);
+        self.incomplete |= !seen.complete;
+        if let First::Holds(digest) = &seen.first {
+            self.worst_loss = self.worst_loss.max(judge.loss(*digest, last));
+        }
+        let Some(violation) = judge.check_seen(first, last, seen, dump) else { return };
+        self.violating += 1;
+        let how = if self.violating > MOST_TOLD_APART {
+            "not told apart".to_string()
+        } else {
+            mechanism(ordered.trace, ordered.effects, ordered.names, state, &violation)
+        };
+        self.clusters.add(how, Case { state: state.clone(), image, violation, order: ordered.index });
+    }
+}
+
+/// The part of a state's interval that lies in a phase. The last phase goes on after the last event.
+pub(super) fn clip(phase: &Phase, state: &CrashState) -> Option<(u64, u64)> {
+    let (first, last) = (state.first.max(phase.begin), state.last.min(phase.end));
+    (first <= last).then_some((first, last))
+}
