@@ -82,7 +82,6 @@ impl<'a> Run<'a> {
         let socket = self.socket();
         loop {
             match self.rig.turn(false, None) {
-                Ok(Turn::Exited) => return Err(self.died_at_start()),
                 // Gated: it has come to rest, so it listens; a server that still loads does not rest.
                 Ok(_) => {}
                 Err(stuck) => return Err(self.stuck(0, &stuck)),

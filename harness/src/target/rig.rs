@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use unplug_faults::event::Nanos;
-use unplug_faults::gate::{Clock, Gate, Step};
+use unplug_faults::gate::{Clock, Gate, GateOptions, Step};
 use unplug_faults::record::{Options, Recorder};
 use unplug_faults::trace::{Meta, Trace};
 
@@ -55,11 +55,15 @@ impl Rig {
     /// Prepares to record what happens in `dir`.
     pub(crate) fn start(dir: &Path, conditions: &Conditions, seed: u64) -> Result<Rig, RecordError> {
         let mut options = Options::new(dir);
-        options.ignore = conditions.ignore.clone();
+        options.ignore.clone_from(&conditions.ignore);
         options.sync_nanos = conditions.sync_nanos;
+        options.gated = conditions.gated;
+        options.virtual_epoch_ms = (conditions.gated || conditions.virtual_time).then_some(EPOCH_MS);
         let recorder = Recorder::start(options)?;
-        let _ = seed;
-        Ok(Rig { recorder, gate: None, clock: None })
+        let gate = recorder.gate(GateOptions { seed, ..GateOptions::default() });
+        let gate = gate.map_err(unplug_faults::record::RecordError::from)?;
+        let clock = recorder.clock().cloned();
+        Ok(Rig { recorder, gate, clock })
     }
 
     /// Makes the command run under the shim.
@@ -95,7 +99,11 @@ impl Rig {
             Step::Ran(_) => Ok(Turn::Ran),
             Step::Client => Ok(Turn::Client),
             Step::Idle => Ok(Turn::Idle),
-            Step::Exited => Ok(Turn::Exited),
+            Step::Exited => {
+                // Also before the first task of a later life has come to the gate: no decision is made meanwhile.
+                std::thread::sleep(MOMENT);
+                Ok(Turn::Exited)
+            }
             Step::Stuck { what } => Err(Stuck(what)),
         }
     }
@@ -134,7 +142,6 @@ impl Rig {
 
     /// The trace. Every process of the target must have ended.
     pub(crate) fn finish(self, meta: Meta) -> Result<Trace, RecordError> {
-        let meta = Meta { gated: self.gate.is_some(), virtual_time: self.clock.is_some(), ..meta };
         Ok(self.recorder.finish(meta)?)
     }
 }
