@@ -166,3 +166,19 @@ fn programs_started_by_spawn_and_system_are_gated_too() {
     let orders: BTreeSet<_> = (10..16).map(|seed| run(&program, &[], seed)).collect();
     assert!(orders.len() > 1);
 }
+
+#[test]
+fn signals_file_locks_shared_locks_and_cancellation_are_repeatable() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = cc("waits", include_str!("gate_waits.c"), dir.path());
+    let first = run(&program, &[], 5);
+    let all = first.join("\n");
+    for line in ["signals 3", "cancelled 1", "threads 0", "from the shell\\n 3", "last 0"] {
+        assert!(all.contains(line), "{line} is missing:\n{all}");
+    }
+    for _ in 0..10 {
+        assert_eq!(run(&program, &[], 5), first);
+    }
+    let orders: BTreeSet<_> = (10..20).map(|seed| run(&program, &[], seed)).collect();
+    assert!(orders.len() > 5);
+}
