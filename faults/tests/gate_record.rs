@@ -1,4 +1,5 @@
 //! The recorder over a gated run: one seed, one trace.
+#![allow(clippy::unwrap_used)]
 
 mod gate_support;
 
