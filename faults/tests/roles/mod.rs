@@ -7,8 +7,23 @@ use std::ffi::CString;
 pub type Role = (&'static str, fn());
 
 /// All roles.
-pub const ROLES: &[Role] =
-    &[("writes", writes), ("names", names), ("threads", threads), ("fork", fork), ("rustix", rustix_calls)];
+pub const ROLES: &[Role] = &[
+    ("writes", writes),
+    ("names", names),
+    ("threads", threads),
+    ("fork", fork),
+    ("opens", opens),
+    ("shapes", shapes),
+    ("copies", copies),
+    ("stripped", stripped),
+    ("late", late),
+    ("uring", uring),
+    ("mapped", mapped),
+    ("across", across),
+    ("masked", masked),
+    ("endless", endless),
+    ("rustix", rustix_calls),
+];
 
 /// Plays a role.
 pub fn play(name: &str) {
@@ -152,4 +167,135 @@ fn rustix_calls() {
     rustix::fs::fdatasync(&dir).unwrap();
     rustix::fs::unlinkat(cwd, "more", AtFlags::empty()).unwrap();
     rustix::fs::unlinkat(cwd, "dir", AtFlags::REMOVEDIR).unwrap();
+}
+
+fn opens() {
+    let fd = open("a", libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL);
+    write(fd, b"first");
+    unsafe { libc::close(fd) };
+    let fd = open("a", libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND);
+    write(fd, b"+");
+    unsafe {
+        assert_eq!(libc::pwrite(fd, b"end".as_ptr().cast(), 3, 0), 3, "O_APPEND wins over the offset");
+        libc::close(fd);
+    }
+    let fd = open("a", libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_DSYNC);
+    write(fd, b"d");
+    unsafe { libc::close(fd) };
+    let fd = open("a", libc::O_WRONLY | libc::O_SYNC);
+    write(fd, b"s");
+    unsafe {
+        libc::close(fd);
+        let fd = check(libc::creat(path("b").as_ptr(), 0o600).into(), "creat");
+        libc::close(fd);
+        let how: [u64; 3] = [(libc::O_RDWR | libc::O_CREAT) as u64, 0o600, 0];
+        let fd = check(
+            libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path("c").as_ptr(), how.as_ptr(), 24usize),
+            "openat2",
+        );
+        libc::close(fd);
+        let fd = open(".", libc::O_TMPFILE | libc::O_RDWR);
+        write(fd, b"t");
+        let own = path(&format!("/proc/self/fd/{fd}"));
+        let at = libc::AT_FDCWD;
+        check(
+            libc::linkat(at, own.as_ptr(), at, path("named").as_ptr(), libc::AT_SYMLINK_FOLLOW).into(),
+            "linkat",
+        );
+        // Outside the recorded directory: nothing of it counts.
+        let fd = open("/dev/null", libc::O_WRONLY);
+        write(fd, b"nothing");
+    }
+}
+
+fn shapes() {
+    let fd = open("f", RW);
+    write(fd, &[b'x'; 9000]);
+    unsafe {
+        check(libc::ftruncate(fd, 8192).into(), "ftruncate");
+        check(libc::truncate(path("f").as_ptr(), 8200).into(), "truncate");
+        check(libc::fallocate(fd, 0, 8192, 4096).into(), "fallocate");
+        check(libc::fallocate(fd, 1, 20000, 10).into(), "KEEP_SIZE");
+        check(libc::fallocate(fd, 3, 0, 4096).into(), "PUNCH_HOLE");
+        assert_eq!(libc::fallocate(fd, 0x55, 0, 1), -1);
+        libc::sync();
+        check(libc::syncfs(fd).into(), "syncfs");
+    }
+}
+
+fn copies() {
+    let from = open("from", RW);
+    write(from, b"0123456789");
+    let to = open("to", libc::O_WRONLY | libc::O_CREAT);
+    unsafe {
+        let (mut a, mut b) = (2i64, 3i64);
+        check(libc::copy_file_range(from, &mut a, to, &mut b, 4, 0) as i64, "copy_file_range");
+        let mut at = 0;
+        check(libc::sendfile(to, from, &mut at, 3) as i64, "sendfile");
+        let mut pipe = [0; 2];
+        check(libc::pipe(pipe.as_mut_ptr()).into(), "pipe");
+        write(pipe[1], b"piped");
+        let mut at = 10i64;
+        let none = std::ptr::null_mut();
+        check(libc::splice(pipe[0], none, to, &mut at, 5, 0) as i64, "splice");
+    }
+}
+
+/// Executes a program without its environment: the shim goes along all the same.
+fn stripped() {
+    let shell = path("/bin/sh");
+    let script = path("echo from-the-shell > made");
+    let arguments = [shell.as_ptr(), c"-c".as_ptr(), script.as_ptr(), std::ptr::null()];
+    let nothing = [std::ptr::null()];
+    unsafe { libc::execve(shell.as_ptr(), arguments.as_ptr(), nothing.as_ptr()) };
+    panic!("execve: {}", std::io::Error::last_os_error());
+}
+
+/// Writes through a descriptor that was open before the shim came: standard input.
+fn late() {
+    write(0, b"inherited");
+    assert_eq!(unsafe { libc::fsync(0) }, 0);
+}
+
+fn uring() {
+    assert_eq!(unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, 0) }, -1);
+    assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS));
+}
+
+fn mapped() {
+    let fd = open("m", RW);
+    unsafe {
+        check(libc::ftruncate(fd, 4096).into(), "ftruncate");
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let at = libc::mmap(std::ptr::null_mut(), 4096, prot, libc::MAP_SHARED, fd, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        *at.cast::<u8>() = 7;
+    }
+}
+
+fn across() {
+    let fd = open("x.ignored", libc::O_WRONLY | libc::O_CREAT);
+    write(fd, b"log");
+    assert_eq!(unsafe { libc::rename(path("x.ignored").as_ptr(), path("x").as_ptr()) }, 0);
+}
+
+/// A program that blocks every signal, and one that takes SIGSYS, are still followed.
+fn masked() {
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        assert_eq!(libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut()), 0);
+        libc::signal(libc::SIGSYS, libc::SIG_IGN);
+        let text = path("masked");
+        let fd = libc::syscall(libc::SYS_open, text.as_ptr(), libc::O_WRONLY | libc::O_CREAT, 0o600);
+        check(libc::syscall(libc::SYS_write, fd, b"still".as_ptr(), 5), "write");
+    }
+}
+
+/// Writes until it is killed.
+fn endless() {
+    let fd = open("endless", libc::O_WRONLY | libc::O_CREAT);
+    loop {
+        write(fd, b"again and again and again and again ");
+    }
 }
