@@ -45,6 +45,9 @@ pub const KIND_IO: u32 = 2;
 /// Blocked on time or a signal only.
 pub const KIND_SLEEP: u32 = 3;
 
+/// Blocked on flock, which can be asked for only by taking it: such tasks are asked one after the other.
+pub const KIND_LOCK: u32 = 4;
+
 /// Things that the gate or the clock met and cannot serve. The index into [`GateArea::blind`].
 pub const BLINDS: [&str; 11] = [
     "futex(PI)",

@@ -9,7 +9,7 @@ use crate::abi_gate::{BLIND_BLOCKING, BLIND_WAITV, GateArea, PATH, READY, Slot};
 use crate::gate_turn::{area, me_or_late, met, yield_turn};
 use crate::num::*;
 use crate::site::Caller;
-use crate::{gate_futex, gate_io, gate_signal, gate_sleep, gate_task, sys};
+use crate::{gate_futex, gate_io, gate_signal, gate_sleep, gate_task, sys, time};
 use core::sync::atomic::Ordering::*;
 
 /// Calls that the filter traps in a gated run, besides those that every run traps.
@@ -71,7 +71,8 @@ pub unsafe fn intercept(
     unsafe {
         if area.gated.load(Acquire) == 0 {
             // The gate was opened for good. What only the gate traps must still reach the kernel.
-            return TRAPS.contains(&nr).then(|| sys::call(nr, args));
+            let only_ours = TRAPS.contains(&nr) && !time::TRAPS.contains(&nr);
+            return only_ours.then(|| sys::call(nr, args));
         }
         if is_recorded(nr, args) {
             turn(area, nr, args);

@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering::*;
 
 const EINTR: isize = 4;
 const EAGAIN: isize = 11;
+const EACCES: isize = 13;
 const POLLIN: i16 = 1;
 const POLLOUT: i16 = 4;
 const F_GETFL: usize = 3;
@@ -289,58 +290,69 @@ pub unsafe fn wait_child(area: &'static GateArea, slot: &Slot, nr: usize, args: 
     }
 }
 
-/// Tries a lock again each time that something has happened. There is no way to ask without taking it, so a
-/// probe always says "perhaps": the retry is a step like any other, and so repeatable.
-unsafe fn retry_lock(
-    area: &'static GateArea,
-    slot: &Slot,
-    attempt: &dyn Fn() -> isize,
-    whole: &dyn Fn() -> isize,
-) -> isize {
-    loop {
-        let ret = attempt();
-        if ret != -EAGAIN && ret != -13 {
-            return ret;
-        }
-        let began = area.bell.load(Acquire);
-        let can = || area.bell.load(Acquire) != began;
-        // SAFETY: as `block_on`.
-        match unsafe { block_on(area, slot, KIND_IO, NEVER, None, &can) } {
-            Ended::Signal(false) => return -EINTR,
-            Ended::Released => return whole(),
-            _ => {}
-        }
-    }
-}
-
-/// flock(2).
+/// flock(2). There is no way to ask but to take the lock and give it back; the supervisor lets one task at a time
+/// do so.
 pub unsafe fn flock(area: &'static GateArea, slot: &Slot, args: &[usize; 6]) -> isize {
     const LOCK_NB: usize = 4;
+    const LOCK_UN: usize = 8;
     // SAFETY: the target's own call.
     unsafe {
-        if args[1] & LOCK_NB != 0 {
-            return sys::call(FLOCK, args);
+        let attempt = || sys::call2(FLOCK, args[0], args[1] | LOCK_NB);
+        loop {
+            let ret = attempt();
+            if ret != -EAGAIN || args[1] & LOCK_NB != 0 {
+                return ret;
+            }
+            let probe = || {
+                let free = attempt() != -EAGAIN;
+                if free {
+                    sys::call2(FLOCK, args[0], LOCK_UN);
+                }
+                free
+            };
+            match block_on(area, slot, KIND_LOCK, NEVER, None, &probe) {
+                Ended::Signal(false) => return -EINTR,
+                Ended::Released => return sys::call(FLOCK, args),
+                Ended::Can | Ended::Signal(true) | Ended::Expired => {}
+            }
         }
-        retry_lock(area, slot, &|| sys::call2(FLOCK, args[0], args[1] | LOCK_NB), &|| sys::call(FLOCK, args))
     }
 }
 
 /// fcntl(2): only the waiting locks are the gate's.
 pub unsafe fn fcntl(area: &'static GateArea, slot: &Slot, args: &[usize; 6]) -> Option<isize> {
+    const F_GETLK: usize = 5;
     const F_SETLK: usize = 6;
     const F_SETLKW: usize = 7;
+    const F_OFD_GETLK: usize = 36;
     const F_OFD_SETLK: usize = 37;
     const F_OFD_SETLKW: usize = 38;
-    let without = match args[1] as u32 as usize {
-        F_SETLKW => F_SETLK,
-        F_OFD_SETLKW => F_OFD_SETLK,
+    const F_UNLCK: u16 = 2;
+    let (get, set) = match args[1] as u32 as usize {
+        F_SETLKW => (F_GETLK, F_SETLK),
+        F_OFD_SETLKW => (F_OFD_GETLK, F_OFD_SETLK),
         F_SETFL => return None,
         // SAFETY: the target's own call; it cannot block.
         _ => return Some(unsafe { sys::call(FCNTL, args) }),
     };
-    // SAFETY: the target's own call.
+    // SAFETY: the target's own call and its own struct flock, of which a copy is asked with.
     unsafe {
-        let attempt = || sys::call3(FCNTL, args[0], without, args[2]);
-        Some(retry_lock(area, slot, &attempt, &|| sys::call(FCNTL, args)))
+        loop {
+            let ret = sys::call3(FCNTL, args[0], set, args[2]);
+            if ret != -EAGAIN && ret != -EACCES {
+                return Some(ret);
+            }
+            let free = || {
+                let mut lock = *(args[2] as *const [u64; 4]);
+                let ret = sys::call3(FCNTL, args[0], get, lock.as_mut_ptr() as usize);
+                // l_type is the first half-word.
+                ret != 0 || lock[0] as u16 == F_UNLCK
+            };
+            match block_on(area, slot, KIND_IO, NEVER, None, &free) {
+                Ended::Signal(false) => return Some(-EINTR),
+                Ended::Released => return Some(sys::call(FCNTL, args)),
+                Ended::Can | Ended::Signal(true) | Ended::Expired => {}
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
 //! The gate and virtual time on small programs: one seed, one order; other seeds, other orders.
+#![allow(clippy::unwrap_used)]
 
 mod gate_support;
 
@@ -165,4 +166,47 @@ fn programs_started_by_spawn_and_system_are_gated_too() {
     }
     let orders: BTreeSet<_> = (10..16).map(|seed| run(&program, &[], seed)).collect();
     assert!(orders.len() > 1);
+}
+
+#[test]
+fn signals_file_locks_shared_locks_and_cancellation_are_repeatable() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = cc("waits", include_str!("gate_waits.c"), dir.path());
+    let first = run(&program, &[], 5);
+    let all = first.join("\n");
+    for line in ["signals 3", "cancelled 1", "threads 0", "from the shell\\n 3", "last 0"] {
+        assert!(all.contains(line), "{line} is missing:\n{all}");
+    }
+    for _ in 0..10 {
+        assert_eq!(run(&program, &[], 5), first);
+    }
+    let orders: BTreeSet<_> = (10..20).map(|seed| run(&program, &[], seed)).collect();
+    assert!(orders.len() > 5);
+}
+
+#[test]
+fn a_target_goes_on_freely_when_its_gate_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = cc("threads", THREADS, dir.path());
+    for steps in [0, 1, 7, 20, 33] {
+        let run = Run::new(true);
+        let mut gate = run.gate(options(4));
+        let mut child = run.spawn(&program, &[]);
+        gate.started(child.0.id());
+        for _ in 0..steps {
+            gate.step(false).unwrap();
+        }
+        drop(gate);
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = child.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "it hangs after {steps} steps");
+            run.clock.advance(100_000_000);
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        // Waits may end early when the gate opens, which the program may see as a wait that did not time out.
+        assert!(matches!(status.code(), Some(0 | 1)), "{status:?} after {steps} steps");
+    }
 }

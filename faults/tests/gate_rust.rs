@@ -1,4 +1,5 @@
 //! The gate on a Rust program: this test binary, started again in the role of the target.
+#![allow(clippy::unwrap_used)]
 
 mod gate_support;
 

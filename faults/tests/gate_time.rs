@@ -1,4 +1,5 @@
 //! Virtual time: gated and not.
+#![allow(clippy::unwrap_used)]
 
 mod gate_support;
 

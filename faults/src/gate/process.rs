@@ -27,9 +27,10 @@ impl Processes {
         }
     }
 
-    /// Whether the process has ended; waits for that up to `limit`. Unwatched ones count as ended.
+    /// Whether the process has ended; waits for that up to `limit`. One that is not watched yet
+    /// has only just come to the gate, and counts as alive.
     pub(super) fn gone(&mut self, pid: u32, limit: Duration) -> bool {
-        let gone = self.0.get(&pid).is_none_or(|fd| ended(fd.as_fd(), limit));
+        let gone = self.0.get(&pid).is_some_and(|fd| ended(fd.as_fd(), limit));
         if gone {
             self.0.remove(&pid);
         }

@@ -148,7 +148,7 @@ impl Gate {
             let on = match (self.rules.holds(i), s.state.load(Acquire), s.kind.load(Acquire)) {
                 (true, _, _) => "held by a rule",
                 (_, WAIT, abi::KIND_FUTEX) => "a lock, a condition or another thread (futex)",
-                (_, WAIT, abi::KIND_IO) => "a descriptor, a child or a file lock",
+                (_, WAIT, abi::KIND_IO | abi::KIND_LOCK) => "a descriptor, a child or a file lock",
                 (_, WAIT, _) => "time or a signal",
                 _ => "nothing: it can run",
             };
@@ -232,14 +232,22 @@ impl Gate {
             if state != WAIT && state != abi::CAN {
                 continue;
             }
-            let io = slot.kind.load(Acquire) == abi::KIND_IO;
+            let kind = slot.kind.load(Acquire);
+            let lock = kind == abi::KIND_LOCK;
+            let io = lock || kind == abi::KIND_IO;
             let stale = self.probed[index] != self.generation;
             if (io && stale) || signalled || idle {
+                if lock && let Some(stuck) = self.settle()? {
+                    return Ok(Some(stuck));
+                }
                 self.probed[index] = self.generation;
                 slot.recheck.store(u32::from(idle), Release);
                 slot.state.store(abi::PROBE, Release);
                 futex_wake(&slot.state);
                 asked = true;
+                if lock && let Some(stuck) = self.settle()? {
+                    return Ok(Some(stuck));
+                }
             }
         }
         if idle {

@@ -1,6 +1,6 @@
 //! A small recorder for the gate's own tests: sets the shared memory up, starts a program under the shim, reads
 //! the raw records back.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 #[allow(unused)]
 #[path = "../../shim/abi.rs"]
