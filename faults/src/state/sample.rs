@@ -24,6 +24,8 @@ pub(crate) struct Sampler<'s> {
     draws: u64,
     drawn: u64,
     pass: u32,
+    /// What had been accepted when this pass began.
+    before: u64,
     case: usize,
     prefix: Option<u32>,
     work: Work<'s>,
@@ -44,6 +46,7 @@ impl<'s> Sampler<'s> {
             draws: share.div_ceil(space.cases.len().max(1) as u64),
             drawn: 0,
             pass: 0,
+            before: 0,
             case: 0,
             prefix: None,
             work: Work::new(&space.cases[0].graph),
@@ -69,12 +72,15 @@ impl<'s> Sampler<'s> {
     fn next_pass(&mut self) -> bool {
         self.pass += 1;
         self.draws = self.share.saturating_sub(self.accepted);
-        if self.pass >= PASSES || self.draws == 0 {
+        // A pass that found nothing new: what is left is too rare to be drawn.
+        let in_vain = self.accepted == self.before;
+        self.before = self.accepted;
+        if self.pass >= PASSES || self.draws == 0 || in_vain {
             if self.case + 1 >= self.space.cases.len() {
                 return false;
             }
             self.case += 1;
-            (self.pass, self.accepted, self.draws) = (0, 0, self.share);
+            (self.pass, self.accepted, self.before, self.draws) = (0, 0, 0, self.share);
         }
         self.drawn = 0;
         self.prefix = None;
