@@ -26,6 +26,21 @@ pub fn at(offset: usize) -> *mut u8 {
     (BASE.load(Relaxed) + offset) as *mut u8
 }
 
+/// The shared memory is mapped into this process by this many bytes at a time.
+const CHUNK: u64 = 1 << 16;
+
+/// Maps one chunk at once: sixteen page faults on first touch would cost several times as much.
+#[cold]
+unsafe fn populate(header: &Header, offset: u64) {
+    const MADV_POPULATE_WRITE: usize = 23;
+    if offset + CHUNK <= header.size {
+        // SAFETY: within the mapping; a failure only costs the faults.
+        unsafe {
+            sys::call3(crate::num::MADVISE, at(offset as usize) as usize, CHUNK as usize, MADV_POPULATE_WRITE)
+        };
+    }
+}
+
 /// What a record says besides who, when and where.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
@@ -115,6 +130,9 @@ pub unsafe fn begin_at(header: &'static Header, begin: u64, call: &Call, data: &
         if offset + len as u64 > header.size || len > u32::MAX as usize {
             header.full.store(1, Release);
             return Draft { record: core::ptr::null_mut() };
+        }
+        if (offset ^ (offset + len as u64)) & !(CHUNK - 1) != 0 {
+            populate(header, (offset + len as u64) & !(CHUNK - 1));
         }
         let record = at(offset as usize) as *mut Record;
         (*record).len = len as u32;

@@ -7,7 +7,7 @@
 //!
 //! This crate knows nothing of any store, history or contract.
 
-#[allow(dead_code, unreachable_pub)]
+#[allow(unreachable_pub)]
 #[path = "../shim/abi.rs"]
 pub(crate) mod abi;
 pub mod effect;

@@ -38,8 +38,13 @@ impl Symbols {
         let offset = in_file - at + address;
         let Some(loader) = &module.loader else { return Place { offset, ..Place::default() } };
         let call = offset.saturating_sub(1);
-        let symbol = loader.find_symbol(call).map(|s| addr2line::demangle_auto(s.into(), None).into_owned());
-        let line = loader.find_location(call).ok().flatten().and_then(|l| {
+        // The innermost inlined function, where debug information tells of it; else the symbol's.
+        let inner = loader.find_frames(call).ok().and_then(|mut frames| frames.next().ok().flatten());
+        let named = inner.as_ref().and_then(|f| f.function.as_ref()?.demangle().ok().map(|n| n.into_owned()));
+        let symbol = named.or_else(|| {
+            loader.find_symbol(call).map(|s| addr2line::demangle_auto(s.into(), None).into_owned())
+        });
+        let line = inner.and_then(|f| f.location).and_then(|l| {
             let file = l.file?;
             Some(match l.line {
                 Some(line) => format!("{file}:{line}"),

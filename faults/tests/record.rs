@@ -191,6 +191,7 @@ fn what_cannot_be_followed_is_named() {
     };
     assert_eq!(what("uring", &[]), ["io_uring_setup"]);
     assert_eq!(what("mapped", &[]), ["mmap(MAP_SHARED, PROT_WRITE)", "the trace does not explain `m`"]);
+    assert_eq!(what("passed", &[]), ["descriptor sent to another process"]);
     let across = what("across", &["*.ignored"]);
     assert_eq!(across, ["rename across the recorded directory's border", "the trace does not explain `x`"]);
 }
@@ -248,4 +249,50 @@ fn a_killed_target_is_explained() {
         assert_eq!(trace.blind, [], "round {round}");
         assert!(matches!(trace.events.last().unwrap().op, Op::Kill));
     }
+}
+
+#[test]
+fn a_static_program_is_named() {
+    let (dir, beside) = (common::directory(), common::directory());
+    let (source, program) = (beside.path().join("x.c"), beside.path().join("x"));
+    let code = "void _start(void){__asm__(\"mov $60,%eax; xor %edi,%edi; syscall\");}";
+    std::fs::write(&source, code).unwrap();
+    let mut cc = std::process::Command::new("cc");
+    cc.args(["-static", "-nostdlib", "-o"]).arg(&program).arg(&source);
+    if !cc.status().is_ok_and(|s| s.success()) {
+        eprintln!("not measured: no C compiler");
+        return;
+    }
+    let recorder = Recorder::start(Options::new(dir.path())).unwrap();
+    let mut command = common::role("static", dir.path());
+    recorder.arm(&mut command);
+    command.env("UNPLUG_TEST_STATIC", &program);
+    assert!(common::wait(&mut command).success());
+    let trace = recorder.finish(Meta::default()).unwrap();
+    assert_eq!(trace.blind.len(), 1);
+    assert_eq!(trace.blind[0].what, "exec of a static program");
+
+    // Started directly, it never loads the shim at all.
+    let recorder = Recorder::start(Options::new(dir.path())).unwrap();
+    let mut command = std::process::Command::new(&program);
+    recorder.arm(&mut command);
+    assert!(common::wait(&mut command).success());
+    let error = recorder.finish(Meta::default()).unwrap_err();
+    assert!(matches!(error, unplug_faults::record::RecordError::NotLoaded), "{error}");
+}
+
+#[test]
+fn marks_stand_among_the_calls() {
+    assert!(!unplug_faults::mark::phase("not recorded"), "without a shim a mark does nothing");
+    let trace = record("marks");
+    let at = |wanted: fn(&Op) -> bool| trace.events.iter().position(|e| wanted(&e.op)).unwrap();
+    let phase = at(|op| *op == Op::Phase("append".to_string()));
+    let invoke = at(|op| *op == Op::Invoke { client: 3, id: 7, op: b"SET".to_vec() });
+    let write = at(|op| matches!(op, Op::Write { .. }));
+    let reply = at(|op| *op == Op::Reply { client: 3, id: 7, reply: b"OK".to_vec() });
+    assert!(phase < invoke && invoke < write && write < reply);
+    let site = trace.events[write].site.unwrap();
+    let frames = &trace.sites[site.0 as usize].frames;
+    assert!(frames[0].symbol.as_ref().is_some_and(|s| s.ends_with("write")), "{frames:?}");
+    assert!(frames[0].line.as_ref().is_some_and(|l| l.contains("roles/mod.rs:")), "{frames:?}");
 }

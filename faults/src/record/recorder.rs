@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is recorded, and how.
@@ -115,7 +115,8 @@ struct History {
 
 /// A recording under way. All methods may be called from any thread.
 pub struct Recorder {
-    memory: Memory,
+    memory: Arc<Memory>,
+    _populator: Populator,
     shim: OwnedFd,
     options: Options,
     number: u64,
@@ -167,7 +168,9 @@ impl Recorder {
         };
         let real_ms = || epoch.map_or(0, |d| d.as_millis() as u64);
         let epoch_ms = options.epoch_ms().unwrap_or_else(real_ms);
+        let memory = Arc::new(memory);
         Ok(Recorder {
+            _populator: Populator::start(memory.clone()).map_err(RecordError::Memory)?,
             memory,
             shim,
             options,
@@ -317,6 +320,38 @@ impl Recorder {
     }
 }
 
+/// A thread that provides the shared memory's pages ahead of their use; it ends with the recorder.
+struct Populator {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Populator {
+    fn start(memory: Arc<Memory>) -> io::Result<Populator> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new().name("unplug-ring".to_string()).spawn(move || {
+            let mut from = abi::RECORDS_AT;
+            while !stopped.load(Ordering::Acquire) {
+                from = memory.populate_ahead(from);
+                std::thread::park_timeout(std::time::Duration::from_millis(20));
+            }
+        })?;
+        Ok(Populator { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Populator {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // The thread cannot panic; if it did, the pages are the target's to provide.
+            let _ = thread.join();
+        }
+    }
+}
+
 /// The most calls inside which the target may have been killed, for all choices to be tried.
 const KILLED: usize = 6;
 
@@ -348,7 +383,7 @@ fn explain<'r>(
         let kept: Vec<Raw> = records
             .iter()
             .enumerate()
-            .filter(|(i, _)| !open.iter().position(|o| o == i).is_some_and(|bit| skipped >> bit & 1 == 1))
+            .filter(|(i, _)| open.iter().position(|o| o == i).is_none_or(|bit| skipped >> bit & 1 == 0))
             .map(|(_, r)| r.clone())
             .collect();
         let attempt = resolve(&kept);

@@ -1,5 +1,5 @@
 //! Helpers of the recorder's tests: the test binary runs itself again in a role, under the shim.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::{Command, ExitStatus};

@@ -1,5 +1,5 @@
 //! What the recorded children do. Calls go through libc directly, so that each is the one that it says.
-#![allow(clippy::undocumented_unsafe_blocks, unreachable_pub)]
+#![allow(clippy::undocumented_unsafe_blocks, clippy::unwrap_used, unreachable_pub)]
 
 use std::ffi::CString;
 
@@ -22,6 +22,9 @@ pub const ROLES: &[Role] = &[
     ("across", across),
     ("masked", masked),
     ("endless", endless),
+    ("static", static_program),
+    ("passed", passed),
+    ("marks", marks),
     ("rustix", rustix_calls),
 ];
 
@@ -298,4 +301,32 @@ fn endless() {
     loop {
         write(fd, b"again and again and again and again ");
     }
+}
+
+/// Executes the static program that the test has put beside the recorded directory.
+fn static_program() {
+    let program = path(&std::env::var("UNPLUG_TEST_STATIC").unwrap());
+    let arguments = [program.as_ptr(), std::ptr::null()];
+    unsafe { libc::execv(program.as_ptr(), arguments.as_ptr()) };
+    panic!("execv: {}", std::io::Error::last_os_error());
+}
+
+/// Hands a recorded file's descriptor to whoever holds the other end of a socket.
+fn passed() {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    use std::os::fd::AsRawFd;
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let fds = [open("given", RW)];
+    let data = [std::io::IoSlice::new(b"x")];
+    let control = [ControlMessage::ScmRights(&fds)];
+    sendmsg::<()>(ours.as_raw_fd(), &data, &control, MsgFlags::empty(), None).unwrap();
+}
+
+fn marks() {
+    assert!(unplug_faults::mark::is_recorded());
+    assert!(unplug_faults::mark::phase("append"));
+    assert!(unplug_faults::mark::invoke(3, 7, b"SET"));
+    let fd = open("f", RW);
+    write(fd, b"x");
+    assert!(unplug_faults::mark::reply(3, 7, b"OK"));
 }
