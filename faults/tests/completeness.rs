@@ -3,6 +3,7 @@
 //!
 //! A call that the filter traps appears twice in strace's list: once where the program made it, followed by
 //! SIGSYS (it was not executed), and once from the gadget.
+#![allow(clippy::unwrap_used)]
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod common;

@@ -219,9 +219,9 @@ fn a_rule_holds_a_call_until_an_event() {
 /// Debian's redis-server under the shim, or `None` where there is none.
 fn redis(run: &Run) -> Option<Started> {
     let program = Path::new("/usr/bin/redis-server");
-    let line = "--port 0 --unixsocket sock --appendonly yes --appendfsync everysec --jemalloc-bg-thread no --logfile log";
+    let line = "--port 0 --unixsocket sock --appendonly yes --appendfsync everysec --jemalloc-bg-thread no";
     let mut args: Vec<_> = line.split(' ').collect();
-    args.extend(["--save", ""]);
+    args.extend(["--save", "", "--logfile", "", "--aof-use-rdb-preamble", "no"]);
     program.exists().then(|| run.spawn(program, &args))
 }
 
@@ -307,8 +307,29 @@ fn quiet(gate: &mut Gate, millis: u64) {
     assert_eq!(end, Step::Idle);
 }
 
+/// What differs from run to run: the process's number, which stands in the names of temporary files, and which
+/// inode numbers the file system uses again. (With an RDB preamble the memory in use, which it tells, differs too.)
+fn plain(lines: Vec<String>) -> Vec<String> {
+    let is_no_file = |w: &&str| w.strip_prefix("file").is_none_or(|n| n.parse::<u32>().is_err());
+    let no_digits = |l: String| {
+        let keep = |c: &char| !c.is_ascii_digit();
+        if l.contains("temp-rewriteaof") { l.chars().filter(keep).collect() } else { l }
+    };
+    lines
+        .into_iter()
+        .map(|l| no_digits(l.split(' ').filter(is_no_file).collect::<Vec<_>>().join(" ")))
+        .collect()
+}
+
 #[test]
-fn redis_rewrites_its_log_under_the_gate() {
-    let Some(first) = converse(1) else { return };
+fn redis_appends_and_rewrites_in_one_order_for_one_seed() {
+    let Some(first) = converse(1).map(plain) else { return };
     assert!(first.len() > 20, "{first:?}");
+    for _ in 0..3 {
+        let again = converse(1).map(plain).unwrap();
+        for (a, b) in first.iter().zip(&again) {
+            assert_eq!(a, b);
+        }
+        assert_eq!(again.len(), first.len());
+    }
 }

@@ -68,3 +68,34 @@ fn read(path: &Path, dev: u64) -> io::Result<Option<Found>> {
     };
     Ok(Some(Found { ino: meta.ino(), kind, data }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_paths_and_what_is_below_them() {
+        let matches = |glob: &str, path: &str| abi::glob_matches(glob.as_bytes(), path.as_bytes());
+        assert!(matches("*.log", "redis.log"));
+        assert!(matches("*.log", "a/b/redis.log"));
+        assert!(matches("run?", "run1/pid"), "a directory's match covers what is below it");
+        assert!(matches("a*c*e", "abcde"));
+        assert!(!matches("*.log", "redis.log.1"));
+        assert!(!matches("log", "a/log"), "globs begin at the root");
+        assert!(!matches("run?", "run"));
+    }
+
+    #[test]
+    fn a_scan_leaves_out_what_is_ignored_or_holds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        std::fs::write(dir.path().join("d/f"), "x").unwrap();
+        std::fs::write(dir.path().join("d/f.log"), "x").unwrap();
+        std::fs::hard_link(dir.path().join("d/f"), dir.path().join("again")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        let found = scan(dir.path(), &["*.log".to_string()]).unwrap();
+        let names: Vec<&[u8]> = found.keys().map(Vec::as_slice).collect();
+        assert_eq!(names, [&b"again"[..], b"d", b"d/f"]);
+        assert_eq!(found[&b"again"[..]].ino, found[&b"d/f"[..]].ino);
+    }
+}

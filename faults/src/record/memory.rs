@@ -114,9 +114,10 @@ impl Memory {
     /// Makes the kernel provide the record area's pages from `from` up to some way ahead of what is used, so
     /// that the target does not pay for it; gives how far it has come.
     pub(crate) fn populate_ahead(&self, from: usize) -> usize {
-        const AHEAD: usize = 16 << 20;
         let used = self.header().head.load(Ordering::Relaxed) as usize;
-        let end = (abi::RECORDS_AT + used.saturating_add(AHEAD)).next_multiple_of(4096).min(self.size);
+        // A short recording shall not pay for a long one's room.
+        let ahead = used.clamp(2 << 20, 32 << 20);
+        let end = (abi::RECORDS_AT + used.saturating_add(ahead)).next_multiple_of(4096).min(self.size);
         if end > from {
             // SAFETY: within the mapping. A kernel without this advice refuses it: then the target pays.
             unsafe {
