@@ -16,6 +16,7 @@ mod dispatch;
 mod files;
 mod filter;
 mod gate;
+mod harmless;
 mod identify;
 mod init;
 mod maps;
