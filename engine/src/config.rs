@@ -1,6 +1,12 @@
 //! Configuration: redis.conf's option names, syntax and defaults.
 
+mod file;
+mod options;
+
 use std::path::PathBuf;
+
+pub use file::{ConfigError, Start, rewrite};
+pub use options::{immutable, names};
 
 /// When the append-only file is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -89,10 +89,10 @@ unsafe fn write_pieces(call: &Context, stat: &Stat, pieces: &[Piece]) -> isize {
                 }
             }
         }
-        draft.done(call.header, ret);
         if ret >= 0 && sync != 0 {
             synced(call);
         }
+        draft.done(call.header, ret);
         ret
     }
 }
@@ -174,15 +174,15 @@ pub unsafe fn sync(call: &Context) -> isize {
         }
         let draft = ring::begin(call.header, &record, &[]);
         let ret = call.pass();
-        draft.done(call.header, ret);
         if ret == 0 && call.nr != num::SYNC_FILE_RANGE {
             synced(call);
         }
+        draft.done(call.header, ret);
         ret
     }
 }
 
-/// A sync has succeeded: it may last a virtual while.
+/// A sync has succeeded: it may last a virtual while, before its end is recorded.
 pub unsafe fn synced(call: &Context) {
     if call.header.flags & FLAG_VIRTUAL != 0 {
         // SAFETY: the virtual clock's own business.

@@ -11,12 +11,19 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod abi;
+mod abi_gate;
 mod copy;
 mod dispatch;
 mod files;
 mod filter;
 mod gate;
 mod harmless;
+mod gate_futex;
+mod gate_io;
+mod gate_signal;
+mod gate_sleep;
+mod gate_task;
+mod gate_turn;
 mod identify;
 mod init;
 mod maps;
@@ -34,6 +41,8 @@ mod sockets;
 mod symbols;
 mod sys;
 mod time;
+mod time_symbols;
+mod time_wait;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

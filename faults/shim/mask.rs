@@ -57,6 +57,9 @@ pub unsafe fn sigsuspend(args: &[usize; 6]) -> isize {
     // SAFETY: the caller's own pointer.
     unsafe {
         let set = *(args[0] as *const u64) & !SIGSYS_BIT;
+        if let Some(ret) = crate::gate::sigsuspend(set) {
+            return ret;
+        }
         sys::call2(num::RT_SIGSUSPEND, &raw const set as usize, args[1])
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::abi::{self, Header, Record};
 use crate::site::{self, Caller};
-use crate::{gate, sys, time};
+use crate::{sys, time};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 static BASE: AtomicUsize = AtomicUsize::new(0);
@@ -85,13 +85,9 @@ pub struct Draft {
     record: *mut Record,
 }
 
-/// Waits for the turn (in a gated run) and draws the clock at which a call begins.
+/// Draws the clock at which a call begins. (In a gated run `gate::intercept` has waited for the turn before.)
 #[inline(always)]
 pub unsafe fn tick(header: &'static Header) -> u64 {
-    if header.flags & abi::FLAG_GATED != 0 {
-        // SAFETY: the gate's own business.
-        unsafe { gate::turn(header) };
-    }
     // SAFETY: as `draw`.
     unsafe { draw(header) }
 }

@@ -10,12 +10,16 @@
 #[allow(unreachable_pub)]
 #[path = "../shim/abi.rs"]
 pub(crate) mod abi;
+pub mod codec;
 pub mod effect;
 mod embed;
 pub mod event;
+pub mod gate;
 pub mod image;
 pub mod mark;
 pub mod model;
+pub mod mutate;
+pub mod paths;
 pub mod record;
 pub mod state;
 mod symbol;

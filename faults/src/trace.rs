@@ -1,6 +1,7 @@
 //! A trace: everything that is known of one run, in memory. Its file form is in [`crate::codec`].
 
 use crate::event::{Event, FileId, Name, NodeKind};
+pub use crate::mutate::drop_syncs;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -1,2 +1,5 @@
 //! The `unplug` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    unplug::cli::main()
+}

@@ -79,3 +79,72 @@ pub struct Violation {
     /// One sentence.
     pub explanation: String,
 }
+
+impl ExitCode {
+    /// The exit code of several cells: the gravest verdict. Violations and gaps of measurement count only
+    /// under the models of `fail_on`, where it is given; a broken harness always does. No cell at all is
+    /// nothing measured.
+    pub fn of(cells: &[crate::cell::CellResult], fail_on: Option<&[String]>) -> ExitCode {
+        let gates = |c: &&crate::cell::CellResult| {
+            c.verdict == Verdict::HarnessBroken || fail_on.is_none_or(|models| models.contains(&c.model))
+        };
+        let Some(verdict) = cells.iter().filter(gates).map(|c| c.verdict).max() else {
+            return if cells.is_empty() { ExitCode::NotMeasured } else { ExitCode::Holds };
+        };
+        match verdict {
+            Verdict::Holds => ExitCode::Holds,
+            Verdict::NotMeasured => ExitCode::NotMeasured,
+            Verdict::Violated => ExitCode::Violated,
+            Verdict::HarnessBroken => ExitCode::HarnessBroken,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::{CellResult, Teeth};
+
+    fn cell(model: &str, verdict: Verdict) -> CellResult {
+        CellResult {
+            target: String::new(),
+            policy: String::new(),
+            phase: String::new(),
+            model: model.to_string(),
+            seed: 0,
+            operations: 0,
+            events: 0,
+            crash_points: 0,
+            legal_states: unplug_faults::model::Count { states: 0u8.into(), exact: true },
+            states_checked: 0,
+            images_recovered: 0,
+            exhaustive: false,
+            deviation_bound: 0,
+            worst_loss: None,
+            verdict,
+            findings: vec![],
+            not_measured: vec![],
+            teeth: Teeth::NotNeeded,
+            elapsed: std::time::Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_gravest_verdict_is_the_exit_code() {
+        use Verdict::{HarnessBroken, Holds, NotMeasured, Violated};
+        let of = |verdicts: &[Verdict], fail_on: Option<&[String]>| {
+            let names = ["a", "b", "c", "d"].iter().zip(verdicts);
+            let cells: Vec<CellResult> = names.map(|(m, v)| cell(m, *v)).collect();
+            ExitCode::of(&cells, fail_on) as u8
+        };
+        assert_eq!(of(&[Holds, Holds], None), 0);
+        assert_eq!(of(&[Holds, NotMeasured], None), 3);
+        assert_eq!(of(&[NotMeasured, Violated, Holds], None), 1);
+        assert_eq!(of(&[Violated, HarnessBroken], None), 4);
+        assert_eq!(of(&[], None), 3);
+        let only_a = ["a".to_string()];
+        assert_eq!(of(&[Holds, Violated], Some(&only_a)), 0);
+        assert_eq!(of(&[Violated, Holds], Some(&only_a)), 1);
+        assert_eq!(of(&[Holds, HarnessBroken], Some(&only_a)), 4, "nothing can be trusted then");
+    }
+}

@@ -1,5 +1,10 @@
 //! Workloads: what clients do to a target, as plain data that can be generated, shrunk and stored.
 
+pub mod random;
+pub mod resp;
+#[cfg(feature = "proptest")]
+pub mod strategy;
+
 use serde::{Deserialize, Serialize};
 
 /// A workload: steps in the order in which they are issued. Within one client each waits for its reply.

@@ -1,10 +1,30 @@
 //! Persistence models: the rules of a file system, behind one small trait.
+//!
+//! A model turns a trace into one or more [`Case`]s. A case is a [`Graph`]: which effect cannot be on the disk
+//! without which other (each edge with the [`Rule`] that it comes from), from when on a sync forces an effect,
+//! and which odd outcomes an effect may have. Everything else (closures, counting, enumeration) follows.
+
+mod assume;
+mod count;
+mod cover;
+mod ext4;
+mod graph;
+mod posix;
+mod prefix;
 
 use crate::effect::{EffectId, Effects, Outcome};
 use crate::event::Clock;
 use crate::trace::Trace;
 use fixedbitset::FixedBitSet;
 use num_bigint::BigUint;
+
+pub use ext4::Ext4Ordered;
+pub use graph::{Grain, Graph, Need, Rule};
+pub use posix::Posix;
+pub use prefix::Prefix;
+
+pub(crate) use count::Counter;
+pub(crate) use graph::heads;
 
 /// The rules of one file system. It decides what is legal, never what is tried.
 pub trait Model: Send + Sync {
@@ -18,17 +38,35 @@ pub trait Model: Send + Sync {
 
 /// One case of a model for one trace.
 pub trait Case: Send + Sync {
+    /// The rules as a graph, from which the rest follows.
+    fn graph(&self) -> &Graph;
     /// From this crash point on, the effect must be on the disk whole ([`Event::NEVER`](crate::event::Event::NEVER):
     /// nothing forces it).
-    fn forced_at(&self, effect: EffectId) -> Clock;
+    fn forced_at(&self, effect: EffectId) -> Clock {
+        self.graph().forced_at(effect)
+    }
     /// The outcomes that the effect may have besides absent and whole, where nothing forces it.
-    fn other_outcomes(&self, effect: EffectId) -> Vec<Outcome>;
+    fn other_outcomes(&self, effect: EffectId) -> Vec<Outcome> {
+        self.graph().other_outcomes(effect)
+    }
     /// Adds to the set every effect that cannot be missing when the set is on the disk.
-    fn close_down(&self, set: &mut FixedBitSet);
+    fn close_down(&self, set: &mut FixedBitSet) {
+        self.graph().close(set, Graph::needs);
+    }
     /// Adds to the set of *missing* effects every effect that cannot be there when those are missing.
-    fn close_up(&self, missing: &mut FixedBitSet);
+    fn close_up(&self, missing: &mut FixedBitSet) {
+        self.graph().close(missing, Graph::users);
+    }
     /// How many legal states there are over all crash points.
-    fn count(&self) -> Count;
+    fn count(&self) -> Count {
+        Counter::new(self.graph()).over(0, Clock::MAX)
+    }
+}
+
+impl Case for Graph {
+    fn graph(&self) -> &Graph {
+        self
+    }
 }
 
 /// A number of states.
@@ -38,4 +76,18 @@ pub struct Count {
     pub states: BigUint,
     /// Whether it is the number.
     pub exact: bool,
+}
+
+static POSIX: Posix = Posix { split: false };
+static POSIX_SPLIT: Posix = Posix { split: true };
+
+/// All models, the most orderly first.
+pub fn all() -> &'static [&'static dyn Model] {
+    static ALL: [&dyn Model; 4] = [&Prefix, &Ext4Ordered, &POSIX, &POSIX_SPLIT];
+    &ALL
+}
+
+/// The model of this name.
+pub fn by_name(name: &str) -> Option<&'static dyn Model> {
+    all().iter().copied().find(|model| model.name() == name)
 }

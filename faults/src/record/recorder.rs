@@ -10,10 +10,11 @@ use super::tree::Tree;
 use crate::abi;
 use crate::embed;
 use crate::event::{Clock, Event, Nanos, Op, Task};
+use crate::gate::{self, Area, Clock as VirtualClock, Gate, GateError, GateOptions};
 use crate::trace::{BaseNode, Blind, Meta, Trace};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -34,16 +35,38 @@ pub struct Options {
     pub ring_bytes: usize,
     /// Virtual duration of a sync, where time is virtual.
     pub sync_nanos: u64,
+    /// The target's wall clock at the start, in milliseconds since 1970: its time is then virtual, and moved by
+    /// [`Recorder::clock`].
+    pub virtual_epoch_ms: Option<u64>,
+    /// The target's tasks run one at a time, as a [`Gate`] says: see [`Recorder::gate`]. Its time is virtual then,
+    /// from 2020-01-01 if nothing else is said.
+    pub gated: bool,
 }
+
+/// The wall clock of a gated run that does not say another.
+const GATED_EPOCH_MS: u64 = 1_577_836_800_000;
 
 impl Options {
     /// Everything below `root` is recorded, in 1 GiB of sparse memory.
     pub fn new(root: impl Into<PathBuf>) -> Options {
-        Options { root: root.into(), ignore: Vec::new(), ring_bytes: 1 << 30, sync_nanos: 0 }
+        Options {
+            root: root.into(),
+            ignore: Vec::new(),
+            ring_bytes: 1 << 30,
+            sync_nanos: 0,
+            virtual_epoch_ms: None,
+            gated: false,
+        }
+    }
+
+    /// The virtual wall clock at the start, where time is virtual.
+    fn epoch_ms(&self) -> Option<u64> {
+        self.virtual_epoch_ms.or(self.gated.then_some(GATED_EPOCH_MS))
     }
 
     fn flags(&self) -> u32 {
-        0
+        let gated = if self.gated { abi::FLAG_GATED } else { 0 };
+        gated | self.epoch_ms().map_or(0, |_| abi::FLAG_VIRTUAL)
     }
 }
 
@@ -68,6 +91,9 @@ pub enum RecordError {
     /// No process loaded the shim.
     #[error("the target never loaded the shim: is it a static or set-user-id program, or did it not start?")]
     NotLoaded,
+    /// The gate's part of the shared memory cannot be used.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// The shim could not install itself.
     #[error("the shim could not install its handler and filter in the target")]
     NotInstalled,
@@ -96,6 +122,8 @@ pub struct Recorder {
     number: u64,
     start_mono: u64,
     epoch_ms: u64,
+    /// The gate's and the virtual clock's part of the shared memory, where time is virtual.
+    time: Option<(Arc<Area>, VirtualClock)>,
     tree: Tree,
     base: Vec<BaseNode>,
     history: Mutex<History>,
@@ -130,6 +158,16 @@ impl Recorder {
             memory.remember(node.ino);
         }
         let epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let time = match options.epoch_ms() {
+            Some(epoch_ms) => {
+                let area = Arc::new(Area::map(memory.fd().as_fd(), abi::GATE_AT as u64)?);
+                let clock = VirtualClock::start(Arc::clone(&area), epoch_ms, options.sync_nanos);
+                Some((area, clock))
+            }
+            None => None,
+        };
+        let real_ms = || epoch.map_or(0, |d| d.as_millis() as u64);
+        let epoch_ms = options.epoch_ms().unwrap_or_else(real_ms);
         let memory = Arc::new(memory);
         Ok(Recorder {
             _populator: Populator::start(memory.clone()).map_err(RecordError::Memory)?,
@@ -138,7 +176,8 @@ impl Recorder {
             options,
             number: RECORDERS.fetch_add(1, Ordering::Relaxed),
             start_mono,
-            epoch_ms: epoch.map_or(0, |d| d.as_millis() as u64),
+            epoch_ms,
+            time,
             tree,
             base,
             history: Mutex::default(),
@@ -167,7 +206,29 @@ impl Recorder {
         self.memory.tick()
     }
 
+    /// The target's clock, where it is virtual.
+    pub fn clock(&self) -> Option<&VirtualClock> {
+        self.time.as_ref().map(|(_, clock)| clock)
+    }
+
+    /// The supervisor of a gated run; `None` where [`Options::gated`] was not set. Call it once, before the target
+    /// is started, and tell it the number of the process that was ([`Gate::started`]).
+    ///
+    /// # Errors
+    /// A rule that names an unknown call.
+    pub fn gate(&self, options: GateOptions) -> Result<Option<Gate>, GateError> {
+        match &self.time {
+            Some((area, clock)) if self.options.gated => {
+                Gate::new(Arc::clone(area), clock.clone(), options).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn now(&self) -> Nanos {
+        if let Some(clock) = self.clock() {
+            return clock.now();
+        }
         monotonic().saturating_sub(self.start_mono)
     }
 
@@ -248,9 +309,13 @@ impl Recorder {
                 .blind
                 .insert(Blind { what: format!("the trace does not explain `{path}`"), detail: why });
         }
+        if let Some((area, _)) = &self.time {
+            resolved.blind.extend(gate::blind(area));
+        }
         let blind = resolved.blind.iter().cloned().collect();
         let events = weave(resolved, history.entries);
-        let meta = Meta { epoch_ms: self.epoch_ms, ..meta };
+        let (gated, virtual_time) = (self.options.gated, self.time.is_some());
+        let meta = Meta { epoch_ms: self.epoch_ms, gated, virtual_time, ..meta };
         Ok(Trace { meta, base: self.base, sites: sites.list, events, blind })
     }
 }

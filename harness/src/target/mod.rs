@@ -1,7 +1,17 @@
 //! What can be tested: a Rust store behind a trait, a RESP server.
 
+pub mod client;
+pub mod embedded;
+pub mod policy;
+pub mod resp;
+pub mod resp_op;
+pub mod resp_recover;
+pub(crate) mod resp_run;
+pub mod rig;
+pub mod server;
+
 use crate::contract::Contract;
-use crate::dump::Dump;
+use crate::dump::{Digest, Dump};
 use crate::workload::Workload;
 use std::path::Path;
 use unplug_faults::trace::Trace;
@@ -56,4 +66,31 @@ pub trait Oracle: Send {
     fn fork(&self) -> Box<dyn Oracle>;
     /// The operation as a person would write it, for a violation's story.
     fn describe(&self, op: &[u8]) -> String;
+
+    /// Whether `reply` is what this state would have given. A history that the model cannot follow is *not
+    /// measured*; with several clients it also tells the possible orders from the impossible ones.
+    fn expects(&self, op: &[u8], reply: &[u8], at_ms: u64) -> bool {
+        let _ = (op, reply, at_ms);
+        true
+    }
+    /// The identity of the state now; models of large states keep it up to date instead of dumping.
+    fn digest(&mut self, now_ms: u64) -> Digest {
+        self.dump().digest(now_ms)
+    }
+    /// What the operation means to this contract, where that differs (SAVE promises nothing of an AOF). Asked
+    /// in the state before the operation, at the target's wall clock `at_ms`.
+    fn meaning_under(&self, op: &[u8], reply: Option<&[u8]>, contract: &Contract, at_ms: u64) -> Meaning {
+        let _ = (contract, at_ms);
+        self.meaning(op, reply)
+    }
+    /// Operations that do a part of this one: what a torn write of it could leave.
+    fn parts(&self, op: &[u8]) -> Vec<Vec<u8>> {
+        let _ = op;
+        Vec::new()
+    }
+    /// Whether an error reply speaks of the target's storage. After the first such reply a window of loss
+    /// grows no more: the client was told.
+    fn is_storage_error(&self, reply: &[u8]) -> bool {
+        self.is_error(reply)
+    }
 }

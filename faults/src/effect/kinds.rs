@@ -1,7 +1,7 @@
 //! Effects: the indivisible changes of the disk that a trace's events cause.
 //!
 //! One event may cause several: a write of three pages that extends a file causes three [`EffectKind::Data`]
-//! and three [`EffectKind::Size`] effects. Every model sees the same list of effects; models differ in what a
+//! and three [`EffectKind::Size`] effects, each size just before the data of its page. Every model sees the same list of effects; models differ in what a
 //! sync forces, in what may not survive without what, and in which [`Outcome`]s an effect may have.
 
 use crate::event::{Clock, FileId, Name, NodeKind};
@@ -155,9 +155,36 @@ pub enum Outcome {
     Parts(u8),
 }
 
-/// All effects of a trace, with the indexes that models need.
-#[derive(Clone, Debug, Default)]
-pub struct Effects {
-    /// The effects, in the order of their events.
-    pub list: Vec<Effect>,
+impl EffectKind {
+    /// The sectors of its page that a [`EffectKind::Data`] touches, one bit each; 0 for every other kind.
+    pub fn sectors(&self) -> u8 {
+        match self {
+            EffectKind::Data { start, bytes, .. } => sector_mask(*start, bytes.end - bytes.start),
+            _ => 0,
+        }
+    }
+
+    /// The file whose content, size or shape changes; `None` for a change of names.
+    pub fn content_of(&self) -> Option<FileId> {
+        match self {
+            EffectKind::Data { file, .. } | EffectKind::Size { file, .. } => Some(*file),
+            EffectKind::Meta(Meta::Truncate { file, .. } | Meta::Allocate { file, .. }) => Some(*file),
+            EffectKind::Meta(_) => None,
+        }
+    }
+
+    /// Whether it is a change of names.
+    pub fn is_name(&self) -> bool {
+        matches!(self, EffectKind::Meta(_)) && self.content_of().is_none()
+    }
+}
+
+/// The sectors that `len` bytes from `start` in a page touch.
+fn sector_mask(start: u16, len: u32) -> u8 {
+    if len == 0 {
+        return 0;
+    }
+    let first = u32::from(start) / SECTOR as u32;
+    let last = (u32::from(start) + len - 1) / SECTOR as u32;
+    (first..=last.min(7)).fold(0, |mask, bit| mask | 1 << bit)
 }

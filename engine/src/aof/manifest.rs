@@ -1,0 +1,173 @@
+//! The manifest's text.
+
+use crc64fast::Digest;
+use std::fmt::Write as _;
+
+/// What a file of the manifest is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// The result of a rewrite.
+    Base,
+    /// What was logged since.
+    Incr,
+    /// Replaced by a rewrite, and to be deleted.
+    History,
+}
+
+impl FileKind {
+    fn letter(self) -> char {
+        match self {
+            FileKind::Base => 'b',
+            FileKind::Incr => 'i',
+            FileKind::History => 'h',
+        }
+    }
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Its name in the append-only directory.
+    pub name: String,
+    /// Its sequence number.
+    pub seq: u64,
+    /// What it is.
+    pub kind: FileKind,
+    /// It carries the checksum chain.
+    pub chained: bool,
+}
+
+/// The whole manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// Base first, then history, then incr files in their order: as Redis writes them.
+    pub files: Vec<FileEntry>,
+    /// Without `#unplug` lines: written by Redis, or with `aof-checksum no`.
+    pub foreign: bool,
+}
+
+/// Why a manifest cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// A line that is neither a comment nor a file.
+    #[error("line {0} is not 'file <name> seq <number> type <b|h|i>'")]
+    Line(usize),
+    /// Two bases, or incr files out of order.
+    #[error("line {0}: a second base, a repeated name, or an incr file out of order")]
+    Order(usize),
+    /// The checksum does not fit.
+    #[error("its checksum does not fit its text")]
+    Checksum,
+    /// There is nothing in it.
+    #[error("it lists no file")]
+    Empty,
+}
+
+const MARK: &str = "#unplug:1 ";
+
+fn crc(text: &str) -> u64 {
+    let mut digest = Digest::new();
+    digest.write(text.as_bytes());
+    digest.sum64()
+}
+
+impl Manifest {
+    /// The base.
+    pub fn base(&self) -> Option<&FileEntry> {
+        self.files.iter().find(|f| f.kind == FileKind::Base)
+    }
+
+    /// The incr files, in order.
+    pub fn incrs(&self) -> impl DoubleEndedIterator<Item = &FileEntry> {
+        self.files.iter().filter(|f| f.kind == FileKind::Incr)
+    }
+
+    /// The text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        let of = |kind| self.files.iter().filter(move |f| f.kind == kind);
+        for f in of(FileKind::Base).chain(of(FileKind::History)).chain(of(FileKind::Incr)) {
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "file {} seq {} type {}", f.name, f.seq, f.kind.letter());
+        }
+        if self.foreign {
+            return text;
+        }
+        for f in self.files.iter().filter(|f| f.chained) {
+            let _ = writeln!(text, "{MARK}chained {}", f.name);
+        }
+        let sum = crc(&text);
+        let _ = writeln!(text, "{MARK}crc64 {sum:016x}");
+        text
+    }
+
+    /// Reads the text.
+    pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| ManifestError::Checksum)?;
+        let mut files: Vec<FileEntry> = Vec::new();
+        let mut chained = Vec::new();
+        let mut summed = false;
+        let mut ours = false;
+        let mut at = 0;
+        for (n, line) in text.split_inclusive('\n').enumerate() {
+            let n = n + 1;
+            let whole = line.strip_suffix('\n').ok_or(ManifestError::Line(n))?;
+            if let Some(rest) = whole.strip_prefix(MARK) {
+                ours = true;
+                if let Some(name) = rest.strip_prefix("chained ") {
+                    chained.push(name);
+                } else if let Some(sum) = rest.strip_prefix("crc64 ") {
+                    let fits = format!("{:016x}", crc(&text[..at])) == sum && at + line.len() == text.len();
+                    summed = fits.then_some(true).ok_or(ManifestError::Checksum)?;
+                }
+            } else if !whole.starts_with('#') {
+                let entry = parse_line(whole).ok_or(ManifestError::Line(n))?;
+                let clash = files.iter().any(|f| {
+                    f.name == entry.name
+                        || (f.kind == FileKind::Base && entry.kind == FileKind::Base)
+                        || (f.kind == FileKind::Incr && entry.kind == FileKind::Incr && f.seq >= entry.seq)
+                });
+                if clash {
+                    return Err(ManifestError::Order(n));
+                }
+                files.push(entry);
+            }
+            at += line.len();
+        }
+        if files.is_empty() {
+            return Err(ManifestError::Empty);
+        }
+        if ours && !summed {
+            return Err(ManifestError::Checksum);
+        }
+        for f in &mut files {
+            f.chained = chained.contains(&f.name.as_str());
+        }
+        Ok(Manifest { files, foreign: !ours })
+    }
+}
+
+/// One `file` line. Names that would need Redis's quoting are refused: neither side writes them by default.
+fn parse_line(line: &str) -> Option<FileEntry> {
+    let mut words = line.split_ascii_whitespace();
+    let (mut name, mut seq, mut kind) = (None, None, None);
+    while let Some(key) = words.next() {
+        let value = words.next()?;
+        match key {
+            "file" => name = Some(value.to_owned()),
+            "seq" => seq = Some(value.parse().ok()?),
+            "type" => {
+                kind = Some(match value {
+                    "b" => FileKind::Base,
+                    "i" => FileKind::Incr,
+                    "h" => FileKind::History,
+                    _ => return None,
+                })
+            }
+            // Later versions of Redis add pairs (startoffset, endoffset); Redis itself skips unknown ones.
+            _ => {}
+        }
+    }
+    let name = name.filter(|n: &String| !n.contains(['/', '"', '\'', '\\']))?;
+    Some(FileEntry { name, seq: seq?, kind: kind?, chained: false })
+}

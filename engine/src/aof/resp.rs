@@ -1,0 +1,102 @@
+//! Reading commands and annotation lines out of a file's bytes.
+
+use std::ops::Range;
+
+/// Redis's bound on a command's arguments.
+const MAX_ARGS: u64 = 1024 * 1024;
+/// Longest annotation line that Redis reads in one piece.
+const MAX_LINE: usize = 1022;
+
+/// What stands at a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A command; its arguments were appended to the caller's list.
+    Command,
+    /// A line that begins with `#`.
+    Line,
+}
+
+/// An item and where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// What it is.
+    pub item: Item,
+    /// Offset of the byte after it.
+    pub end: usize,
+}
+
+/// Why nothing could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RespError {
+    /// The bytes end inside the item.
+    Truncated,
+    /// The bytes are no RESP.
+    Malformed,
+}
+
+/// Reads the item at `at`; a command's arguments are appended to `args` as ranges of `bytes`.
+pub fn next_item(bytes: &[u8], at: usize, args: &mut Vec<Range<usize>>) -> Result<Parsed, RespError> {
+    match bytes.get(at) {
+        None => Err(RespError::Truncated),
+        Some(b'#') => {
+            let window = &bytes[at..bytes.len().min(at + MAX_LINE)];
+            match window.iter().position(|b| *b == b'\n') {
+                Some(n) => Ok(Parsed { item: Item::Line, end: at + n + 1 }),
+                None if window.len() < MAX_LINE => Err(RespError::Truncated),
+                None => Err(RespError::Malformed),
+            }
+        }
+        Some(b'*') => command(bytes, at, args),
+        Some(_) => Err(RespError::Malformed),
+    }
+}
+
+fn command(bytes: &[u8], at: usize, args: &mut Vec<Range<usize>>) -> Result<Parsed, RespError> {
+    let (count, mut pos) = number(bytes, at + 1)?;
+    if count == 0 || count > MAX_ARGS {
+        return Err(RespError::Malformed);
+    }
+    for _ in 0..count {
+        match bytes.get(pos) {
+            None => return Err(RespError::Truncated),
+            Some(b'$') => {}
+            Some(_) => return Err(RespError::Malformed),
+        }
+        let (len, start) = number(bytes, pos + 1)?;
+        let len = usize::try_from(len).map_err(|_| RespError::Malformed)?;
+        let left = bytes.len() - start;
+        if len > left || left - len < 2 {
+            return Err(if len <= left && !b"\r\n".starts_with(&bytes[start + len..]) {
+                RespError::Malformed
+            } else {
+                RespError::Truncated
+            });
+        }
+        if &bytes[start + len..start + len + 2] != b"\r\n" {
+            return Err(RespError::Malformed);
+        }
+        args.push(start..start + len);
+        pos = start + len + 2;
+    }
+    Ok(Parsed { item: Item::Command, end: pos })
+}
+
+/// A decimal number that ends with CR LF, and the offset behind it.
+fn number(bytes: &[u8], at: usize) -> Result<(u64, usize), RespError> {
+    let mut value = 0u64;
+    let mut pos = at;
+    loop {
+        match bytes.get(pos) {
+            None => return Err(RespError::Truncated),
+            Some(d @ b'0'..=b'9') if pos - at < 19 => value = value * 10 + u64::from(d - b'0'),
+            Some(b'\r') if pos > at => break,
+            Some(_) => return Err(RespError::Malformed),
+        }
+        pos += 1;
+    }
+    match bytes.get(pos + 1) {
+        None => Err(RespError::Truncated),
+        Some(b'\n') => Ok((value, pos + 2)),
+        Some(_) => Err(RespError::Malformed),
+    }
+}

@@ -1,0 +1,62 @@
+//! The command line of `unplug-engine`, and of `unplug engine`.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::config::Start;
+use crate::engine::Engine;
+use crate::server::Server;
+
+/// Wrong options.
+const USAGE: u8 = 2;
+/// The server could not start or go on.
+const FAILED: u8 = 1;
+
+const HELP: &str = "\
+Usage: unplug-engine [CONFIG-FILE] [--name value ...]
+
+A Redis-compatible store. Options are redis.conf's; those given here override the file's.
+  unplug-engine --port 7777 --appendonly yes --appendfsync always --dir /var/lib/data
+";
+
+/// Runs the server with `args` (the program's name not among them) until it is stopped.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args = args.peekable();
+    if let Some(first) = args.peek() {
+        if first == "--help" || first == "-h" {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        if first == "--version" || first == "-v" {
+            println!("unplug-engine {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+    }
+    match Start::read(args) {
+        Err(error) => fail(USAGE, &error),
+        Ok(start) => serve(start).unwrap_or_else(|error| fail(FAILED, error.as_ref())),
+    }
+}
+
+fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("unplug-engine: {error}");
+    ExitCode::from(code)
+}
+
+fn serve(start: Start) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut config = start.config;
+    // CONFIG GET dir shows it absolute, as Redis does, and messages name it whole.
+    config.dir = std::path::absolute(&config.dir)?;
+    let (mut engine, report) = Engine::open(config)?;
+    engine.config_file = start.file;
+    for warning in &report.warnings {
+        eprintln!("unplug-engine: {warning}");
+    }
+    let mut server = Server::new(engine)?;
+    let mut stdout = std::io::stdout();
+    // Whoever reads this may have gone; the server serves all the same.
+    let _ = writeln!(stdout, "Ready to accept connections").and_then(|()| stdout.flush());
+    server.run()?;
+    Ok(ExitCode::SUCCESS)
+}

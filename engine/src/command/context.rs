@@ -1,0 +1,194 @@
+//! What a data command works on: the keyspace, the time, and where its effects are noted.
+
+use std::collections::VecDeque;
+
+use super::error::{CommandError, WRONG_TYPE};
+use super::hooks::Hooks;
+use crate::keyspace::{Db, Entry, Keyspace, Value};
+
+/// Takes the commands that are to be replayed.
+pub trait Journal {
+    /// Notes one command, already in the form in which it is to be replayed.
+    fn log(&mut self, db: usize, argv: &[&[u8]]);
+}
+
+/// For replay: nothing is logged.
+#[derive(Debug, Default)]
+pub struct NoJournal;
+
+impl Journal for NoJournal {
+    fn log(&mut self, _db: usize, _argv: &[&[u8]]) {}
+}
+
+/// A type of value, so that look-ups can check it.
+pub trait Typed: Sized {
+    /// The value, if it has this type.
+    fn of(value: &mut Value) -> Option<&mut Self>;
+    /// An empty value of this type.
+    fn empty() -> Value;
+}
+
+impl Typed for Vec<u8> {
+    fn of(value: &mut Value) -> Option<&mut Self> {
+        match value {
+            Value::Str(s) => Some(s),
+            _ => None,
+        }
+    }
+    fn empty() -> Value {
+        Value::Str(Vec::new())
+    }
+}
+
+impl Typed for VecDeque<Vec<u8>> {
+    fn of(value: &mut Value) -> Option<&mut Self> {
+        match value {
+            Value::List(l) => Some(l),
+            _ => None,
+        }
+    }
+    fn empty() -> Value {
+        Value::List(VecDeque::new())
+    }
+}
+
+/// Everything that a data command may touch. Replies go elsewhere, so that a command can write out what it
+/// still borrows from here.
+pub struct Ctx<'a> {
+    /// The data.
+    pub keyspace: &'a mut Keyspace,
+    /// Where effects are logged.
+    pub journal: &'a mut dyn Journal,
+    /// Watched keys, expiries and counters.
+    pub hooks: &'a mut Hooks,
+    /// The client's database; always within the keyspace.
+    pub db: usize,
+    /// The time of this turn.
+    pub now_ms: u64,
+    /// Whether a file is being loaded: expired keys then stay until their DEL.
+    pub loading: bool,
+    /// Whether the command changed data and is to be logged as it came.
+    pub changed: bool,
+    /// Whether the command has logged a translation of itself.
+    pub translated: bool,
+    /// Whether the command emptied every database.
+    pub flushed_all: bool,
+}
+
+impl Ctx<'_> {
+    /// The client's database.
+    pub fn database(&mut self) -> &mut Db {
+        &mut self.keyspace.dbs[self.db]
+    }
+
+    /// Deletes `key` of `db` if its time has come, and logs that. Says whether it did.
+    pub fn expire_if_due(&mut self, db: usize, key: &[u8]) -> bool {
+        if self.loading {
+            return false;
+        }
+        let due =
+            self.keyspace.dbs[db].get(key).and_then(|e| e.expires_at_ms).is_some_and(|at| at < self.now_ms);
+        if due {
+            self.keyspace.dbs[db].remove(key);
+            self.hooks.expired_keys += 1;
+            self.hooks.watched.touch(db, key);
+            self.journal.log(db, &[b"DEL", key]);
+        }
+        due
+    }
+
+    /// The entry of `key`, unless it has expired.
+    pub fn entry(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.entry_in(self.db, key)
+    }
+
+    /// The entry of `key` in database `db`, unless it has expired.
+    pub fn entry_in(&mut self, db: usize, key: &[u8]) -> Option<&mut Entry> {
+        if self.expire_if_due(db, key) {
+            return None;
+        }
+        self.keyspace.dbs[db].get_mut(key)
+    }
+
+    /// Whether `key` exists.
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.entry(key).is_some()
+    }
+
+    /// The value of `key`, if it exists; an error if it is of another type.
+    pub fn get<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&mut T>, CommandError> {
+        match self.entry(key) {
+            None => Ok(None),
+            Some(entry) => T::of(&mut entry.value).map(Some).ok_or(WRONG_TYPE),
+        }
+    }
+
+    /// As `get`, counted among keyspace hits and misses.
+    pub fn read<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&mut T>, CommandError> {
+        let found = self.exists(key);
+        *(if found { &mut self.hooks.hits } else { &mut self.hooks.misses }) += 1;
+        if found { self.get(key) } else { Ok(None) }
+    }
+
+    /// The value of `key`, made empty if it does not exist.
+    pub fn get_or_new<T: Typed>(&mut self, key: &[u8]) -> Result<&mut T, CommandError> {
+        self.expire_if_due(self.db, key);
+        let db = self.database();
+        if !db.contains_key(key) {
+            db.insert(key.to_vec(), Entry { value: T::empty(), expires_at_ms: None });
+        }
+        db.get_mut(key).and_then(|e| T::of(&mut e.value)).ok_or(WRONG_TYPE)
+    }
+
+    /// Says that `key` changed: whoever watches it must know, and the command is to be logged.
+    pub fn touch(&mut self, key: &[u8]) {
+        self.hooks.watched.touch(self.db, key);
+        self.changed = true;
+    }
+
+    /// Puts a value; whatever was there goes, its expiry too.
+    pub fn put(&mut self, key: &[u8], value: Value, expires_at_ms: Option<u64>) {
+        self.put_in(self.db, key, Entry { value, expires_at_ms });
+    }
+
+    /// Puts an entry into database `db`.
+    pub fn put_in(&mut self, db: usize, key: &[u8], entry: Entry) {
+        if let (Some(at), false) = (entry.expires_at_ms, self.loading) {
+            self.hooks.expiries.add(at, db, key);
+        }
+        match self.keyspace.dbs[db].get_mut(key) {
+            Some(old) => *old = entry,
+            None => {
+                self.keyspace.dbs[db].insert(key.to_vec(), entry);
+            }
+        }
+        self.hooks.watched.touch(db, key);
+        self.changed = true;
+    }
+
+    /// Takes a key away; `None` if there is none.
+    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        self.expire_if_due(self.db, key);
+        let entry = self.database().remove(key)?;
+        self.touch(key);
+        Some(entry)
+    }
+
+    /// Sets or takes away the expiry of an existing key.
+    pub fn set_expiry(&mut self, key: &[u8], at_ms: Option<u64>) {
+        let (db, loading) = (self.db, self.loading);
+        if let Some(entry) = self.database().get_mut(key) {
+            entry.expires_at_ms = at_ms;
+        }
+        if let (Some(at), false) = (at_ms, loading) {
+            self.hooks.expiries.add(at, db, key);
+        }
+        self.touch(key);
+    }
+
+    /// Logs `argv` in the place of the command itself.
+    pub fn translate(&mut self, argv: &[&[u8]]) {
+        self.journal.log(self.db, argv);
+        self.translated = true;
+    }
+}

@@ -1,0 +1,48 @@
+//! The commands that rebuild one key, for rewrites without an RDB preamble.
+
+use crate::keyspace::{Entry, Value};
+
+/// Elements per RPUSH, as Redis's AOF_REWRITE_ITEMS_PER_CMD.
+const ITEMS_PER_COMMAND: usize = 64;
+
+/// Gives `sink` the commands that rebuild `key` in an empty database. SELECT is the caller's: `db` only says
+/// which database the commands belong to.
+pub fn emit(_db: usize, key: &[u8], entry: &Entry, sink: &mut dyn FnMut(&[&[u8]])) {
+    match &entry.value {
+        Value::Str(value) => sink(&[b"SET", key, value]),
+        Value::List(list) => {
+            let mut argv: Vec<&[u8]> = Vec::with_capacity(2 + ITEMS_PER_COMMAND);
+            let mut items = list.iter().peekable();
+            while items.peek().is_some() {
+                argv.clear();
+                argv.extend([b"RPUSH".as_slice(), key]);
+                argv.extend(items.by_ref().take(ITEMS_PER_COMMAND).map(Vec::as_slice));
+                sink(&argv);
+            }
+        }
+    }
+    if let Some(at) = entry.expires_at_ms {
+        sink(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commands(entry: &Entry) -> Vec<Vec<Vec<u8>>> {
+        let mut all = Vec::new();
+        emit(0, b"k", entry, &mut |argv| all.push(argv.iter().map(|a| a.to_vec()).collect()));
+        all
+    }
+
+    #[test]
+    fn a_long_list_is_cut_into_chunks_and_the_expiry_comes_last() {
+        let list = (0..130).map(|i| i.to_string().into_bytes()).collect();
+        let all = commands(&Entry { value: Value::List(list), expires_at_ms: Some(77) });
+        let lengths: Vec<usize> = all.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [66, 66, 4, 3]);
+        assert_eq!(all[2][3], b"129");
+        assert_eq!(all[3], [b"PEXPIREAT".to_vec(), b"k".to_vec(), b"77".to_vec()]);
+    }
+}

@@ -1,0 +1,280 @@
+//! Keys as such, whatever they hold.
+
+use std::hash::{BuildHasher, BuildHasherDefault};
+
+use super::args::{self, is};
+use super::context::Ctx;
+use super::error::{CommandError, DB_RANGE, NO_KEY, SAME_OBJECT, SYNTAX};
+use crate::glob;
+use crate::keyspace::{DATABASES, Db, FixedHasher, Value};
+use crate::resp::{Out, parse_integer};
+
+type Done = Result<(), CommandError>;
+
+/// DEL key... and UNLINK key...
+pub(super) fn del(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let removed = argv[1..].iter().filter(|key| cx.remove(key).is_some()).count();
+    out.count(removed);
+    Ok(())
+}
+
+/// EXISTS key... and TOUCH key...
+pub(super) fn exists(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let found = argv[1..].iter().filter(|key| cx.exists(key)).count();
+    out.count(found);
+    Ok(())
+}
+
+/// The name of a value's type.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Str(_) => "string",
+        Value::List(_) => "list",
+    }
+}
+
+/// TYPE key
+pub(super) fn type_of(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let name = cx.entry(argv[1]).map_or("none", |e| type_name(&e.value));
+    out.simple(name);
+    Ok(())
+}
+
+/// The keys of a database that have not expired, in a stable order.
+fn live_keys<'a>(cx: &'a mut Ctx<'_>) -> Vec<&'a Vec<u8>> {
+    let (now, loading) = (cx.now_ms, cx.loading);
+    let live = cx.database().iter().filter(|(_, e)| loading || e.expires_at_ms.is_none_or(|at| at >= now));
+    let mut keys: Vec<_> = live.map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// KEYS pattern
+pub(super) fn keys(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let mut keys = live_keys(cx);
+    keys.retain(|key| glob::matches(argv[1], key));
+    out.array(keys.len());
+    keys.iter().for_each(|key| out.bulk(key));
+    Ok(())
+}
+
+/// DBSIZE
+pub(super) fn dbsize(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
+    out.count(cx.database().len());
+    Ok(())
+}
+
+/// RANDOMKEY: any key; which one follows from the clock alone, so that a run can be repeated.
+pub(super) fn randomkey(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
+    let turn = usize::try_from(cx.now_ms).unwrap_or(0);
+    let keys = live_keys(cx);
+    out.bulk_or_null((!keys.is_empty()).then(|| keys[turn % keys.len()].as_slice()));
+    Ok(())
+}
+
+struct Scan<'a> {
+    pattern: Option<&'a [u8]>,
+    kind: Option<&'a [u8]>,
+    count: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn read(argv: &[&'a [u8]]) -> Result<Scan<'a>, CommandError> {
+        let mut scan = Scan { pattern: None, kind: None, count: 10 };
+        for option in argv.chunks(2) {
+            match *option {
+                [name, value] if is(name, "count") => {
+                    let count = args::integer(value)?;
+                    scan.count = usize::try_from(count).ok().filter(|c| *c > 0).ok_or(SYNTAX)?;
+                }
+                [name, value] if is(name, "match") => scan.pattern = Some(value),
+                [name, value] if is(name, "type") => scan.kind = Some(value),
+                _ => return Err(SYNTAX),
+            }
+        }
+        Ok(scan)
+    }
+}
+
+/// SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]
+///
+/// The keys are walked in the order of their hashes, and the cursor is the hash to go on from: a key that is
+/// there throughout is returned whatever is added or taken away in between, with no state in the server. Keys
+/// of one hash are returned together.
+pub(super) fn scan(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let invalid = CommandError::fixed("ERR invalid cursor");
+    let cursor: u64 = std::str::from_utf8(argv[1]).ok().and_then(|c| c.parse().ok()).ok_or(invalid)?;
+    let scan = Scan::read(&argv[2..])?;
+    let now = cx.now_ms;
+    let hasher = BuildHasherDefault::<FixedHasher>::default();
+    let mut rest: Vec<_> = cx
+        .database()
+        .iter()
+        .map(|(key, entry)| (hasher.hash_one(key).max(1), key, entry))
+        .filter(|(hash, _, _)| *hash >= cursor)
+        .collect();
+    let mut next = 0;
+    if rest.len() > scan.count {
+        let (_, (border, _, _), _) = rest.select_nth_unstable_by_key(scan.count, |(hash, _, _)| *hash);
+        let border = *border;
+        let ties = rest.iter().filter(|(hash, _, _)| *hash < border).count();
+        // If the whole page shares the border's hash, it goes along: the walk must move on.
+        next = if ties > 0 { border } else { border.checked_add(1).unwrap_or(0) };
+        rest.retain(|(hash, _, _)| next == 0 || *hash < next);
+    }
+    rest.sort_unstable_by_key(|(hash, key, _)| (*hash, *key));
+    rest.retain(|(_, key, entry)| {
+        entry.expires_at_ms.is_none_or(|at| at >= now)
+            && scan.pattern.is_none_or(|p| glob::matches(p, key))
+            && scan.kind.is_none_or(|k| is(k, type_name(&entry.value)))
+    });
+    out.array(2);
+    out.bulk(next.to_string().as_bytes());
+    out.array(rest.len());
+    rest.iter().for_each(|(_, key, _)| out.bulk(key));
+    Ok(())
+}
+
+fn rename_generic(cx: &mut Ctx<'_>, argv: &[&[u8]], only_new: bool) -> Result<bool, CommandError> {
+    let (from, to) = (argv[1], argv[2]);
+    if !cx.exists(from) {
+        return Err(NO_KEY);
+    }
+    if from == to {
+        return Ok(false);
+    }
+    if cx.exists(to) && only_new {
+        return Ok(false);
+    }
+    if let Some(entry) = cx.remove(from) {
+        cx.put_in(cx.db, to, entry);
+    }
+    Ok(true)
+}
+
+/// RENAME key newkey
+pub(super) fn rename(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    rename_generic(cx, argv, false)?;
+    out.ok();
+    Ok(())
+}
+
+/// RENAMENX key newkey
+pub(super) fn renamenx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    out.int(i64::from(rename_generic(cx, argv, true)?));
+    Ok(())
+}
+
+/// MOVE key db
+pub(super) fn move_key(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let to = args::database(argv[2])?;
+    if to == cx.db {
+        return Err(SAME_OBJECT);
+    }
+    let movable = cx.exists(argv[1]) && cx.entry_in(to, argv[1]).is_none();
+    if movable && let Some(entry) = cx.remove(argv[1]) {
+        cx.put_in(to, argv[1], entry);
+    }
+    out.int(i64::from(movable));
+    Ok(())
+}
+
+/// COPY source destination [DB n] [REPLACE]
+pub(super) fn copy(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let (mut db, mut replace, mut at) = (cx.db, false, 3);
+    while let Some(option) = argv.get(at) {
+        if is(option, "replace") {
+            replace = true;
+        } else if let (true, Some(number)) = (is(option, "db"), argv.get(at + 1)) {
+            db = args::database(number)?;
+            at += 1;
+        } else {
+            return Err(SYNTAX);
+        }
+        at += 1;
+    }
+    if db == cx.db && argv[1] == argv[2] {
+        return Err(SAME_OBJECT);
+    }
+    let entry = cx.entry(argv[1]).cloned();
+    let free = cx.entry_in(db, argv[2]).is_none() || replace;
+    let copied = match entry {
+        Some(entry) if free => {
+            cx.put_in(db, argv[2], entry);
+            true
+        }
+        _ => false,
+    };
+    out.int(i64::from(copied));
+    Ok(())
+}
+
+/// SWAPDB a b
+pub(super) fn swapdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let number = |arg: &[u8], text: &'static str| {
+        parse_integer(arg).and_then(|n| i32::try_from(n).ok()).ok_or(CommandError::fixed(text))
+    };
+    let a = number(argv[1], "ERR invalid first DB index")?;
+    let b = number(argv[2], "ERR invalid second DB index")?;
+    let within = |n: i32| usize::try_from(n).ok().filter(|n| *n < DATABASES).ok_or(DB_RANGE);
+    let (a, b) = (within(a)?, within(b)?);
+    for db in [a, b] {
+        let dbs = &cx.keyspace.dbs;
+        cx.hooks.watched.touch_db(db, |key| dbs[a].contains_key(key) || dbs[b].contains_key(key));
+    }
+    cx.keyspace.dbs.swap(a, b);
+    if !cx.loading {
+        cx.hooks.expiries.rebuild(cx.keyspace);
+    }
+    cx.changed = true;
+    out.ok();
+    Ok(())
+}
+
+fn flush(cx: &mut Ctx<'_>, argv: &[&[u8]], dbs: std::ops::Range<usize>, out: &mut Out) -> Done {
+    if argv.len() > 2 || argv.get(1).is_some_and(|how| !is(how, "sync") && !is(how, "async")) {
+        return Err(SYNTAX);
+    }
+    for db in dbs {
+        let keys = std::mem::take(&mut cx.keyspace.dbs[db]);
+        cx.hooks.watched.touch_db(db, |key| keys.contains_key(key));
+    }
+    cx.changed = true;
+    out.ok();
+    Ok(())
+}
+
+/// FLUSHDB [ASYNC|SYNC]
+pub(super) fn flushdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    flush(cx, argv, cx.db..cx.db + 1, out)
+}
+
+/// FLUSHALL [ASYNC|SYNC]
+pub(super) fn flushall(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    flush(cx, argv, 0..DATABASES, out)?;
+    cx.flushed_all = true;
+    Ok(())
+}
+
+/// OBJECT ENCODING key
+pub(super) fn object(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    if !is(argv[1], "encoding") {
+        return Err(CommandError::subcommand("OBJECT", argv[1]));
+    }
+    if argv.len() != 3 {
+        return Err(CommandError::arity("object|encoding"));
+    }
+    match cx.entry(argv[2]).map(|e| &e.value) {
+        None => out.null(),
+        Some(Value::List(_)) => out.bulk(b"quicklist"),
+        Some(Value::Str(s)) if parse_integer(s).is_some() => out.bulk(b"int"),
+        Some(Value::Str(s)) if s.len() <= 44 => out.bulk(b"embstr"),
+        Some(Value::Str(_)) => out.bulk(b"raw"),
+    }
+    Ok(())
+}
+
+/// How many keys a database has, and how many of them expire.
+pub(super) fn counts(db: &Db) -> (usize, usize) {
+    (db.len(), db.values().filter(|e| e.expires_at_ms.is_some()).count())
+}

@@ -1,0 +1,266 @@
+//! Lists.
+
+use std::collections::VecDeque;
+
+use super::args::{self, is};
+use super::context::Ctx;
+use super::error::{CommandError, INDEX_RANGE, NO_KEY, SYNTAX};
+use crate::resp::Out;
+
+type Done = Result<(), CommandError>;
+type List = VecDeque<Vec<u8>>;
+
+/// An end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Left,
+    Right,
+}
+
+impl End {
+    fn read(arg: &[u8]) -> Result<End, CommandError> {
+        if is(arg, "left") {
+            Ok(End::Left)
+        } else if is(arg, "right") {
+            Ok(End::Right)
+        } else {
+            Err(SYNTAX)
+        }
+    }
+
+    fn push(self, list: &mut List, item: Vec<u8>) {
+        match self {
+            End::Left => list.push_front(item),
+            End::Right => list.push_back(item),
+        }
+    }
+
+    fn pop(self, list: &mut List) -> Option<Vec<u8>> {
+        match self {
+            End::Left => list.pop_front(),
+            End::Right => list.pop_back(),
+        }
+    }
+}
+
+/// Takes the key away if its list has become empty, and says that it changed.
+fn changed(cx: &mut Ctx<'_>, key: &[u8], empty: bool) {
+    if empty {
+        cx.remove(key);
+    }
+    cx.touch(key);
+}
+
+fn push(cx: &mut Ctx<'_>, argv: &[&[u8]], end: End, only_existing: bool, out: &mut Out) -> Done {
+    let key = argv[1];
+    if only_existing && cx.get::<List>(key)?.is_none() {
+        out.int(0);
+        return Ok(());
+    }
+    let list = cx.get_or_new::<List>(key)?;
+    for item in &argv[2..] {
+        end.push(list, item.to_vec());
+    }
+    out.count(list.len());
+    cx.touch(key);
+    Ok(())
+}
+
+/// RPUSH key item...
+pub(super) fn rpush(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    push(cx, argv, End::Right, false, out)
+}
+
+/// LPUSH key item...
+pub(super) fn lpush(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    push(cx, argv, End::Left, false, out)
+}
+
+/// RPUSHX key item...
+pub(super) fn rpushx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    push(cx, argv, End::Right, true, out)
+}
+
+/// LPUSHX key item...
+pub(super) fn lpushx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    push(cx, argv, End::Left, true, out)
+}
+
+fn pop(cx: &mut Ctx<'_>, argv: &[&[u8]], end: End, name: &str, out: &mut Out) -> Done {
+    if argv.len() > 3 {
+        return Err(CommandError::arity(name));
+    }
+    let key = argv[1];
+    let count = argv.get(2).map(|n| args::count(n)).transpose()?;
+    let Some(list) = cx.get::<List>(key)? else {
+        match count {
+            Some(_) => out.null_array(),
+            None => out.null(),
+        }
+        return Ok(());
+    };
+    let take = count.unwrap_or(1).min(list.len());
+    if count.is_some() {
+        out.array(take);
+    }
+    for _ in 0..take {
+        out.bulk_or_null(end.pop(list).as_deref());
+    }
+    let empty = list.is_empty();
+    if take > 0 {
+        changed(cx, key, empty);
+    }
+    Ok(())
+}
+
+/// LPOP key [count]
+pub(super) fn lpop(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    pop(cx, argv, End::Left, "lpop", out)
+}
+
+/// RPOP key [count]
+pub(super) fn rpop(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    pop(cx, argv, End::Right, "rpop", out)
+}
+
+/// LLEN key
+pub(super) fn llen(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let len = cx.read::<List>(argv[1])?.map_or(0, |l| l.len());
+    out.count(len);
+    Ok(())
+}
+
+/// LRANGE key start stop
+pub(super) fn lrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let (start, end) = (args::integer(argv[2])?, args::integer(argv[3])?);
+    let Some(list) = cx.read::<List>(argv[1])? else {
+        out.array(0);
+        return Ok(());
+    };
+    let range = args::range(start, end, list.len());
+    out.array(range.len());
+    for item in list.range(range) {
+        out.bulk(item);
+    }
+    Ok(())
+}
+
+/// LINDEX key index
+pub(super) fn lindex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let Some(list) = cx.read::<List>(argv[1])? else {
+        out.null();
+        return Ok(());
+    };
+    let at = args::index(args::integer(argv[2])?, list.len());
+    out.bulk_or_null(at.and_then(|i| list.get(i)).map(Vec::as_slice));
+    Ok(())
+}
+
+/// LSET key index item
+pub(super) fn lset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let list = cx.get::<List>(argv[1])?.ok_or(NO_KEY)?;
+    let at = args::index(args::integer(argv[2])?, list.len());
+    *at.and_then(|i| list.get_mut(i)).ok_or(INDEX_RANGE)? = argv[3].to_vec();
+    cx.touch(argv[1]);
+    out.ok();
+    Ok(())
+}
+
+/// LREM key count item
+pub(super) fn lrem(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let count = args::integer(argv[2])?;
+    let Some(list) = cx.get::<List>(argv[1])? else {
+        out.int(0);
+        return Ok(());
+    };
+    let before = list.len();
+    let limit = if count == 0 { before } else { usize::try_from(count.unsigned_abs()).unwrap_or(before) };
+    let mut removed = 0;
+    let mut keep = |item: &Vec<u8>| {
+        let goes = removed < limit && item == argv[3];
+        removed += usize::from(goes);
+        !goes
+    };
+    if count < 0 {
+        // From the tail: what is kept is gathered back to front.
+        let kept: List =
+            list.iter().rev().map(|i| (keep(i), i)).filter(|(k, _)| *k).map(|(_, i)| i.clone()).collect();
+        *list = kept.into_iter().rev().collect();
+    } else {
+        list.retain(keep);
+    }
+    let (removed, empty) = (before - list.len(), list.is_empty());
+    if removed > 0 {
+        changed(cx, argv[1], empty);
+    }
+    out.count(removed);
+    Ok(())
+}
+
+/// LTRIM key start stop
+pub(super) fn ltrim(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let (start, end) = (args::integer(argv[2])?, args::integer(argv[3])?);
+    if let Some(list) = cx.get::<List>(argv[1])? {
+        let range = args::range(start, end, list.len());
+        list.truncate(range.end);
+        list.drain(..range.start);
+        let empty = list.is_empty();
+        changed(cx, argv[1], empty);
+    }
+    out.ok();
+    Ok(())
+}
+
+/// LINSERT key BEFORE|AFTER pivot item
+pub(super) fn linsert(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let after = is(argv[2], "after");
+    if !after && !is(argv[2], "before") {
+        return Err(SYNTAX);
+    }
+    let Some(list) = cx.get::<List>(argv[1])? else {
+        out.int(0);
+        return Ok(());
+    };
+    match list.iter().position(|i| i == argv[3]) {
+        None => out.int(-1),
+        Some(at) => {
+            list.insert(at + usize::from(after), argv[4].to_vec());
+            out.count(list.len());
+            cx.touch(argv[1]);
+        }
+    }
+    Ok(())
+}
+
+fn move_item(cx: &mut Ctx<'_>, from: (&[u8], End), to: (&[u8], End), out: &mut Out) -> Done {
+    if cx.get::<List>(from.0)?.is_none() {
+        out.null();
+        return Ok(());
+    }
+    // The destination's type is checked before anything is taken.
+    cx.get::<List>(to.0)?;
+    let Some(source) = cx.get::<List>(from.0)? else { return Ok(()) };
+    let Some(item) = from.1.pop(source) else { return Ok(()) };
+    let empty = source.is_empty();
+    out.bulk(&item);
+    if from.0 == to.0 {
+        // One list: it must not vanish in between, or its expiry would go with it.
+        to.1.push(source, item);
+    } else {
+        changed(cx, from.0, empty);
+        to.1.push(cx.get_or_new::<List>(to.0)?, item);
+    }
+    cx.touch(to.0);
+    Ok(())
+}
+
+/// RPOPLPUSH source destination
+pub(super) fn rpoplpush(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    move_item(cx, (argv[1], End::Right), (argv[2], End::Left), out)
+}
+
+/// LMOVE source destination LEFT|RIGHT LEFT|RIGHT
+pub(super) fn lmove(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let (from, to) = (End::read(argv[3])?, End::read(argv[4])?);
+    move_item(cx, (argv[1], from), (argv[2], to), out)
+}

@@ -1,0 +1,206 @@
+//! The command table.
+
+use super::context::Ctx;
+use super::error::CommandError;
+use super::{admin, config, connection, counters, expiry, info, keys, lists, strings, transaction};
+use crate::engine::Engine;
+use crate::resp::Out;
+use crate::session::{Outcome, Session};
+
+/// A command on data: it can be replayed.
+pub(super) type DataCommand = fn(&mut Ctx<'_>, &[&[u8]], &mut Out) -> Result<(), CommandError>;
+/// A command on the server or the connection.
+pub(super) type AdminCommand =
+    fn(&mut Engine, &mut Session, &[&[u8]], &mut Out) -> Result<Outcome, CommandError>;
+
+/// What a command runs.
+#[derive(Clone, Copy)]
+pub(super) enum Run {
+    /// On data.
+    Data(DataCommand),
+    /// On the server.
+    Admin(AdminCommand),
+}
+
+/// It changes data: it is logged, and refused when writes are.
+pub(super) const WRITE: u16 = 1;
+/// It only reads.
+pub(super) const READ: u16 = 2;
+/// It may need memory.
+pub(super) const DENYOOM: u16 = 4;
+/// It takes little time.
+pub(super) const FAST: u16 = 8;
+/// It concerns the server's operator.
+pub(super) const ADMIN: u16 = 16;
+/// It is refused between MULTI and EXEC.
+pub(super) const NO_MULTI: u16 = 32;
+/// It is executed, not queued, between MULTI and EXEC.
+pub(super) const UNQUEUED: u16 = 64;
+
+/// The names of the flags, as COMMAND shows them.
+pub(super) const FLAG_NAMES: [(u16, &str); 6] = [
+    (WRITE, "write"),
+    (READ, "readonly"),
+    (DENYOOM, "denyoom"),
+    (FAST, "fast"),
+    (ADMIN, "admin"),
+    (NO_MULTI, "no_multi"),
+];
+
+/// A command.
+pub(super) struct Spec {
+    /// Its name, in lower case.
+    pub(super) name: &'static str,
+    /// How many arguments it takes, its name included; negative: at least that many.
+    pub(super) arity: i32,
+    /// Its flags.
+    pub(super) flags: u16,
+    /// Its first key, its last (negative: from the end), and the step between.
+    pub(super) keys: (i8, i8, i8),
+    /// What it runs.
+    pub(super) run: Run,
+}
+
+impl Spec {
+    /// Whether it takes `argc` arguments.
+    pub(super) fn takes(&self, argc: usize) -> bool {
+        let argc = i32::try_from(argc).unwrap_or(i32::MAX);
+        if self.arity >= 0 { argc == self.arity } else { argc >= -self.arity }
+    }
+
+    /// Whether it has a flag.
+    pub(super) fn is(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+const NONE: (i8, i8, i8) = (0, 0, 0);
+const ONE: (i8, i8, i8) = (1, 1, 1);
+const TWO: (i8, i8, i8) = (1, 2, 1);
+const ALL: (i8, i8, i8) = (1, -1, 1);
+const PAIRS: (i8, i8, i8) = (1, -1, 2);
+
+const fn data(name: &'static str, arity: i32, flags: u16, keys: (i8, i8, i8), run: DataCommand) -> Spec {
+    Spec { name, arity, flags, keys, run: Run::Data(run) }
+}
+
+const fn admin(name: &'static str, arity: i32, flags: u16, run: AdminCommand) -> Spec {
+    Spec { name, arity, flags, keys: NONE, run: Run::Admin(run) }
+}
+
+const WF: u16 = WRITE | FAST;
+const WD: u16 = WRITE | DENYOOM;
+const WDF: u16 = WRITE | DENYOOM | FAST;
+const RF: u16 = READ | FAST;
+
+/// All commands, sorted by name.
+pub(super) static TABLE: &[Spec] = &[
+    data("append", 3, WDF, ONE, strings::append),
+    admin("bgrewriteaof", 1, ADMIN, admin::bgrewriteaof),
+    admin("bgsave", -1, ADMIN, admin::bgsave),
+    admin("client", -2, 0, connection::client),
+    admin("command", -1, 0, connection::command),
+    admin("config", -2, ADMIN, config::config),
+    data("copy", -3, WD, TWO, keys::copy),
+    data("dbsize", 1, RF, NONE, keys::dbsize),
+    admin("debug", -2, ADMIN, admin::debug),
+    data("decr", 2, WDF, ONE, counters::decr),
+    data("decrby", 3, WDF, ONE, counters::decrby),
+    data("del", -2, WRITE, ALL, keys::del),
+    admin("discard", 1, FAST | UNQUEUED, transaction::discard),
+    admin("echo", 2, FAST, connection::echo),
+    admin("exec", 1, UNQUEUED, transaction::exec),
+    data("exists", -2, RF, ALL, keys::exists),
+    data("expire", -3, WF, ONE, expiry::expire),
+    data("expireat", -3, WF, ONE, expiry::expireat),
+    data("expiretime", 2, RF, ONE, expiry::expiretime),
+    data("flushall", -1, WRITE, NONE, keys::flushall),
+    data("flushdb", -1, WRITE, NONE, keys::flushdb),
+    data("get", 2, RF, ONE, strings::get),
+    data("getdel", 2, WF, ONE, strings::getdel),
+    data("getex", -2, WF, ONE, strings::getex),
+    data("getrange", 4, READ, ONE, strings::getrange),
+    data("getset", 3, WDF, ONE, strings::getset),
+    admin("hello", -1, FAST, connection::hello),
+    data("incr", 2, WDF, ONE, counters::incr),
+    data("incrby", 3, WDF, ONE, counters::incrby),
+    data("incrbyfloat", 3, WDF, ONE, counters::incrbyfloat),
+    admin("info", -1, 0, info::info),
+    data("keys", 2, READ, NONE, keys::keys),
+    admin("lastsave", 1, FAST, admin::lastsave),
+    data("lindex", 3, READ, ONE, lists::lindex),
+    data("linsert", 5, WD, ONE, lists::linsert),
+    data("llen", 2, RF, ONE, lists::llen),
+    data("lmove", 5, WD, TWO, lists::lmove),
+    data("lpop", -2, WF, ONE, lists::lpop),
+    data("lpush", -3, WDF, ONE, lists::lpush),
+    data("lpushx", -3, WDF, ONE, lists::lpushx),
+    data("lrange", 4, READ, ONE, lists::lrange),
+    data("lrem", 4, WRITE, ONE, lists::lrem),
+    data("lset", 4, WD, ONE, lists::lset),
+    data("ltrim", 4, WRITE, ONE, lists::ltrim),
+    data("mget", -2, RF, ALL, strings::mget),
+    data("move", 3, WF, ONE, keys::move_key),
+    data("mset", -3, WD, PAIRS, strings::mset),
+    data("msetnx", -3, WD, PAIRS, strings::msetnx),
+    admin("multi", 1, FAST | UNQUEUED, transaction::multi),
+    data("object", -2, READ, (2, 2, 1), keys::object),
+    data("persist", 2, WF, ONE, expiry::persist),
+    data("pexpire", -3, WF, ONE, expiry::pexpire),
+    data("pexpireat", -3, WF, ONE, expiry::pexpireat),
+    data("pexpiretime", 2, RF, ONE, expiry::pexpiretime),
+    admin("ping", -1, FAST, connection::ping),
+    data("psetex", 4, WD, ONE, strings::psetex),
+    data("pttl", 2, RF, ONE, expiry::pttl),
+    admin("quit", -1, FAST | UNQUEUED, connection::quit),
+    data("randomkey", 1, READ, NONE, keys::randomkey),
+    data("rename", 3, WRITE, TWO, keys::rename),
+    data("renamenx", 3, WF, TWO, keys::renamenx),
+    admin("reset", 1, FAST | UNQUEUED, connection::reset),
+    data("rpop", -2, WF, ONE, lists::rpop),
+    data("rpoplpush", 3, WD, TWO, lists::rpoplpush),
+    data("rpush", -3, WDF, ONE, lists::rpush),
+    data("rpushx", -3, WDF, ONE, lists::rpushx),
+    admin("save", 1, ADMIN | NO_MULTI, admin::save),
+    data("scan", -2, READ, NONE, keys::scan),
+    admin("select", 2, FAST, connection::select),
+    data("set", -3, WD, ONE, strings::set),
+    data("setex", 4, WD, ONE, strings::setex),
+    data("setnx", 3, WDF, ONE, strings::setnx),
+    data("setrange", 4, WD, ONE, strings::setrange),
+    admin("shutdown", -1, ADMIN | NO_MULTI, admin::shutdown),
+    data("strlen", 2, RF, ONE, strings::strlen),
+    data("substr", 4, READ, ONE, strings::getrange),
+    data("swapdb", 3, WF, NONE, keys::swapdb),
+    admin("time", 1, FAST, admin::time),
+    data("touch", -2, RF, ALL, keys::exists),
+    data("ttl", 2, RF, ONE, expiry::ttl),
+    data("type", 2, RF, ONE, keys::type_of),
+    data("unlink", -2, WF, ALL, keys::del),
+    admin("unwatch", 1, FAST, transaction::unwatch),
+    admin("waitaof", 4, 0, admin::waitaof),
+    admin("watch", -2, FAST | UNQUEUED, transaction::watch),
+];
+
+/// The command of that name, in any case.
+pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
+    let mut lower = [0u8; 16];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    TABLE.binary_search_by(|spec| spec.name.as_bytes().cmp(lower)).ok().map(|at| &TABLE[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_in_any_case() {
+        assert!(TABLE.is_sorted_by(|a, b| a.name < b.name));
+        for spec in TABLE {
+            assert_eq!(find(spec.name.to_uppercase().as_bytes()).map(|s| s.name), Some(spec.name));
+        }
+        assert!(find(b"").is_none() && find(b"a-name-that-is-longer-than-any-command").is_none());
+    }
+}

@@ -1,0 +1,269 @@
+//! redis.conf and the command line: reading both, and CONFIG REWRITE.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Config, names};
+use crate::resp::split_line;
+
+/// What is wrong with the configuration; one line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("can't open config file '{0}': {1}")]
+    Open(String, io::Error),
+    /// A line of the file, or an argument.
+    #[error("{place}: '{line}': {why}")]
+    Line {
+        /// File and line, or the command line.
+        place: String,
+        /// What stands there.
+        line: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The options do not go together.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+/// A configuration as a start finds it.
+#[derive(Debug)]
+pub struct Start {
+    /// The options.
+    pub config: Config,
+    /// The file, if one was named, made absolute.
+    pub file: Option<PathBuf>,
+}
+
+/// One option and its words, and where they stand.
+struct Line {
+    place: String,
+    text: String,
+    words: Vec<String>,
+}
+
+impl Start {
+    /// Reads `[CONFIG-FILE] [--name value ...]`, as redis-server takes them.
+    pub fn read(args: impl Iterator<Item = OsString>) -> Result<Start, ConfigError> {
+        let mut args = args.peekable();
+        let file = args.next_if(|first| !first.to_string_lossy().starts_with("--")).map(PathBuf::from);
+        let mut lines = match &file {
+            Some(path) => file_lines(path)?,
+            None => Vec::new(),
+        };
+        let from_args = lines.len();
+        for arg in args {
+            let text = arg.into_string().map_err(|arg| ConfigError::Line {
+                place: "command line".into(),
+                line: arg.to_string_lossy().into_owned(),
+                why: "not UTF-8".into(),
+            })?;
+            match text.strip_prefix("--") {
+                Some(name) => lines.push(Line {
+                    place: "command line".into(),
+                    text: text.clone(),
+                    words: vec![name.to_ascii_lowercase()],
+                }),
+                None if lines.len() > from_args => {
+                    let Some(line) = lines.last_mut() else { continue };
+                    line.text = format!("{} {text}", line.text);
+                    line.words.extend(option_words(&line.words[0], text));
+                }
+                None => {
+                    let why = "an option begins with --".into();
+                    return Err(ConfigError::Line { place: "command line".into(), line: text, why });
+                }
+            }
+        }
+        let config = apply(&lines)?;
+        config.check().map_err(ConfigError::Contradiction)?;
+        let file = file.map(|f| std::path::absolute(&f).unwrap_or(f));
+        Ok(Start { config, file })
+    }
+}
+
+/// `--save "900 1"` comes as one argument of several words.
+fn option_words(name: &str, text: String) -> Vec<String> {
+    if name == "save" && !text.is_empty() {
+        text.split_ascii_whitespace().map(str::to_owned).collect()
+    } else {
+        vec![text]
+    }
+}
+
+fn file_lines(path: &Path) -> Result<Vec<Line>, ConfigError> {
+    let text = fs::read(path).map_err(|e| ConfigError::Open(path.display().to_string(), e))?;
+    let mut lines = Vec::new();
+    for (number, line) in text.split(|b| *b == b'\n').enumerate() {
+        let shown = String::from_utf8_lossy(line).trim().to_owned();
+        if shown.is_empty() || shown.starts_with('#') {
+            continue;
+        }
+        let place = format!("{} line {}", path.display(), number + 1);
+        let words = split_line(line)
+            .map(|words| words.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>());
+        match words {
+            Some(Ok(mut words)) => {
+                words[0].make_ascii_lowercase();
+                lines.push(Line { place, text: shown, words });
+            }
+            Some(Err(_)) => return Err(ConfigError::Line { place, line: shown, why: "not UTF-8".into() }),
+            None => return Err(ConfigError::Line { place, line: shown, why: "unbalanced quotes".into() }),
+        }
+    }
+    Ok(lines)
+}
+
+fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    let mut save_named = false;
+    for line in lines {
+        let wrong =
+            |why: String| ConfigError::Line { place: line.place.clone(), line: line.text.clone(), why };
+        let name = &line.words[0];
+        if !names().any(|n| n == name) {
+            return Err(wrong("unknown option".into()));
+        }
+        if name == "save" && !std::mem::replace(&mut save_named, true) {
+            // The first save point takes the place of the defaults.
+            config.save.clear();
+        }
+        let words: Vec<&str> = line.words[1..].iter().map(String::as_str).collect();
+        config.set(name, &words).map_err(wrong)?;
+    }
+    Ok(config)
+}
+
+/// Quotes a value if it needs it.
+fn quoted(name: &str, value: &str) -> String {
+    let plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\'' && c != '\\';
+    if !value.is_empty() && (name == "save" || value.chars().all(plain)) {
+        return value.into();
+    }
+    let mut text = String::from("\"");
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// Writes the options back into their file: lines of options that changed are changed in place, options that
+/// are neither there nor default are added, everything else stays. The file is replaced whole, and synced.
+pub fn rewrite(path: &Path, config: &Config) -> io::Result<()> {
+    let old = fs::read_to_string(path)?;
+    let defaults = Config::default();
+    let mut seen: Vec<&str> = Vec::new();
+    let mut new = String::new();
+    for line in old.lines() {
+        let first = line.split_ascii_whitespace().next().unwrap_or("").to_ascii_lowercase();
+        match names().find(|name| *name == first) {
+            None => new.push_str(&format!("{line}\n")),
+            Some(name) if seen.contains(&name) => {}
+            Some(name) => {
+                seen.push(name);
+                if let Some(value) = config.get(name) {
+                    new.push_str(&format!("{name} {}\n", quoted(name, &value)));
+                }
+            }
+        }
+    }
+    for name in names().filter(|name| !seen.contains(name)) {
+        match config.get(name) {
+            Some(value) if defaults.get(name).as_ref() != Some(&value) => {
+                new.push_str(&format!("{name} {}\n", quoted(name, &value)));
+            }
+            _ => {}
+        }
+    }
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut temp_name = path.file_name().unwrap_or_default().to_owned();
+    temp_name.push(format!(".{}.tmp", std::process::id()));
+    let temp = dir.join(temp_name);
+    let written = fs::File::create(&temp).and_then(|mut file| {
+        file.write_all(new.as_bytes())?;
+        file.sync_all()
+    });
+    let replaced = written.and_then(|()| fs::rename(&temp, path));
+    if let Err(e) = replaced {
+        let _ = fs::remove_file(&temp);
+        return Err(e);
+    }
+    fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Start, ConfigError> {
+        Start::read(args.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn arguments_override_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("redis.conf");
+        fs::write(
+            &file,
+            "# comment\n\nAppendOnly yes\nsave 10 2\nsave 60 5\ndbfilename \"a \\x41.rdb\"\nauto-aof-rewrite-min-size 1mb\n",
+        )
+        .unwrap();
+        let file = file.to_str().unwrap();
+        let start = read(&[file, "--port", "0", "--appendfsync", "always"]).unwrap();
+        let c = &start.config;
+        assert_eq!((c.appendonly, c.port, c.dbfilename.as_str()), (true, 0, "a A.rdb"));
+        assert_eq!(c.save, [(10, 2), (60, 5)]);
+        assert_eq!(c.auto_aof_rewrite_min_size, 1 << 20);
+        assert_eq!(read(&["--save", ""]).unwrap().config.save, []);
+        assert_eq!(read(&["--save", "1 2", "--save", "3", "4"]).unwrap().config.save, [(1, 2), (3, 4)]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c");
+        fs::write(&file, "port 0\nhz 900\n").unwrap();
+        let error = read(&[file.to_str().unwrap()]).unwrap_err().to_string();
+        assert!(error.contains("line 2: 'hz 900': argument must be between 1 and 500"), "{error}");
+        for args in [
+            vec!["--nope", "1"],
+            vec!["--hz"],
+            vec!["--hz", "1", "2"],
+            vec!["/no/such/file"],
+            vec!["--bind", "nowhere"],
+            vec!["--appenddirname", "x", "--dbfilename", "x"],
+        ] {
+            let error = read(&args).unwrap_err().to_string();
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn rewriting_keeps_comments_and_reads_back_as_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c");
+        fs::write(&path, "# mine\nport 7\nsave 1 1\nsave 2 2\n").unwrap();
+        let config = Config {
+            port: 9,
+            save: vec![],
+            dbfilename: "with \"quotes\"".into(),
+            appendonly: true,
+            ..Config::default()
+        };
+        rewrite(&path, &config).unwrap();
+        assert_eq!(read(&[path.to_str().unwrap()]).unwrap().config, config);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# mine\nport 9\nsave \"\"\n"), "{text}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

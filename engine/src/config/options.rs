@@ -1,0 +1,250 @@
+//! Each option: how it is read, checked and shown.
+
+use super::{AppendFsync, Config};
+
+/// Options that only a start can set.
+const IMMUTABLE: [&str; 10] = [
+    "appenddirname",
+    "appendfilename",
+    "aof-checksum",
+    "bind",
+    "daemonize",
+    "databases",
+    "dbfilename",
+    "dir",
+    "port",
+    "unixsocket",
+];
+
+/// Options that CONFIG SET can change.
+const MUTABLE: [&str; 10] = [
+    "aof-load-truncated",
+    "aof-use-rdb-preamble",
+    "appendfsync",
+    "appendonly",
+    "auto-aof-rewrite-min-size",
+    "auto-aof-rewrite-percentage",
+    "hz",
+    "no-appendfsync-on-rewrite",
+    "rdbchecksum",
+    "save",
+];
+
+/// The names of all options.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    IMMUTABLE.into_iter().chain(MUTABLE)
+}
+
+/// Whether only a start can set it.
+pub fn immutable(name: &str) -> bool {
+    IMMUTABLE.contains(&name)
+}
+
+impl Config {
+    /// Sets one option from its words; the error says what it must be. Several `save` lines add up.
+    pub fn set(&mut self, name: &str, words: &[&str]) -> Result<(), String> {
+        if name == "save" {
+            return self.add_save_points(words);
+        }
+        if name == "bind" {
+            return match words {
+                [one] => text(one, "an address").map(|v| self.bind = v),
+                _ => Err("exactly one address can be bound".into()),
+            };
+        }
+        let [word] = words else { return Err("wrong number of arguments".into()) };
+        match name {
+            "aof-load-truncated" => self.aof_load_truncated = yes_no(word)?,
+            "aof-use-rdb-preamble" => self.aof_use_rdb_preamble = yes_no(word)?,
+            "aof-checksum" => self.aof_checksum = yes_no(word)?,
+            "appenddirname" => self.appenddirname = file_name(word)?,
+            "appendfilename" => self.appendfilename = file_name(word)?,
+            "dbfilename" => self.dbfilename = file_name(word)?,
+            "appendfsync" => self.appendfsync = policy(word)?,
+            "appendonly" => self.appendonly = yes_no(word)?,
+            "auto-aof-rewrite-min-size" => self.auto_aof_rewrite_min_size = memory(word)?,
+            "auto-aof-rewrite-percentage" => {
+                self.auto_aof_rewrite_percentage = number(word, 0, i32::MAX.unsigned_abs().into())?
+            }
+            "daemonize" if !yes_no(word)? => {}
+            "daemonize" => return Err("only 'no' is supported: run it under a supervisor".into()),
+            "databases" if *word == "16" => {}
+            "databases" => return Err("only 16 databases are supported".into()),
+            "dir" => self.dir = text(word, "a directory")?.into(),
+            "hz" => self.hz = number(word, 1, 500)?,
+            "no-appendfsync-on-rewrite" => self.no_appendfsync_on_rewrite = yes_no(word)?,
+            "port" => self.port = number(word, 0, 65535)?,
+            "rdbchecksum" => self.rdbchecksum = yes_no(word)?,
+            "unixsocket" => self.unixsocket = (!word.is_empty()).then(|| (*word).into()),
+            _ => return Err("unknown option".into()),
+        }
+        Ok(())
+    }
+
+    fn add_save_points(&mut self, words: &[&str]) -> Result<(), String> {
+        if words == [""] {
+            self.save.clear();
+            return Ok(());
+        }
+        if words.is_empty() || !words.len().is_multiple_of(2) {
+            return Err("pairs of seconds and changes, or \"\", are needed".into());
+        }
+        let mut points = Vec::new();
+        for pair in words.chunks_exact(2) {
+            points.push((
+                number(pair[0], 1, i64::MAX.unsigned_abs())?,
+                number(pair[1], 0, i64::MAX.unsigned_abs())?,
+            ));
+        }
+        self.save.extend(points);
+        Ok(())
+    }
+
+    /// The value of an option, as CONFIG GET shows it and a file would hold it.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let yes_no = |v: bool| if v { "yes" } else { "no" }.to_owned();
+        Some(match name {
+            "aof-load-truncated" => yes_no(self.aof_load_truncated),
+            "aof-use-rdb-preamble" => yes_no(self.aof_use_rdb_preamble),
+            "aof-checksum" => yes_no(self.aof_checksum),
+            "appenddirname" => self.appenddirname.clone(),
+            "appendfilename" => self.appendfilename.clone(),
+            "dbfilename" => self.dbfilename.clone(),
+            "appendfsync" => match self.appendfsync {
+                AppendFsync::Always => "always".into(),
+                AppendFsync::EverySec => "everysec".into(),
+                AppendFsync::No => "no".into(),
+            },
+            "appendonly" => yes_no(self.appendonly),
+            "auto-aof-rewrite-min-size" => self.auto_aof_rewrite_min_size.to_string(),
+            "auto-aof-rewrite-percentage" => self.auto_aof_rewrite_percentage.to_string(),
+            "bind" => self.bind.clone(),
+            "daemonize" => "no".into(),
+            "databases" => "16".into(),
+            "dir" => self.dir.display().to_string(),
+            "hz" => self.hz.to_string(),
+            "no-appendfsync-on-rewrite" => yes_no(self.no_appendfsync_on_rewrite),
+            "port" => self.port.to_string(),
+            "rdbchecksum" => yes_no(self.rdbchecksum),
+            "save" => {
+                let points: Vec<_> = self.save.iter().map(|(s, c)| format!("{s} {c}")).collect();
+                points.join(" ")
+            }
+            "unixsocket" => self.unixsocket.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
+            _ => return None,
+        })
+    }
+
+    /// What the options must be together.
+    pub fn check(&self) -> Result<(), String> {
+        if self.bind.parse::<std::net::IpAddr>().is_err() {
+            return Err(format!("bind '{}' is not an IP address", self.bind));
+        }
+        if self.appenddirname == self.dbfilename {
+            return Err(format!("appenddirname and dbfilename are both '{}'", self.dbfilename));
+        }
+        Ok(())
+    }
+}
+
+fn yes_no(word: &str) -> Result<bool, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("argument must be 'yes' or 'no'".into()),
+    }
+}
+
+fn policy(word: &str) -> Result<AppendFsync, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "always" => Ok(AppendFsync::Always),
+        "everysec" => Ok(AppendFsync::EverySec),
+        "no" => Ok(AppendFsync::No),
+        _ => Err("argument(s) must be one of the following: everysec, always, no".into()),
+    }
+}
+
+fn text(word: &str, what: &str) -> Result<String, String> {
+    if word.is_empty() { Err(format!("{what} is needed")) } else { Ok(word.into()) }
+}
+
+fn file_name(word: &str) -> Result<String, String> {
+    match word {
+        "" | "." | ".." => Err("a file name is needed".into()),
+        w if w.contains(['/', '\0', '\n']) => Err("it can't be a path, just a file name".into()),
+        w => Ok(w.into()),
+    }
+}
+
+fn number<T: TryFrom<u64>>(word: &str, low: u64, high: u64) -> Result<T, String> {
+    let value = word.parse::<u64>().ok().filter(|v| (low..=high).contains(v));
+    value
+        .and_then(|v| T::try_from(v).ok())
+        .ok_or_else(|| format!("argument must be between {low} and {high} inclusive"))
+}
+
+/// A size with redis.conf's units: 1k is 1000, 1kb is 1024, and so on.
+fn memory(word: &str) -> Result<u64, String> {
+    let lower = word.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor: u64 = match &lower[digits.len()..] {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return Err("argument must be a memory value".into()),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor))
+        .filter(|n| *n <= i64::MAX.unsigned_abs())
+        .ok_or_else(|| "argument must be a memory value".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_shows_a_value_that_sets_it_to_itself() {
+        let config = Config { unixsocket: Some("/tmp/s".into()), ..Config::default() };
+        let mut copy = Config { save: Vec::new(), ..Config::default() };
+        for name in names() {
+            let value = config.get(name).unwrap();
+            let words: Vec<&str> = if name == "save" { value.split(' ').collect() } else { vec![&value] };
+            assert_eq!(copy.set(name, &words), Ok(()), "{name} {value}");
+        }
+        assert_eq!(copy, config);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused() {
+        let mut config = Config::default();
+        for (name, value) in [
+            ("hz", "0"),
+            ("hz", "501"),
+            ("port", "65536"),
+            ("port", "-1"),
+            ("appendonly", "maybe"),
+            ("appendfsync", "sometimes"),
+            ("appendfilename", "a/b"),
+            ("dbfilename", ""),
+            ("auto-aof-rewrite-min-size", "64mib"),
+            ("auto-aof-rewrite-min-size", "mb"),
+            ("auto-aof-rewrite-min-size", "99999999999gb"),
+            ("auto-aof-rewrite-percentage", "-1"),
+            ("save", "900"),
+            ("databases", "17"),
+            ("daemonize", "yes"),
+            ("nonsense", "1"),
+        ] {
+            assert!(config.set(name, &[value]).is_err(), "{name} {value}");
+        }
+        assert_eq!(config, Config::default());
+        assert_eq!((memory("64mb"), memory("1K"), memory("7b")), (Ok(64 << 20), Ok(1000), Ok(7)));
+    }
+}

@@ -1,0 +1,291 @@
+//! The state that all parts of the protocol share, and what the server asks of it.
+
+use super::error::{At, FileError, WriteError};
+use super::files::Place;
+use super::log::{Log, Trouble};
+use super::report::PersistenceInfo;
+use super::sync::Syncer;
+use crate::aof::Manifest;
+use crate::config::{AppendFsync, Config};
+use std::path::PathBuf;
+
+/// Redis postpones a write no longer than this while a sync runs.
+const POSTPONE_MS: u64 = 2000;
+/// Time between two syncs under everysec.
+const SYNC_EVERY_MS: u64 = 1000;
+
+/// The append-only files while they are on.
+pub(super) struct Aof {
+    pub(super) place: Place,
+    pub(super) manifest: Manifest,
+    pub(super) log: Log,
+    /// No base in the directory, listed or not, has this number or a higher one.
+    pub(super) next_base: u64,
+    /// The same for incr files.
+    pub(super) next_incr: u64,
+    pub(super) trouble: Option<Trouble>,
+    pub(super) last_sync_ms: u64,
+    /// When the oldest write was logged that no sync, ended or running, covers.
+    pub(super) oldest_unsynced_ms: Option<u64>,
+    pub(super) postponed_since_ms: Option<u64>,
+    pub(super) delayed_syncs: u64,
+    pub(super) last_retry_ms: u64,
+    /// Size of all files after the last rewrite or at start: what growth is measured against.
+    pub(super) rewritten_size: u64,
+    /// Size of the files before the current incr file.
+    pub(super) settled_size: u64,
+}
+
+impl Aof {
+    pub(super) fn size(&self) -> u64 {
+        self.settled_size + self.log.len()
+    }
+
+    pub(super) fn take_base(&mut self) -> u64 {
+        self.next_base += 1;
+        self.next_base - 1
+    }
+
+    /// Numbers for a base and an incr file.
+    pub(super) fn take_numbers(&mut self) -> (u64, u64) {
+        (self.take_base(), self.take_incr())
+    }
+
+    pub(super) fn take_incr(&mut self) -> u64 {
+        self.next_incr += 1;
+        self.next_incr - 1
+    }
+}
+
+/// What a child does.
+pub(super) enum Job {
+    /// Writes the base `base_seq`; the incr files from `first_incr` on go with it.
+    Rewrite { base_seq: u64, first_incr: u64, rdb_base: bool },
+    /// Writes the snapshot, of which `changes` is the count at the fork.
+    Save { changes: u64 },
+}
+
+/// A running child.
+pub(super) struct Child {
+    pub(super) pid: i32,
+    pub(super) job: Job,
+}
+
+/// Everything about snapshots.
+#[derive(Default)]
+pub(super) struct Snapshots {
+    pub(super) path: PathBuf,
+    pub(super) changes: u64,
+    pub(super) last_save_ms: u64,
+    /// When a BGSAVE was last begun.
+    pub(super) last_try_ms: u64,
+    pub(super) failed: bool,
+    pub(super) temps: u64,
+}
+
+/// The engine's persistence: log, rewrites and snapshots.
+pub struct Persistence {
+    pub(super) config: Config,
+    pub(super) aof: Option<Aof>,
+    pub(super) syncer: Syncer,
+    pub(super) child: Option<Child>,
+    pub(super) snapshots: Snapshots,
+    pub(super) rewrite_scheduled: bool,
+    pub(super) rewrite_failed: bool,
+    /// Rewrites that failed in a row, and when the next automatic one may start.
+    pub(super) rewrite_failures: u32,
+    pub(super) rewrite_not_before_ms: u64,
+    pub(super) read_only: bool,
+}
+
+impl Persistence {
+    /// Logs a write that was executed. Nothing reaches a file before [`Persistence::end_turn`].
+    pub fn log(&mut self, db: usize, argv: &[&[u8]]) {
+        self.snapshots.changes += 1;
+        if let Some(aof) = &mut self.aof {
+            aof.log.push(db, argv);
+        }
+    }
+
+    /// What is logged from here on is atomic on the disk.
+    pub fn begin_transaction(&mut self) {
+        if let Some(aof) = &mut self.aof {
+            aof.log.begin_transaction();
+        }
+    }
+
+    /// Ends the transaction; MULTI and EXEC are written only if something was logged in it.
+    pub fn end_transaction(&mut self) {
+        if let Some(aof) = &mut self.aof {
+            aof.log.end_transaction();
+        }
+    }
+
+    /// To be called when all commands of a turn were executed and none of its replies has left. Under
+    /// `always` the replies may leave only if this returns `Ok`; on `Err` the server must stop.
+    pub fn end_turn(&mut self, now_ms: u64) -> Result<(), WriteError> {
+        self.take_sync_result();
+        let policy = self.config.appendfsync;
+        let no_sync = self.config.no_appendfsync_on_rewrite && self.child.is_some();
+        let Some(aof) = &mut self.aof else { return Ok(()) };
+        if let Some(trouble) = &aof.trouble {
+            return match policy {
+                AppendFsync::Always => Err(WriteError::Broken(trouble.text().to_owned())),
+                // The buffer waits for cron's retry; writes are refused meanwhile.
+                _ => Ok(()),
+            };
+        }
+        if policy == AppendFsync::Always {
+            if aof.log.pending() > 0 {
+                let written = aof.log.write();
+                let synced = written.and_then(|()| if no_sync { Ok(()) } else { aof.log.sync() });
+                synced.map_err(|e| fatal(aof, e))?;
+            }
+            return Ok(());
+        }
+        if aof.log.pending() > 0 {
+            aof.oldest_unsynced_ms.get_or_insert(now_ms);
+        }
+        if aof.log.pending() > 0 && !postpone(aof, policy, self.syncer.busy(), now_ms) {
+            aof.postponed_since_ms = None;
+            if let Err(e) = aof.log.write() {
+                aof.trouble = Some(Trouble::Write(e.to_string()));
+                aof.last_retry_ms = now_ms;
+                return Ok(());
+            }
+        }
+        if policy == AppendFsync::EverySec && !no_sync {
+            start_sync_if_due(aof, &mut self.syncer, self.config.hz, now_ms);
+        }
+        Ok(())
+    }
+
+    /// Why writes must be refused, as the error reply's text.
+    pub fn refuses_writes(&self) -> Option<String> {
+        if self.read_only {
+            return Some("MISCONF The data were loaded from a directory that cannot be written".into());
+        }
+        if let Some(trouble) = self.aof.as_ref().and_then(|aof| aof.trouble.as_ref()) {
+            return Some(format!("MISCONF Errors writing to the AOF file: {}", trouble.text()));
+        }
+        // redis.conf's stop-writes-on-bgsave-error, whose default is yes.
+        (self.snapshots.failed && !self.config.save.is_empty()).then(|| {
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+             Commands that may modify the data set are disabled, because this instance is configured to report \
+             errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
+             the Redis logs for details about the RDB error."
+                .into()
+        })
+    }
+
+    /// The directory could not be written at start: the data are there to be read.
+    pub fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// When the last snapshot succeeded, in seconds since 1970; the start, if none did. A background save
+    /// counts only once its child has renamed the file and synced the directory.
+    pub fn last_save_s(&self) -> u64 {
+        self.snapshots.last_save_ms / 1000
+    }
+
+    /// A child writes a base or a snapshot.
+    pub fn background_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Everything logged until now is known to be synced (WAITAOF 1 may be answered).
+    pub fn waitaof_durable(&self) -> bool {
+        self.aof.as_ref().is_some_and(|aof| {
+            aof.trouble.is_none() && aof.log.pending() == 0 && aof.log.synced() == aof.log.len()
+        })
+    }
+
+    /// The figures of INFO's section.
+    pub fn info(&self) -> PersistenceInfo {
+        let job = self.child.as_ref().map(|c| &c.job);
+        let aof = self.aof.as_ref();
+        PersistenceInfo {
+            rdb_changes_since_last_save: self.snapshots.changes,
+            rdb_bgsave_in_progress: matches!(job, Some(Job::Save { .. })),
+            rdb_last_save_time: self.last_save_s(),
+            rdb_last_bgsave_ok: !self.snapshots.failed,
+            aof_enabled: aof.is_some(),
+            aof_rewrite_in_progress: matches!(job, Some(Job::Rewrite { .. })),
+            aof_rewrite_scheduled: self.rewrite_scheduled,
+            aof_last_bgrewrite_ok: !self.rewrite_failed,
+            aof_last_write_ok: aof.is_none_or(|a| a.trouble.is_none()),
+            aof_current_size: aof.map_or(0, Aof::size),
+            aof_base_size: aof.map_or(0, |a| a.rewritten_size),
+            aof_buffer_length: aof.map_or(0, |a| a.log.pending() as u64),
+            aof_pending_bio_fsync: u64::from(self.syncer.busy()),
+            aof_delayed_fsync: aof.map_or(0, |a| a.delayed_syncs),
+        }
+    }
+
+    /// Takes the result of a background sync. It is always of the current file: leaving a file waits first.
+    pub(super) fn take_sync_result(&mut self) {
+        let done = self.syncer.take();
+        self.apply_sync(done);
+    }
+
+    /// Waits for a background sync to end, and takes its result.
+    pub(super) fn wait_for_sync(&mut self) {
+        let done = self.syncer.wait();
+        self.apply_sync(done);
+    }
+
+    fn apply_sync(&mut self, done: Option<super::sync::Done>) {
+        let (Some(aof), Some((len, result))) = (&mut self.aof, done) else { return };
+        match result.at("sync", &aof.log.path) {
+            Ok(()) => aof.log.was_synced(len),
+            Err(e) => aof.trouble = Some(Trouble::Rebase(e.to_string())),
+        }
+    }
+}
+
+impl Drop for Persistence {
+    /// Nothing is written: what a turn has not written is not acknowledged. A child would otherwise go on, and
+    /// could rename its snapshot over a later one.
+    fn drop(&mut self) {
+        self.end_children();
+    }
+}
+
+/// Remembers that nothing may follow, in case the server goes on all the same.
+fn fatal(aof: &mut Aof, e: FileError) -> WriteError {
+    aof.trouble = Some(Trouble::Rebase(e.to_string()));
+    WriteError::File(e)
+}
+
+/// Redis's rule: while a sync runs, a write would block, so it waits up to two seconds.
+fn postpone(aof: &mut Aof, policy: AppendFsync, syncing: bool, now_ms: u64) -> bool {
+    if policy != AppendFsync::EverySec || !syncing {
+        return false;
+    }
+    let since = *aof.postponed_since_ms.get_or_insert(now_ms);
+    if now_ms.saturating_sub(since) < POSTPONE_MS {
+        return true;
+    }
+    aof.delayed_syncs += 1;
+    false
+}
+
+/// Starts a background sync if one is due: a second after the last one, as Redis, or one timer tick before the
+/// oldest write that it would cover is a second old, so that "everysec" means what it says.
+pub(super) fn start_sync_if_due(aof: &mut Aof, syncer: &mut Syncer, hz: u32, now_ms: u64) {
+    if now_ms < aof.last_sync_ms {
+        // The clock went back; without this no sync would start until it has caught up.
+        aof.last_sync_ms = now_ms;
+    }
+    let tick_ms = 1000 / u64::from(hz.clamp(1, 500));
+    let age_ms = aof.oldest_unsynced_ms.map_or(0, |at| now_ms.saturating_sub(at));
+    let due = now_ms - aof.last_sync_ms >= SYNC_EVERY_MS || age_ms + tick_ms >= SYNC_EVERY_MS;
+    if due && aof.log.synced() < aof.log.len() && !syncer.busy() {
+        aof.last_sync_ms = now_ms;
+        aof.oldest_unsynced_ms = (aof.log.pending() > 0).then_some(now_ms);
+        if let Err(e) = aof.log.start_sync(syncer) {
+            aof.trouble = Some(Trouble::Rebase(e.to_string()));
+        }
+    }
+}

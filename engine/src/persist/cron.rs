@@ -1,0 +1,220 @@
+//! What the timer does, and the end.
+
+use super::core::{Child, Job, Persistence, start_sync_if_due};
+use super::error::{FileError, SaveError, WriteError};
+use super::files::Place;
+use super::fork;
+use super::log::Trouble;
+use crate::config::{AppendFsync, Config};
+use crate::keyspace::Keyspace;
+
+/// Redis waits this long after a failed BGSAVE (CONFIG_BGSAVE_RETRY_DELAY).
+const SAVE_RETRY_MS: u64 = 5000;
+/// Time between two attempts to repair the log.
+const LOG_RETRY_MS: u64 = 1000;
+
+impl Persistence {
+    /// To be called `hz` times a second, between turns: children, postponed writes, syncs, retries, save
+    /// points, growth. On `Err` (only under `always`) the server must stop.
+    pub fn cron(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<(), WriteError> {
+        self.take_sync_result();
+        self.reap(now_ms);
+        self.repair(keyspace, now_ms);
+        self.end_turn(now_ms)?;
+        if self.config.appendfsync == AppendFsync::EverySec
+            && !(self.config.no_appendfsync_on_rewrite && self.child.is_some())
+            && let Some(aof) = &mut self.aof
+            && aof.trouble.is_none()
+        {
+            start_sync_if_due(aof, &mut self.syncer, self.config.hz, now_ms);
+        }
+        if self.child.is_none() {
+            self.start_what_is_due(keyspace, now_ms);
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn reap_for_test(&mut self, now_ms: u64) {
+        self.reap(now_ms);
+    }
+
+    fn reap(&mut self, now_ms: u64) {
+        let Some(child) = &self.child else { return };
+        let Some(ended) = fork::poll(child.pid) else { return };
+        match self.child.take().map(|c| c.job) {
+            Some(Job::Rewrite { base_seq, first_incr, rdb_base }) => {
+                self.finish_rewrite(ended, base_seq, first_incr, rdb_base, now_ms);
+            }
+            Some(Job::Save { changes }) => self.finish_save(ended, changes, now_ms),
+            None => {}
+        }
+    }
+
+    /// Under everysec and no: tries once a second to get the log going again.
+    fn repair(&mut self, keyspace: &Keyspace, now_ms: u64) {
+        let always = self.config.appendfsync == AppendFsync::Always;
+        let Some(aof) = &mut self.aof else { return };
+        let Some(trouble) = aof.trouble.clone() else { return };
+        if always || now_ms.saturating_sub(aof.last_retry_ms) < LOG_RETRY_MS {
+            return;
+        }
+        aof.last_retry_ms = now_ms;
+        let repaired = match trouble {
+            Trouble::Write(_) => aof.log.write(),
+            Trouble::Rebase(_) => {
+                self.end_rewrite_child();
+                match &mut self.aof {
+                    Some(aof) => Persistence::rebase(aof, keyspace, now_ms),
+                    None => Ok(()),
+                }
+            }
+        };
+        if let Some(aof) = &mut self.aof {
+            aof.trouble = match (repaired, trouble) {
+                (Ok(()), _) => None,
+                (Err(e), Trouble::Write(_)) => Some(Trouble::Write(e.to_string())),
+                (Err(e), Trouble::Rebase(_)) => Some(Trouble::Rebase(e.to_string())),
+            };
+        }
+    }
+
+    fn start_what_is_due(&mut self, keyspace: &Keyspace, now_ms: u64) {
+        // A failure of any of these shows in INFO and in the refusal of writes; there is no client to tell.
+        if self.rewrite_scheduled || self.grown(now_ms) {
+            let _ = self.begin_rewrite(keyspace, now_ms);
+            if self.child.is_some() {
+                return;
+            }
+        }
+        let s = &self.snapshots;
+        let since_save = now_ms.saturating_sub(s.last_save_ms);
+        let may_try = !s.failed || now_ms.saturating_sub(s.last_try_ms) > SAVE_RETRY_MS;
+        let due = |&(seconds, changes): &(u64, u64)| {
+            s.changes >= changes && since_save > seconds.saturating_mul(1000)
+        };
+        if !self.read_only && may_try && self.config.save.iter().any(due) {
+            let _ = self.begin_bgsave(keyspace, now_ms);
+        }
+    }
+
+    fn grown(&self, now_ms: u64) -> bool {
+        let Some(aof) = &self.aof else { return false };
+        let percentage = u64::from(self.config.auto_aof_rewrite_percentage);
+        let size = aof.size();
+        if percentage == 0 || size <= self.config.auto_aof_rewrite_min_size || aof.trouble.is_some() {
+            return false;
+        }
+        let base = aof.rewritten_size.max(1);
+        now_ms >= self.rewrite_not_before_ms
+            && size.saturating_sub(base) / base * 100 + size.saturating_sub(base) % base * 100 / base
+                >= percentage
+    }
+
+    /// Kills a child that writes a base.
+    fn end_rewrite_child(&mut self) {
+        if let Some(Child { pid, job: Job::Rewrite { base_seq, .. } }) = self.child {
+            fork::kill(pid);
+            self.child = None;
+            if let Some(aof) = &self.aof {
+                let _ = super::disk::remove_if_there(&aof.place.base_temp(base_seq));
+            }
+        }
+    }
+
+    /// Ends a child that nobody will wait for any more.
+    pub(super) fn end_children(&mut self) {
+        self.end_save_child();
+        self.end_rewrite_child();
+    }
+
+    /// SHUTDOWN: ends the children, writes and syncs the log, and saves: always with `Some(true)`, never with
+    /// `Some(false)`, else if there are save points.
+    pub fn shutdown(
+        &mut self,
+        keyspace: &Keyspace,
+        save: Option<bool>,
+        now_ms: u64,
+    ) -> Result<(), WriteError> {
+        self.end_children();
+        self.wait_for_sync();
+        if let Some(aof) = &mut self.aof {
+            let mut ended = match &aof.trouble {
+                Some(Trouble::Rebase(_)) => Persistence::rebase(aof, keyspace, now_ms),
+                _ => aof.log.write().and_then(|()| aof.log.sync()),
+            };
+            if ended.is_err() {
+                ended = Persistence::rebase(aof, keyspace, now_ms);
+            }
+            ended?;
+            aof.trouble = None;
+        }
+        if save.unwrap_or(!self.config.save.is_empty()) && !self.read_only {
+            self.save(keyspace, now_ms).map_err(|e| match e {
+                SaveError::File(e) => WriteError::File(e),
+                other => WriteError::Broken(other.to_string()),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// CONFIG SET: takes over the options that can change while running. On `Err` nothing has changed.
+    pub fn reconfigure(&mut self, config: &Config, keyspace: &Keyspace, now_ms: u64) -> Result<(), String> {
+        if config.dir != self.config.dir
+            || config.appenddirname != self.config.appenddirname
+            || config.appendfilename != self.config.appendfilename
+        {
+            return Err("can't set immutable config".into());
+        }
+        if self.read_only && config.appendonly {
+            return Err("the directory is read-only".into());
+        }
+        match (config.appendonly, self.aof.is_some()) {
+            (true, false) => {
+                let place = Place::new(config);
+                let aof = super::open::switch_on(place, keyspace, now_ms).map_err(|e| e.to_string())?;
+                self.aof = Some(aof);
+            }
+            (false, true) => {
+                self.end_rewrite_child();
+                self.wait_for_sync();
+                // As Redis: what is in the files stays there, whole, and grows no more. With a broken log, to
+                // switch it off is a way out, so it must not fail for that.
+                if let Some(aof) = self.aof.as_mut().filter(|aof| aof.trouble.is_none()) {
+                    aof.log.write().and_then(|()| aof.log.sync()).map_err(|e: FileError| e.to_string())?;
+                }
+                self.aof = None;
+            }
+            (true, true) => self.replace_settings(config)?,
+            (false, false) => {}
+        }
+        if config.dbfilename != self.config.dbfilename {
+            self.end_save_child();
+            self.snapshots.path = config.dir.join(&config.dbfilename);
+        }
+        self.config = config.clone();
+        Ok(())
+    }
+
+    /// Settings of a log that is on and stays on.
+    fn replace_settings(&mut self, config: &Config) -> Result<(), String> {
+        let rewriting = matches!(self.child, Some(Child { job: Job::Rewrite { .. }, .. }));
+        let place = Place::new(config);
+        let Some(aof) = &mut self.aof else { return Ok(()) };
+        if place.chained == aof.place.chained {
+            aof.place = place;
+            return Ok(());
+        }
+        if rewriting {
+            return Err("aof-checksum cannot change while a rewrite runs".into());
+        }
+        let old = std::mem::replace(&mut aof.place, place);
+        // A file is chained whole or not at all.
+        self.switch_incr().map_err(|e| {
+            if let Some(aof) = &mut self.aof {
+                aof.place = old;
+            }
+            e.to_string()
+        })
+    }
+}

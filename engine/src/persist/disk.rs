@@ -1,0 +1,165 @@
+//! File operations that the protocol is made of.
+
+use super::error::{At, FileError};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// How much a background writer writes between syncs, so that the last one is short.
+const SYNC_EVERY: u64 = 4 << 20;
+
+/// Makes the names in `dir` durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
+    File::open(dir).and_then(|d| d.sync_all()).at("sync the directory", dir)
+}
+
+/// Removes a name that may be gone already.
+pub(super) fn remove_if_there(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", path),
+        _ => Ok(()),
+    }
+}
+
+/// The names in a directory, sorted; empty if there is no directory.
+pub(super) fn names(dir: &Path) -> Result<Vec<String>, FileError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).at("list", dir),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        // A name that is not UTF-8 is none of ours.
+        if let Ok(name) = entry.at("list", dir)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Creates a file, lets `fill` write it, and syncs it. Its name is not yet durable.
+///
+/// A file of that name is removed, never emptied: where a rename was split by a crash, the name that it came
+/// from may still stand for the file that is now in use under the other one.
+pub(super) fn write_synced(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), FileError> {
+    remove_if_there(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).open(path).at("create", path)?;
+    let mut out = Spaced { file, unsynced: 0, buffer: Vec::with_capacity(1 << 16) };
+    fill(&mut out).and_then(|()| out.flush()).and_then(|()| out.file.sync_all()).at("write", path)
+}
+
+/// Buffers, and syncs every [`SYNC_EVERY`] bytes.
+struct Spaced {
+    file: File,
+    unsynced: u64,
+    buffer: Vec<u8>,
+}
+
+impl Write for Spaced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > 1 << 16 {
+            self.flush()?;
+        }
+        if bytes.len() >= 1 << 16 {
+            self.file.write_all(bytes)?;
+            self.unsynced += bytes.len() as u64;
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.file.write_all(&self.buffer)?;
+            self.unsynced += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        if self.unsynced >= SYNC_EVERY {
+            // Not sync_file_range: it would consume a write-back error that the last fsync must see.
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(())
+    }
+}
+
+/// How far a replacement came before it failed.
+#[derive(Debug)]
+pub(super) enum ReplaceError {
+    /// The old file stands as before.
+    Before(FileError),
+    /// After a crash either may be there.
+    Unknown(FileError),
+}
+
+impl ReplaceError {
+    pub(super) fn into_inner(self) -> FileError {
+        match self {
+            ReplaceError::Before(e) | ReplaceError::Unknown(e) => e,
+        }
+    }
+}
+
+/// The second name that holds the old file while [`replace`] runs.
+pub(super) fn prev_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".prev");
+    PathBuf::from(name)
+}
+
+/// Puts the synced file `temp` at `path`, both in `dir`, so that no crash leaves neither the old nor the new
+/// one even where a rename is not atomic over a crash: the old one has a durable second name until the new
+/// one's name is durable. [`current`] finds what this leaves.
+///
+/// The first directory sync also makes durable whatever else was created in `dir` before.
+pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), ReplaceError> {
+    let prev = prev_name(path);
+    let prepare = || -> Result<(), FileError> {
+        if exists(path)? {
+            remove_if_there(&prev)?;
+            match fs::hard_link(path, &prev) {
+                // A file system without links: its rename has to be atomic by itself.
+                Err(e) if e.kind() == io::ErrorKind::Unsupported || e.raw_os_error() == Some(libc::EPERM) => {
+                }
+                other => other.at("link", &prev)?,
+            }
+        }
+        sync_dir(dir)
+    };
+    prepare().map_err(ReplaceError::Before)?;
+    fs::rename(temp, path).at("rename", temp).map_err(ReplaceError::Before)?;
+    sync_dir(dir).map_err(ReplaceError::Unknown)?;
+    // Needs no sync: a second name that comes back is ignored while the first one is there.
+    let _ = fs::remove_file(&prev);
+    Ok(())
+}
+
+/// Whether a name is there. That it cannot be told is an error: "absent" would be taken for a first start.
+pub(super) fn exists(path: &Path) -> Result<bool, FileError> {
+    path.try_exists().at("look for", path)
+}
+
+/// The file that [`replace`] keeps at `path`: the name under which it is now.
+pub(super) fn current(path: &Path) -> Result<Option<PathBuf>, FileError> {
+    if exists(path)? {
+        return Ok(Some(path.to_owned()));
+    }
+    let prev = prev_name(path);
+    Ok(exists(&prev)?.then_some(prev))
+}
+
+/// Opens a file for appending.
+pub(super) fn open_append(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new().append(true).read(true).open(path).at("open", path)
+}
+
+/// Creates a file for appending.
+pub(super) fn create_append(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new().append(true).read(true).create_new(true).open(path).at("create", path)
+}

@@ -1,0 +1,184 @@
+//! The append-only directory: bases, manifest, and the steps that replace them.
+
+use super::disk::{self, ReplaceError};
+use super::error::{At, FileError};
+use super::log::{Log, base_name, incr_name};
+use crate::aof::{Chain, END_LINE, FileEntry, FileKind, Header, Manifest, encode_command};
+use crate::command;
+use crate::config::Config;
+use crate::keyspace::Keyspace;
+use crate::rdb;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Size of a batch in a base that holds commands.
+const BASE_BATCH: usize = 64 << 10;
+
+/// Names and settings of the append-only directory.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
+    pub(super) prefix: String,
+    pub(super) chained: bool,
+    pub(super) rdb_base: bool,
+}
+
+impl Place {
+    pub(super) fn new(config: &Config) -> Place {
+        Place {
+            dir: config.dir.join(&config.appenddirname),
+            prefix: config.appendfilename.clone(),
+            chained: config.aof_checksum,
+            rdb_base: config.aof_use_rdb_preamble,
+        }
+    }
+
+    pub(super) fn manifest_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.manifest", self.prefix))
+    }
+
+    /// Writes `manifest` and puts it in the old one's place. Names created in the directory before are durable
+    /// before the new manifest's name can be.
+    pub(super) fn put_manifest(&self, manifest: &Manifest) -> Result<(), ReplaceError> {
+        let temp = self.dir.join(format!("temp-{}.manifest", self.prefix));
+        let text = manifest.encode();
+        disk::write_synced(&temp, |out| out.write_all(text.as_bytes())).map_err(ReplaceError::Before)?;
+        disk::replace(&self.dir, &temp, &self.manifest_path())
+    }
+
+    /// The temporary name of a base; it is the sequence number, not the process, that makes it unique, so that
+    /// equal runs use equal names.
+    pub(super) fn base_temp(&self, seq: u64) -> PathBuf {
+        self.dir.join(format!("temp-rewriteaof-bg-{seq}.aof"))
+    }
+
+    pub(super) fn base_entry(&self, seq: u64) -> FileEntry {
+        FileEntry {
+            name: base_name(&self.prefix, seq, self.rdb_base),
+            seq,
+            kind: FileKind::Base,
+            chained: !self.rdb_base && self.chained,
+        }
+    }
+
+    /// Writes and syncs a base under its temporary name.
+    pub(super) fn write_base(&self, keyspace: &Keyspace, seq: u64, now_ms: u64) -> Result<(), FileError> {
+        disk::write_synced(&self.base_temp(seq), |out| {
+            if self.rdb_base {
+                // Always with a checksum: the manifest has none of the base's bytes.
+                rdb::write(out, keyspace, now_ms, true, true)
+            } else {
+                write_commands(out, keyspace, self.chained.then_some(seq))
+            }
+        })
+    }
+
+    /// Creates the incr file `seq` and its entry. Its name is not yet durable.
+    pub(super) fn new_incr(
+        &self,
+        seq: u64,
+        predecessor: Option<(u64, u64)>,
+    ) -> Result<(Log, FileEntry), FileError> {
+        let name = incr_name(&self.prefix, seq);
+        let log = Log::create(self.dir.join(&name), seq, self.chained, predecessor)?;
+        Ok((log, FileEntry { name, seq, kind: FileKind::Incr, chained: self.chained }))
+    }
+
+    /// Gives the temporary base its name. That name is not yet durable.
+    pub(super) fn name_base(&self, entry: &FileEntry) -> Result<(), FileError> {
+        let temp = self.base_temp(entry.seq);
+        fs::rename(&temp, self.dir.join(&entry.name)).at("rename", &temp)
+    }
+
+    /// Deletes what the (durable) manifest lists as history, and writes one without it.
+    pub(super) fn purge(&self, manifest: &mut Manifest) -> Result<(), FileError> {
+        let history = |f: &FileEntry| f.kind == FileKind::History;
+        if !manifest.files.iter().any(history) {
+            return Ok(());
+        }
+        let names = disk::names(&self.dir)?;
+        for f in manifest.files.iter().filter(|f| history(f)) {
+            disk::remove_if_there(&self.dir.join(&f.name))?;
+            let cut = format!("{}.cut-", f.name);
+            for kept in names.iter().filter(|n| n.starts_with(&cut)) {
+                disk::remove_if_there(&self.dir.join(kept))?;
+            }
+        }
+        let rest = manifest.files.iter().filter(|f| !history(f)).cloned().collect();
+        let purged = Manifest { files: rest, foreign: !self.chained };
+        self.put_manifest(&purged).map_err(ReplaceError::into_inner)?;
+        *manifest = purged;
+        Ok(())
+    }
+
+    /// A manifest in which `base` and the incr files from `first_incr` on are current, and all else is history.
+    pub(super) fn succeed(&self, old: &Manifest, base: FileEntry, first_incr: u64) -> Manifest {
+        let mut files = vec![base];
+        files.extend(old.files.iter().map(|f| {
+            let stays = f.kind == FileKind::Incr && f.seq >= first_incr;
+            FileEntry { kind: if stays { f.kind } else { FileKind::History }, ..f.clone() }
+        }));
+        Manifest { files, foreign: !self.chained }
+    }
+
+    pub(super) fn base_size(&self, manifest: &Manifest) -> u64 {
+        manifest.base().and_then(|f| fs::metadata(self.dir.join(&f.name)).ok()).map_or(0, |m| m.len())
+    }
+}
+
+/// Whether a directory can be written by this process.
+pub(super) fn writable(dir: &Path) -> bool {
+    nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
+/// Writes the commands that rebuild `keyspace`; chained as file `seq` if one is given.
+fn write_commands(out: &mut dyn Write, keyspace: &Keyspace, seq: Option<u64>) -> io::Result<()> {
+    let header = seq.map(|seq| Header { seq, prev_len: 0, prev_crc: 0 });
+    let mut sink = BaseSink {
+        out,
+        chain: header.as_ref().map(Chain::new),
+        batch: header.map_or_else(Vec::new, |h| h.line()),
+    };
+    if seq.is_some() {
+        sink.end_batch()?;
+    }
+    for (n, db) in keyspace.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+        encode_command(&mut sink.batch, &[b"SELECT", n.to_string().as_bytes()]);
+        for (key, entry) in db {
+            let batch = &mut sink.batch;
+            command::emit(n, key, entry, &mut |argv| encode_command(batch, argv));
+            if sink.batch.len() >= BASE_BATCH {
+                sink.end_batch()?;
+            }
+        }
+    }
+    sink.end_batch()?;
+    if seq.is_some() {
+        sink.batch.extend_from_slice(END_LINE);
+        sink.end_batch()?;
+    }
+    Ok(())
+}
+
+struct BaseSink<'w> {
+    out: &'w mut dyn Write,
+    chain: Option<Chain>,
+    batch: Vec<u8>,
+}
+
+impl BaseSink<'_> {
+    fn end_batch(&mut self) -> io::Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        if let Some(chain) = &mut self.chain {
+            // Nothing is known to be synced: a base is listed only when it is whole and synced.
+            let crc = chain.seal(&mut self.batch, 0);
+            chain.accept(self.batch.len() as u64, crc);
+        }
+        self.out.write_all(&self.batch)?;
+        self.batch.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Persistence: what is written when, what is synced when, and what a start makes of whatever a crash left.
+//!
+//! [`crate::aof`] and [`crate::rdb`] know the bytes; this module does the I/O. Nothing is assumed of the file
+//! system but what POSIX says of fsync, and that fsync of a directory makes its names durable: data, sizes and
+//! names reach the disk in any order and one by one, and a rename may come apart into "the old target is
+//! gone", "the source's name is gone" and "the new name is there".
+//!
+//! # A turn
+//! 1. Commands are executed, and logged into a buffer ([`Persistence::log`]; SELECT where the database
+//!    changes, MULTI and EXEC around a transaction that logged something).
+//! 2. [`Persistence::end_turn`], before any reply leaves, seals the buffer with its annotation and hands it to
+//!    the kernel in one `write` on an O_APPEND descriptor.
+//! 3. `always`: `fdatasync`. It keeps data and size; the name was made durable when the file was created. One
+//!    sync serves all replies of the turn. `everysec`: a background thread syncs a second after its last sync,
+//!    or one timer tick before the oldest write is a second old; while a sync runs, writes wait in the buffer
+//!    up to two seconds, as in Redis, and then go ahead. So a write can be lost for one second plus the
+//!    duration of a sync, and never for more than about three. `no`: nothing.
+//!
+//! The annotation's *mark* is the length that a sync which has **returned** covers. It is what tells a torn
+//! tail (cut) from rot (refused): see [`crate::aof`].
+//!
+//! # Replacing a file (manifest, snapshot)
+//! 1. Write the new content under a temporary name; `fsync` it, so that no name can ever stand for less.
+//! 2. `link` the current file to `<name>.prev`, so that it keeps a name if the rename comes apart.
+//! 3. `fsync` the directory: the second name is durable, and so is each file created in it before (a base or
+//!    incr file that the new manifest lists).
+//! 4. `rename` the temporary file over `<name>`.
+//! 5. `fsync` the directory. Only now does anything rely on the new content: a reply, a deletion, an append.
+//! 6. Unlink `<name>.prev`. No sync: while `<name>` is there, `<name>.prev` is ignored.
+//!
+//! A start takes `<name>`, or `<name>.prev` where there is none. Step 3 before 4 makes one of them certain;
+//! either is legal until step 5 has returned. No generation numbers are needed, a snapshot that a person
+//! removes or puts in place counts, and Redis finds the same names. (On a file system without hard links,
+//! step 2 is left out, and the rename has to be atomic by itself.)
+//!
+//! # First log
+//! 1. `mkdir` the directory, `fsync` its parent.
+//! 2. Base from the data in memory (a snapshot's, if there is one): temporary name, `fsync`, `rename`.
+//! 3. Incr file: header batch, `fdatasync`.
+//! 4. Manifest, replaced as above; its step 3 makes the names of base and incr file durable. Only then does the
+//!    log accept a write: so a start that finds no manifest, and no incr file with a command in it, is a first
+//!    start, and one that finds commands refuses.
+//!
+//! # Rewrite (BGREWRITEAOF)
+//! 1. The buffer is written to the current incr file, and that is `fdatasync`ed: a file that is not the last
+//!    one is always whole, and nothing in it may be cut.
+//! 2. A new incr file, `fdatasync`ed; its header holds length and checksum of the one before.
+//! 3. The manifest that lists it, replaced as above. From here on it is appended to. If the rename's fate is
+//!    unknown (the last directory sync failed), neither file may grow: everything is written anew.
+//! 4. `fork`. The child writes the base under a temporary name, syncing as it goes, and `fsync`s it.
+//! 5. The child has ended well: `rename` the base to its name.
+//! 6. The manifest with the new base, and the old base and incr files as history, replaced as above; its step 3
+//!    makes the base's name durable before the manifest's can be.
+//! 7. Unlink the history, and what was once cut from it.
+//! 8. The manifest without history, replaced as above.
+//!
+//! Both manifests around each step say the same data: a command is in the old files or in the base, never in
+//! both that are listed. Numbers of files are never used twice while a file of that number may exist.
+//!
+//! # Snapshot (SAVE, BGSAVE)
+//! Temporary file, then replaced as above; BGSAVE does it all in the child. LASTSAVE and INFO show success only
+//! after the child's end, so after step 5. A child dies with its parent (with the *thread* that forked it,
+//! to be exact), lest an orphan renames an old snapshot over a newer one.
+//!
+//! # Start
+//! 1. `fsync` both directories: after a kill their names are seen but may not be durable, and from here on
+//!    things are built on them.
+//! 2. Load everything. What cannot be is refused here, with file, offset and repair; nothing was changed.
+//! 3. Cut the last incr file's bad tail: copy it to `<file>.cut-<offset>` (unless it is all zeros), `fsync`
+//!    that and the directory; `ftruncate`, `fsync`. New batches never stand behind old bytes.
+//! 4. `fsync` every listed file: after a kill their bytes may not be durable, and Redis leaves its own so.
+//! 5. Unlink what no manifest lists, and temporary files; `fsync` the directory if there was any.
+//! 6. A new manifest, where the old one was found under its second name, lists history, or was Redis's (then
+//!    also a new incr file: a file is chained whole or not at all).
+//!
+//! Each step can be repeated from the beginning, and only step 3 changes what is loaded: it removes what the
+//! next start would not load either. A directory that cannot be written is loaded without steps 1 and 3-6
+//! ([`Persistence::read_only`]), and writes are refused.
+//!
+//! # Failing writes and syncs
+//! `always`: [`Persistence::end_turn`] fails and the server must stop; nothing of the turn is acknowledged.
+//! `everysec`, `no`: a failed write is cut off again, writes are refused with MISCONF, the buffer waits, and
+//! [`Persistence::cron`] tries again every second. A failed **sync** forces nothing, and drops pages that a
+//! later sync then reports as fine: the files are given up, and base, incr file and manifest are written anew
+//! from memory.
+//!
+//! # Where it differs from Redis 7
+//! With the log on, no append-only files, and a snapshot, Redis starts empty; this starts with the snapshot.
+//! BGREWRITEAOF needs the log to be on. An old incr file is synced in the foreground when it is left.
+
+mod core;
+mod cron;
+mod disk;
+mod error;
+mod files;
+mod fork;
+mod load;
+mod log;
+mod open;
+mod report;
+mod rewrite;
+mod snapshot;
+mod sync;
+#[cfg(test)]
+mod trouble_tests;
+
+pub use core::Persistence;
+pub use error::{FileError, OpenError, RewriteError, RewriteStart, SaveError, WriteError};
+pub use report::{Cut, LoadReport, PersistenceInfo, Source};

@@ -1,0 +1,381 @@
+//! Start: load, cut, tidy up, go on. Each step leaves a directory that the next start recovers from.
+
+use super::core::{Aof, Persistence, Snapshots};
+use super::disk::{self, ReplaceError};
+use super::error::{At, FileError, OpenError};
+use super::files::{Place, writable};
+use super::load::{Loader, Tail, corrupt};
+use super::log::{Log, is_temporary, parse_name, sibling};
+use super::report::{Cut, LoadReport};
+use super::rewrite::write_anew;
+use super::snapshot::is_snapshot_temp;
+use super::sync::Syncer;
+use crate::aof::{FileKind, Manifest, scan_plain};
+use crate::config::Config;
+use crate::keyspace::Keyspace;
+use std::fs::{self, File, OpenOptions};
+use std::path::Path;
+
+impl Persistence {
+    /// Loads the data and makes ready for writes. On `Err` nothing was changed on the disk, unless the error
+    /// is the disk's own.
+    pub fn open(config: &Config, now_ms: u64) -> Result<(Persistence, Keyspace, LoadReport), OpenError> {
+        check_names(config)?;
+        fs::metadata(&config.dir).at("open the directory", &config.dir)?;
+        let place = Place::new(config);
+        let read_only = !writable(&config.dir) || (disk::exists(&place.dir)? && !writable(&place.dir));
+        let snapshot = config.dir.join(&config.dbfilename);
+        let report = LoadReport::default();
+        let mut loader = Loader { config, now_ms, keyspace: Keyspace::default(), report };
+        if !read_only {
+            // After a kill the names that are seen here may not be durable. From here on they are, so what is
+            // built on them cannot lose its ground.
+            disk::sync_dir(&config.dir)?;
+        }
+        let aof = if config.appendonly {
+            open_aof(&mut loader, place, &snapshot, read_only)?
+        } else {
+            loader.snapshot(&snapshot)?;
+            None
+        };
+        if !read_only {
+            tidy_snapshots(&config.dir, &snapshot)?;
+        }
+        let persistence = Persistence {
+            config: config.clone(),
+            aof,
+            syncer: Syncer::default(),
+            child: None,
+            snapshots: Snapshots { path: snapshot, last_save_ms: now_ms, ..Snapshots::default() },
+            rewrite_scheduled: false,
+            rewrite_failed: false,
+            rewrite_failures: 0,
+            rewrite_not_before_ms: 0,
+            read_only,
+        };
+        Ok((persistence, loader.keyspace, loader.report))
+    }
+}
+
+fn check_names(config: &Config) -> Result<(), OpenError> {
+    let named = [
+        ("appendfilename", &config.appendfilename),
+        ("appenddirname", &config.appenddirname),
+        ("dbfilename", &config.dbfilename),
+    ];
+    for (option, name) in named {
+        let plain = |b: u8| b.is_ascii_graphic() && !b"/\"'\\#".contains(&b);
+        if name.is_empty() || !name.bytes().all(plain) || name == "." || name == ".." {
+            return Err(OpenError::Config(format!(
+                "{option} '{name}' must be a plain file name, not a path"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Highest base and incr number in the directory, plus one.
+fn next_numbers(prefix: &str, names: &[String]) -> (u64, u64) {
+    let mut next = (1, 1);
+    for (seq, incr) in names.iter().filter_map(|n| parse_name(prefix, n)) {
+        let which = if incr { &mut next.1 } else { &mut next.0 };
+        *which = (*which).max(seq.saturating_add(1));
+    }
+    next
+}
+
+fn open_aof(
+    loader: &mut Loader<'_>,
+    place: Place,
+    snapshot: &Path,
+    read_only: bool,
+) -> Result<Option<Aof>, OpenError> {
+    if !read_only && disk::exists(&place.dir)? {
+        disk::sync_dir(&place.dir)?;
+    }
+    let names = disk::names(&place.dir)?;
+    let Some(found) = disk::current(&place.manifest_path())? else {
+        return first_start(loader, place, snapshot, &names, read_only);
+    };
+    let bytes = fs::read(&found).at("read", &found)?;
+    let mut manifest = Manifest::parse(&bytes).map_err(|e| {
+        corrupt(
+            &found,
+            0,
+            format!("the manifest is damaged: {e}"),
+            "Restore it from a copy, or write it by hand",
+        )
+    })?;
+    let had_checksums = !manifest.foreign;
+    if !place.chained {
+        // Asked for by the configuration: what the checksums say is not looked at, nor believed later.
+        manifest.files.iter_mut().for_each(|f| f.chained = false);
+    }
+    if manifest.foreign && place.chained {
+        loader.report.warnings.push(format!(
+            "{}: written by another program; the files that it lists are loaded without checksums",
+            found.display()
+        ));
+    }
+    let tail = loader.aof(&place.dir, &manifest)?;
+    let leftovers = leftovers(&place, &manifest, &names)?;
+    if read_only {
+        note_unkept_cut(loader, tail.as_ref());
+        return Ok(None);
+    }
+    if let Some(tail) = &tail {
+        cut(loader, tail)?;
+    }
+    for f in manifest.files.iter().filter(|f| f.kind != FileKind::History) {
+        // After a kill their bytes may not be durable; Redis leaves its own so at times.
+        let path = place.dir.join(&f.name);
+        File::open(&path).and_then(|f| f.sync_all()).at("sync", &path)?;
+    }
+    let at_its_name = found == place.manifest_path();
+    for name in &leftovers {
+        disk::remove_if_there(&place.dir.join(name))?;
+    }
+    if at_its_name {
+        disk::remove_if_there(&disk::prev_name(&place.manifest_path()))?;
+    }
+    if !leftovers.is_empty() {
+        // Their numbers may be used again by a start that no longer sees them.
+        disk::sync_dir(&place.dir)?;
+    }
+    let as_wanted = at_its_name && had_checksums == place.chained;
+    resume(loader, place, manifest, tail, as_wanted, &names).map(Some)
+}
+
+/// Nothing was ever listed: begins with the snapshot's data, or with none.
+fn first_start(
+    loader: &mut Loader<'_>,
+    place: Place,
+    snapshot: &Path,
+    names: &[String],
+    read_only: bool,
+) -> Result<Option<Aof>, OpenError> {
+    let single = loader.config.dir.join(&place.prefix);
+    if disk::exists(&single)? {
+        return Err(OpenError::Config(format!(
+            "{} is a single append-only file, which this version does not take over: load it in Redis 7 first",
+            single.display()
+        )));
+    }
+    for name in names.iter().filter(|n| parse_name(&place.prefix, n).is_some_and(|(_, incr)| incr)) {
+        // Before the first manifest is durable no incr file is written to.
+        if holds_commands(&place.dir.join(name))? {
+            let repair = "Restore the manifest from a copy, or write it by hand";
+            return Err(corrupt(
+                &place.manifest_path(),
+                0,
+                format!("it is missing, and {name} holds data"),
+                repair,
+            ));
+        }
+    }
+    loader.snapshot(snapshot)?;
+    if read_only {
+        return Ok(None);
+    }
+    let stale = names.iter().filter(|n| {
+        parse_name(&place.prefix, n).is_some()
+            || is_temporary(&place.prefix, n)
+            || is_temp_manifest(&place, n)
+    });
+    for name in stale {
+        disk::remove_if_there(&place.dir.join(name))?;
+    }
+    let aof = begin(
+        place,
+        &Manifest::default(),
+        &loader.keyspace,
+        next_numbers(&loader.config.appendfilename, names),
+        loader.now_ms,
+    )?;
+    Ok(Some(aof))
+}
+
+fn is_temp_manifest(place: &Place, name: &str) -> bool {
+    name.strip_prefix("temp-").and_then(|n| n.strip_suffix(".manifest")) == Some(place.prefix.as_str())
+}
+
+fn holds_commands(path: &Path) -> Result<bool, OpenError> {
+    let bytes = fs::read(path).at("read", path)?;
+    let mut commands = 0u64;
+    let scanned = scan_plain(&bytes, &mut |_| {
+        commands += 1;
+        Ok::<(), ()>(())
+    });
+    // MULTI without EXEC, and a lone EXEC, are commands too.
+    Ok(commands > 0 || !scanned.is_ok_and(|s| s.good == bytes.len() as u64 || s.stop.is_some()))
+}
+
+/// Files that no manifest will list again. An unlisted incr file is written to only by a history that the
+/// manifest does not know, which no crash leaves.
+fn leftovers(place: &Place, manifest: &Manifest, names: &[String]) -> Result<Vec<String>, OpenError> {
+    let mut all = Vec::new();
+    let last = manifest.incrs().next_back().map_or(0, |f| f.seq);
+    for name in names {
+        if is_temporary(&place.prefix, name) || is_temp_manifest(place, name) {
+            all.push(name.clone());
+            continue;
+        }
+        let Some((seq, incr)) = parse_name(&place.prefix, name) else { continue };
+        if manifest.foreign || manifest.files.iter().any(|f| f.name == *name) {
+            continue;
+        }
+        if incr && seq > last && holds_commands(&place.dir.join(name))? {
+            let what = format!("it is older than {name}, which holds data and is not listed");
+            return Err(corrupt(
+                &place.manifest_path(),
+                0,
+                what,
+                "Restore the manifest that belongs to the files",
+            ));
+        }
+        all.push(name.clone());
+    }
+    Ok(all)
+}
+
+fn cut_path(tail: &Tail) -> std::path::PathBuf {
+    let name = tail.path.file_name().unwrap_or_default().to_string_lossy();
+    sibling(&tail.path, &format!("{name}.cut-{}", tail.good))
+}
+
+fn note_unkept_cut(loader: &mut Loader<'_>, tail: Option<&Tail>) {
+    if let Some(tail) = tail.filter(|t| !t.rest.is_empty()) {
+        let (file, bytes) = (tail.path.clone(), tail.rest.len() as u64);
+        loader.report.cuts.push(Cut { file, offset: tail.good, bytes, kept: None });
+    }
+}
+
+/// Cuts the tail: first kept aside, durably; then cut, durably, so that new batches never stand behind old
+/// bytes. After a crash in between it is simply done again.
+fn cut(loader: &mut Loader<'_>, tail: &Tail) -> Result<(), OpenError> {
+    if tail.rest.is_empty() {
+        return Ok(());
+    }
+    let zeros = tail.rest.iter().all(|b| *b == 0);
+    let kept = (!zeros).then(|| cut_path(tail));
+    if let Some(kept) = &kept {
+        disk::write_synced(kept, |out| out.write_all(&tail.rest))?;
+        disk::sync_dir(kept.parent().unwrap_or(Path::new(".")))?;
+    }
+    let file = OpenOptions::new().write(true).open(&tail.path).at("open", &tail.path)?;
+    file.set_len(tail.good).and_then(|()| file.sync_all()).at("cut", &tail.path)?;
+    let (path, bytes) = (tail.path.clone(), tail.rest.len() as u64);
+    loader.report.cuts.push(Cut { file: path, offset: tail.good, bytes, kept });
+    Ok(())
+}
+
+/// Goes on in the last incr file, or in a new one where that cannot be.
+fn resume(
+    loader: &Loader<'_>,
+    place: Place,
+    manifest: Manifest,
+    tail: Option<Tail>,
+    as_wanted: bool,
+    names: &[String],
+) -> Result<Aof, OpenError> {
+    let (next_base, mut next_incr) = next_numbers(&place.prefix, names);
+    let usable = |t: &Tail| t.chain.is_some() == place.chained;
+    let changed = !as_wanted || manifest.files.iter().any(|f| f.kind == FileKind::History);
+    let mut manifest = Manifest { foreign: !place.chained, ..manifest };
+    let log = match tail {
+        Some(t) if usable(&t) => {
+            if changed {
+                place.put_manifest(&manifest).map_err(ReplaceError::into_inner)?;
+            }
+            Log::resume(t.path, t.seq, t.good, t.chain)?
+        }
+        other => {
+            let predecessor = other.map(|t| (t.good, t.chain.map_or(0, |c| c.crc)));
+            let (log, entry) = place.new_incr(next_incr, predecessor)?;
+            next_incr += 1;
+            manifest.files.push(entry);
+            place.put_manifest(&manifest).map_err(ReplaceError::into_inner)?;
+            log
+        }
+    };
+    place.purge(&mut manifest)?;
+    let sizes = manifest.files.iter().filter(|f| f.seq != log.seq || f.kind != FileKind::Incr);
+    let settled_size =
+        sizes.filter_map(|f| fs::metadata(place.dir.join(&f.name)).ok()).map(|m| m.len()).sum();
+    let mut aof = new_aof(place, manifest, log, (next_base, next_incr), loader.now_ms);
+    aof.settled_size = settled_size;
+    aof.rewritten_size = aof.size();
+    Ok(aof)
+}
+
+fn new_aof(place: Place, manifest: Manifest, log: Log, next: (u64, u64), now_ms: u64) -> Aof {
+    Aof {
+        place,
+        manifest,
+        log,
+        next_base: next.0,
+        next_incr: next.1,
+        trouble: None,
+        last_sync_ms: now_ms,
+        oldest_unsynced_ms: None,
+        postponed_since_ms: None,
+        delayed_syncs: 0,
+        last_retry_ms: now_ms,
+        rewritten_size: 0,
+        settled_size: 0,
+    }
+}
+
+/// Creates the directory and everything in it from `keyspace`.
+fn begin(
+    place: Place,
+    old: &Manifest,
+    keyspace: &Keyspace,
+    next: (u64, u64),
+    now_ms: u64,
+) -> Result<Aof, FileError> {
+    if !disk::exists(&place.dir)? {
+        fs::create_dir(&place.dir).at("create the directory", &place.dir)?;
+        if let Some(parent) = place.dir.parent() {
+            disk::sync_dir(parent)?;
+        }
+    }
+    let (log, mut manifest) = write_anew(&place, old, next, keyspace, now_ms)?;
+    place.purge(&mut manifest)?;
+    let mut aof = new_aof(place, manifest, log, (next.0 + 1, next.1 + 1), now_ms);
+    aof.settled_size = aof.place.base_size(&aof.manifest);
+    aof.rewritten_size = aof.size();
+    Ok(aof)
+}
+
+/// The log is switched on while running: what older files hold is replaced by the data in memory.
+pub(super) fn switch_on(place: Place, keyspace: &Keyspace, now_ms: u64) -> Result<Aof, OpenError> {
+    let names = disk::names(&place.dir)?;
+    let old = match disk::current(&place.manifest_path())? {
+        Some(found) => {
+            let bytes = fs::read(&found).at("read", &found)?;
+            Manifest::parse(&bytes).map_err(|e| corrupt(&found, 0, e.to_string(), "Move it away"))?
+        }
+        None => Manifest::default(),
+    };
+    let next = next_numbers(&place.prefix, &names);
+    Ok(begin(place, &old, keyspace, next, now_ms)?)
+}
+
+/// Removes unfinished snapshots, and gives the snapshot its name back where a crash took it. The directory was
+/// synced when the start began.
+fn tidy_snapshots(dir: &Path, path: &Path) -> Result<(), OpenError> {
+    let prev = disk::prev_name(path);
+    if disk::exists(&prev)? {
+        if !disk::exists(path)? {
+            fs::hard_link(&prev, path).at("link", path)?;
+            disk::sync_dir(dir)?;
+        }
+        disk::remove_if_there(&prev)?;
+    }
+    // No sync: what comes back is removed by the next start, and never read.
+    for name in disk::names(dir)?.iter().filter(|n| is_snapshot_temp(n)) {
+        disk::remove_if_there(&dir.join(name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! BGREWRITEAOF: new incr file, child, new base.
+
+use super::core::{Aof, Child, Job, Persistence};
+use super::disk::{self, ReplaceError};
+use super::error::{FileError, RewriteError, RewriteStart, WriteError};
+use super::files::Place;
+use super::fork::{self, Ended};
+use super::log::{Log, Trouble, incr_name};
+use crate::aof::{FileEntry, Manifest};
+use crate::config::AppendFsync;
+use crate::keyspace::Keyspace;
+
+/// Redis waits after this many automatic rewrites failed in a row: a minute, then twice that, up to an hour.
+const FAILURES_ALLOWED: u32 = 3;
+
+impl Persistence {
+    /// Starts a rewrite. `keyspace` must hold exactly what was logged: the buffer's commands included.
+    pub fn begin_rewrite(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<RewriteStart, RewriteError> {
+        match &self.child {
+            Some(Child { job: Job::Rewrite { .. }, .. }) => return Err(RewriteError::InProgress),
+            Some(_) => {
+                self.rewrite_scheduled = true;
+                return Ok(RewriteStart::Scheduled);
+            }
+            None => {}
+        }
+        let Some(aof) = &self.aof else { return Err(RewriteError::Off) };
+        if aof.log.in_transaction() {
+            // Half a transaction must not go to one file and half to the next.
+            self.rewrite_scheduled = true;
+            return Ok(RewriteStart::Scheduled);
+        }
+        self.rewrite_scheduled = false;
+        let started = self.start_rewrite(keyspace, now_ms);
+        if started.is_err() {
+            self.rewrite_did_fail(now_ms);
+        }
+        started.map(|()| RewriteStart::Started)
+    }
+
+    fn start_rewrite(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<(), RewriteError> {
+        self.switch_incr()?;
+        let Some(aof) = &mut self.aof else { return Err(RewriteError::Off) };
+        let first_incr = aof.log.seq;
+        let base_seq = aof.take_base();
+        let place = aof.place.clone();
+        let rdb_base = place.rdb_base;
+        let spawned = fork::spawn(|| place.write_base(keyspace, base_seq, now_ms).is_ok());
+        let pid =
+            spawned.map_err(|source| FileError { doing: "fork for", path: place.dir.clone(), source })?;
+        self.child = Some(Child { pid, job: Job::Rewrite { base_seq, first_incr, rdb_base } });
+        Ok(())
+    }
+
+    /// Ends the current incr file, written and synced whole, and goes on in a new one that the manifest lists.
+    pub(super) fn switch_incr(&mut self) -> Result<(), RewriteError> {
+        self.wait_for_sync();
+        let policy = self.config.appendfsync;
+        let Some(aof) = &mut self.aof else { return Err(RewriteError::Off) };
+        if let Some(trouble) = &aof.trouble {
+            return Err(WriteError::Broken(trouble.text().to_owned()).into());
+        }
+        let ended =
+            aof.log.write().map_err(|e| (e, false)).and_then(|()| aof.log.sync_rest().map_err(|e| (e, true)));
+        if let Err((e, in_sync)) = ended {
+            let text = e.to_string();
+            let hopeless = in_sync || policy == AppendFsync::Always;
+            aof.trouble = Some(if hopeless { Trouble::Rebase(text) } else { Trouble::Write(text) });
+            return Err(RewriteError::Write(e.into()));
+        }
+        let seq = aof.take_incr();
+        let (log, entry) = aof.place.new_incr(seq, Some(aof.log.end()))?;
+        let mut manifest = Manifest { foreign: !aof.place.chained, ..aof.manifest.clone() };
+        manifest.files.push(entry);
+        match aof.place.put_manifest(&manifest) {
+            Ok(()) => {}
+            Err(ReplaceError::Before(e)) => {
+                // Not listed, so it is nobody's; the next start removes it if this cannot.
+                let _ = disk::remove_if_there(&log.path);
+                return Err(e.into());
+            }
+            Err(ReplaceError::Unknown(e)) => {
+                // If the new manifest is the durable one, the old file must not grow: the new one's header
+                // says how it ends. If it is not, what goes to the new file is lost.
+                aof.trouble = Some(Trouble::Rebase(e.to_string()));
+                return Err(e.into());
+            }
+        }
+        aof.settled_size += aof.log.len();
+        aof.manifest = manifest;
+        aof.log = log;
+        aof.oldest_unsynced_ms = None;
+        aof.postponed_since_ms = None;
+        Ok(())
+    }
+
+    /// The child has ended.
+    pub(super) fn finish_rewrite(
+        &mut self,
+        ended: Ended,
+        base_seq: u64,
+        first_incr: u64,
+        rdb_base: bool,
+        now_ms: u64,
+    ) {
+        let Some(aof) = &mut self.aof else { return };
+        let place = Place { rdb_base, ..aof.place.clone() };
+        let entry = FileEntry { chained: !rdb_base && aof.log.chained(), ..place.base_entry(base_seq) };
+        let done = match ended {
+            Ended::Ok => install_base(aof, &place, entry, first_incr),
+            Ended::Failed => {
+                let _ = disk::remove_if_there(&place.base_temp(base_seq));
+                false
+            }
+        };
+        if done {
+            self.rewrite_failed = false;
+            self.rewrite_failures = 0;
+            self.rewrite_not_before_ms = 0;
+        } else {
+            self.rewrite_did_fail(now_ms);
+        }
+    }
+
+    fn rewrite_did_fail(&mut self, now_ms: u64) {
+        self.rewrite_failed = true;
+        self.rewrite_failures = self.rewrite_failures.saturating_add(1);
+        if self.rewrite_failures >= FAILURES_ALLOWED {
+            let minutes = 1u64 << (self.rewrite_failures - FAILURES_ALLOWED).min(6);
+            self.rewrite_not_before_ms = now_ms + 60_000 * minutes.min(60);
+        }
+    }
+
+    /// Writes everything anew from memory, in the foreground: base, incr file and manifest. For the first
+    /// start, for switching the log on, and when the old files cannot be trusted any more.
+    pub(super) fn rebase(aof: &mut Aof, keyspace: &Keyspace, now_ms: u64) -> Result<(), FileError> {
+        let numbers = aof.take_numbers();
+        let (log, manifest) = write_anew(&aof.place, &aof.manifest, numbers, keyspace, now_ms)?;
+        aof.manifest = manifest;
+        aof.log = log;
+        aof.trouble = None;
+        aof.oldest_unsynced_ms = None;
+        aof.postponed_since_ms = None;
+        // Should this fail, the next manifest still lists them as history, and its purge tries again.
+        let _ = aof.place.purge(&mut aof.manifest);
+        aof.settled_size = aof.place.base_size(&aof.manifest);
+        aof.rewritten_size = aof.size();
+        Ok(())
+    }
+}
+
+/// Base, incr file and manifest from memory. What a failure leaves behind is removed where nothing can need it.
+pub(super) fn write_anew(
+    place: &Place,
+    old: &Manifest,
+    (base_seq, incr_seq): (u64, u64),
+    keyspace: &Keyspace,
+    now_ms: u64,
+) -> Result<(Log, Manifest), FileError> {
+    let entry = place.base_entry(base_seq);
+    let base_path = place.dir.join(&entry.name);
+    let incr_path = place.dir.join(incr_name(&place.prefix, incr_seq));
+    let files = || {
+        place.write_base(keyspace, base_seq, now_ms)?;
+        place.name_base(&entry)?;
+        place.new_incr(incr_seq, None)
+    };
+    let put = files().map_err(ReplaceError::Before).and_then(|(log, incr)| {
+        let mut manifest = place.succeed(old, entry.clone(), u64::MAX);
+        manifest.files.push(incr);
+        place.put_manifest(&manifest).map(|()| (log, manifest))
+    });
+    put.map_err(|e| {
+        if matches!(e, ReplaceError::Before(_)) {
+            for path in [&place.base_temp(base_seq), &base_path, &incr_path] {
+                let _ = disk::remove_if_there(path);
+            }
+        }
+        e.into_inner()
+    })
+}
+
+/// Makes the child's file the base. Whatever fails, what the manifest on the disk lists is whole: the old
+/// files go only when the new manifest is durable, and both manifests say the same data.
+fn install_base(aof: &mut Aof, place: &Place, entry: FileEntry, first_incr: u64) -> bool {
+    if place.name_base(&entry).is_err() {
+        let _ = disk::remove_if_there(&place.base_temp(entry.seq));
+        return false;
+    }
+    let base_path = place.dir.join(&entry.name);
+    let manifest = place.succeed(&aof.manifest, entry, first_incr);
+    match place.put_manifest(&manifest) {
+        Ok(()) => aof.manifest = manifest,
+        Err(ReplaceError::Before(_)) => {
+            let _ = disk::remove_if_there(&base_path);
+            return false;
+        }
+        Err(ReplaceError::Unknown(_)) => {
+            // Nothing is deleted: history goes with the next manifest that is known to be durable.
+            aof.manifest = manifest;
+            return false;
+        }
+    }
+    let _ = place.purge(&mut aof.manifest);
+    let incrs: u64 = aof
+        .manifest
+        .incrs()
+        .filter(|f| f.seq != aof.log.seq)
+        .filter_map(|f| std::fs::metadata(place.dir.join(&f.name)).ok().map(|m| m.len()))
+        .sum();
+    aof.settled_size = place.base_size(&aof.manifest) + incrs;
+    aof.rewritten_size = aof.size();
+    true
+}

@@ -1,0 +1,113 @@
+//! Writes and syncs that fail.
+
+use super::Persistence;
+use super::log::Trouble;
+use crate::command::replay;
+use crate::config::{AppendFsync, Config};
+use crate::keyspace::Keyspace;
+use std::path::Path;
+
+const NOW: u64 = 1_700_000_000_000;
+
+fn config(dir: &Path, appendfsync: AppendFsync) -> Config {
+    Config { dir: dir.to_owned(), appendonly: true, appendfsync, save: Vec::new(), ..Config::default() }
+}
+
+fn run(p: &mut Persistence, ks: &mut Keyspace, words: &[&[u8]]) {
+    replay(ks, &mut 0, words, NOW).unwrap();
+    p.log(0, words);
+}
+
+fn loaded(config: &Config) -> Keyspace {
+    Persistence::open(config, NOW).unwrap().1
+}
+
+#[test]
+fn under_always_a_failed_write_ends_the_turn_with_an_error_and_stays_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), AppendFsync::Always);
+    let (mut p, mut ks, _) = Persistence::open(&config, NOW).unwrap();
+    run(&mut p, &mut ks, &[b"INCR", b"n"]);
+    p.end_turn(NOW).unwrap();
+    let acknowledged = ks.clone();
+    p.aof.as_mut().unwrap().log.spoil();
+    run(&mut p, &mut ks, &[b"INCR", b"n"]);
+    assert!(p.end_turn(NOW).is_err());
+    assert!(p.end_turn(NOW).is_err());
+    assert!(p.cron(&ks, NOW + 5000).is_err());
+    assert!(p.refuses_writes().unwrap().starts_with("MISCONF"));
+    assert_eq!(loaded(&config), acknowledged);
+}
+
+#[test]
+fn under_no_and_everysec_the_log_waits_for_the_disk() {
+    for policy in [AppendFsync::No, AppendFsync::EverySec] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path(), policy);
+        let (mut p, mut ks, _) = Persistence::open(&config, NOW).unwrap();
+        let good = p.aof.as_mut().unwrap().log.spoil();
+        run(&mut p, &mut ks, &[b"INCR", b"n"]);
+        p.end_turn(NOW).unwrap();
+        assert!(p.refuses_writes().is_some());
+        assert!(!p.info().aof_last_write_ok);
+        p.cron(&ks, NOW + 1000).unwrap();
+        assert!(p.refuses_writes().is_some(), "the retry has failed too");
+        p.aof.as_mut().unwrap().log.mend(good);
+        p.cron(&ks, NOW + 1500).unwrap();
+        assert!(p.refuses_writes().is_some(), "it is not tried more than once a second");
+        p.cron(&ks, NOW + 2000).unwrap();
+        assert_eq!(p.refuses_writes(), None);
+        run(&mut p, &mut ks, &[b"INCR", b"n"]);
+        // Under everysec the write may be postponed while a sync runs.
+        p.wait_for_sync();
+        p.end_turn(NOW + 2000).unwrap();
+        assert_eq!(loaded(&config), ks);
+    }
+}
+
+#[test]
+fn after_a_failed_sync_everything_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), AppendFsync::EverySec);
+    let (mut p, mut ks, _) = Persistence::open(&config, NOW).unwrap();
+    run(&mut p, &mut ks, &[b"INCR", b"n"]);
+    p.end_turn(NOW).unwrap();
+    p.aof.as_mut().unwrap().trouble = Some(Trouble::Rebase("test".into()));
+    run(&mut p, &mut ks, &[b"INCR", b"n"]);
+    p.end_turn(NOW).unwrap();
+    assert!(p.refuses_writes().is_some());
+    p.cron(&ks, NOW + 1000).unwrap();
+    assert_eq!(p.refuses_writes(), None);
+    assert!(p.waitaof_durable());
+    assert!(dir.path().join("appendonlydir/appendonly.aof.2.base.rdb").exists());
+    assert_eq!(loaded(&config), ks, "what was buffered is in the base, once");
+    run(&mut p, &mut ks, &[b"INCR", b"n"]);
+    p.end_turn(NOW).unwrap();
+    assert_eq!(loaded(&config), ks);
+}
+
+#[test]
+fn a_failed_rewrite_changes_nothing_and_is_not_repeated_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { auto_aof_rewrite_min_size: 1, ..config(dir.path(), AppendFsync::Always) };
+    let (mut p, mut ks, _) = Persistence::open(&config, NOW).unwrap();
+    let aof_dir = dir.path().join("appendonlydir");
+    for round in 1..=3 {
+        run(&mut p, &mut ks, &[b"APPEND", b"n", &[b'x'; 2000]]);
+        p.end_turn(NOW).unwrap();
+        // The child cannot create its file: the name is a directory's.
+        let name = format!("temp-rewriteaof-bg-{}.aof", round + 1);
+        std::fs::create_dir_all(aof_dir.join(&name)).unwrap();
+        p.begin_rewrite(&ks, NOW).unwrap();
+        while p.background_running() {
+            p.reap_for_test(NOW);
+        }
+        assert!(!p.info().aof_last_bgrewrite_ok);
+        std::fs::remove_dir(aof_dir.join(&name)).unwrap();
+        assert_eq!(loaded(&config).dbs, ks.dbs);
+    }
+    p.cron(&ks, NOW).unwrap();
+    assert!(!p.background_running(), "growth asks for one, and three have failed");
+    p.cron(&ks, NOW + 61_000).unwrap();
+    assert!(p.background_running());
+}

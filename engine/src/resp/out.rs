@@ -1,0 +1,145 @@
+//! The reply writer.
+
+/// A buffer of encoded replies. Commands write into it directly, so that no reply is built twice.
+#[derive(Debug, Default)]
+pub struct Out {
+    bytes: Vec<u8>,
+}
+
+impl Out {
+    /// What has been written.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The buffer itself, for the connection that sends it.
+    pub fn buffer_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// How many bytes have been written.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Forgets everything written after `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// `+OK` and other status replies.
+    pub fn simple(&mut self, text: &str) {
+        self.bytes.push(b'+');
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.end_line();
+    }
+
+    /// `+OK`.
+    pub fn ok(&mut self) {
+        self.bytes.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// An error, given with its code (`ERR ...`). Line ends would break the framing and become spaces.
+    pub fn error(&mut self, text: &str) {
+        self.bytes.push(b'-');
+        self.bytes.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        self.end_line();
+    }
+
+    /// An integer.
+    pub fn int(&mut self, value: i64) {
+        self.line(b':', value);
+    }
+
+    /// A count as an integer.
+    pub fn count(&mut self, value: usize) {
+        self.int(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    /// A bulk string.
+    pub fn bulk(&mut self, value: &[u8]) {
+        self.line(b'$', i64::try_from(value.len()).unwrap_or(i64::MAX));
+        self.bytes.extend_from_slice(value);
+        self.end_line();
+    }
+
+    /// A bulk string, or the null bulk.
+    pub fn bulk_or_null(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.bulk(value),
+            None => self.null(),
+        }
+    }
+
+    /// The null bulk string.
+    pub fn null(&mut self) {
+        self.bytes.extend_from_slice(b"$-1\r\n");
+    }
+
+    /// The null array.
+    pub fn null_array(&mut self) {
+        self.bytes.extend_from_slice(b"*-1\r\n");
+    }
+
+    /// The header of an array; its elements follow.
+    pub fn array(&mut self, len: usize) {
+        self.line(b'*', i64::try_from(len).unwrap_or(i64::MAX));
+    }
+
+    fn line(&mut self, kind: u8, value: i64) {
+        let mut text = [0u8; 24];
+        let mut at = text.len();
+        let mut rest = value.unsigned_abs();
+        loop {
+            at -= 1;
+            // A decimal digit always fits a byte.
+            text[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if value < 0 {
+            at -= 1;
+            text[at] = b'-';
+        }
+        self.bytes.push(kind);
+        self.bytes.extend_from_slice(&text[at..]);
+        self.end_line();
+    }
+
+    fn end_line(&mut self) {
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_framed_as_resp2_says() {
+        let mut out = Out::default();
+        out.ok();
+        out.error("ERR a\r\nb");
+        out.int(i64::MIN);
+        out.bulk(b"");
+        out.null();
+        out.array(1);
+        out.int(0);
+        assert_eq!(
+            String::from_utf8_lossy(out.bytes()),
+            "+OK\r\n-ERR a  b\r\n:-9223372036854775808\r\n$0\r\n\r\n$-1\r\n*1\r\n:0\r\n"
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! The server: one thread, one epoll, one turn at a time.
+
+mod connection;
+mod listen;
+mod run;
+
+pub use listen::ListenError;
+pub use run::{RunError, Server};

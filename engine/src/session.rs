@@ -1,0 +1,67 @@
+//! What the engine knows of one client.
+
+/// A client's state, apart from its socket.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// Its number; CLIENT ID.
+    pub id: u64,
+    /// Its name; CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// Its database.
+    pub db: usize,
+    /// The commands since MULTI.
+    pub transaction: Option<Transaction>,
+    /// The keys that it watches.
+    pub watching: Vec<Watch>,
+}
+
+/// Commands queued since MULTI.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// The commands, each with its arguments.
+    pub commands: Vec<Vec<Vec<u8>>>,
+    /// A command was refused when it was queued: EXEC will refuse them all.
+    pub broken: bool,
+    /// Whether one of them writes.
+    pub writes: bool,
+}
+
+/// A watched key.
+#[derive(Debug)]
+pub struct Watch {
+    /// Its database.
+    pub db: usize,
+    /// Its name.
+    pub key: Vec<u8>,
+    /// Its version when it was watched.
+    pub version: u64,
+    /// It had expired by then, without having been deleted: that it is then deleted is no change.
+    pub expired: bool,
+}
+
+impl Session {
+    /// A new client.
+    pub fn new(id: u64) -> Session {
+        Session { id, ..Session::default() }
+    }
+}
+
+/// What the caller of a command has to do after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing; the reply is written.
+    Done,
+    /// Close the connection once the reply is sent.
+    Close,
+    /// End the server once this turn's replies are sent: with a save, without, or as configured.
+    Shutdown(Option<bool>),
+    /// No reply yet: it is due when the log is durable, or at the deadline (0 is never).
+    AwaitDurable {
+        /// How many local copies are waited for: 0 or 1.
+        local: i64,
+        /// How many replicas are waited for; there are none.
+        replicas: i64,
+        /// When to stop waiting, in milliseconds since 1970; 0 is never.
+        deadline_ms: u64,
+    },
+}

@@ -1,0 +1,16 @@
+//! The engine's persistence from outside: bytes, torn tails, interrupted steps, and real Redis.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+#[path = "persist/bytes.rs"]
+mod bytes;
+#[path = "persist/fuzz.rs"]
+mod fuzz;
+#[path = "persist/interop.rs"]
+mod interop;
+#[path = "persist/steps.rs"]
+mod steps;
+#[path = "persist/support.rs"]
+mod support;
+#[path = "persist/tails.rs"]
+mod tails;

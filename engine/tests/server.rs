@@ -1,0 +1,131 @@
+//! The server as its clients see it.
+
+mod server_support;
+
+use std::process::Command;
+
+use server_support::Running;
+use unplug_engine::resp::Reply;
+
+fn bulk(text: &str) -> Reply {
+    Reply::Bulk(text.into())
+}
+
+#[test]
+fn replies_of_a_pipeline_come_in_order_and_large_ones_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::engine(dir.path(), &["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut client = server.connect();
+    let large = vec![b'x'; 3 << 20];
+    client.send(&[b"SET", b"large", &large]);
+    for _ in 0..4 {
+        client.send(&[b"GET", b"large"]);
+    }
+    client.send_raw(b"INCR n\r\nINCR n\r\n");
+    assert_eq!(client.receive(), Reply::Simple("OK".into()));
+    for _ in 0..4 {
+        assert_eq!(client.receive(), Reply::Bulk(large.clone()));
+    }
+    assert_eq!((client.receive(), client.receive()), (Reply::Int(1), Reply::Int(2)));
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill_and_after_sigterm() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ["--appendonly", "yes", "--appendfsync", "always"];
+    let server = Running::engine(dir.path(), &options);
+    let mut client = server.connect();
+    for line in ["SELECT 2", "RPUSH l a b", "SET k 7 EX 1000", "MULTI", "INCR k", "LPOP l", "EXEC"] {
+        assert!(!client.call(line).is_error(), "{line}");
+    }
+    // Drop kills with SIGKILL; the socket's file stays behind and must not be in the way.
+    drop(server);
+    let mut server = Running::engine(dir.path(), &options);
+    let mut client = server.connect();
+    client.call("SELECT 2");
+    assert_eq!(client.call("LRANGE l 0 -1"), Reply::Array(vec![bulk("b")]));
+    assert_eq!(client.call("INCR k"), Reply::Int(9));
+    assert!(matches!(client.call("TTL k"), Reply::Int(990..=1000)));
+    let pid = nix::unistd::Pid::from_raw(server.child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    let server = Running::engine(dir.path(), &options);
+    let mut client = server.connect();
+    client.call("SELECT 2");
+    assert_eq!(client.call("GET k"), bulk("9"));
+}
+
+#[test]
+fn watch_sees_other_clients_and_broken_transactions_are_aborted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::engine(dir.path(), &[]);
+    let (mut a, mut b) = (server.connect(), server.connect());
+    for (touched, expected) in [("other", Reply::Array(vec![Reply::Int(1)])), ("k", Reply::Null)] {
+        a.call("WATCH k");
+        b.call(&format!("SET {touched} 1"));
+        a.call("MULTI");
+        assert_eq!(a.call("INCR n"), Reply::Simple("QUEUED".into()));
+        assert_eq!(a.call("EXEC"), expected);
+    }
+    a.call("MULTI");
+    assert!(a.call("SAVE").is_error());
+    let aborted = "EXECABORT Transaction discarded because of previous errors.";
+    assert_eq!(a.call("EXEC"), Reply::Error(aborted.into()));
+    assert_eq!(a.call("EXEC"), Reply::Error("ERR EXEC without MULTI".into()));
+}
+
+#[test]
+fn a_protocol_error_is_answered_and_closes() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::engine(dir.path(), &[]);
+    let mut client = server.connect();
+    client.send_raw(b"PING\r\n*1\r\n:5\r\n");
+    assert_eq!(client.receive(), Reply::Simple("PONG".into()));
+    assert_eq!(client.receive(), Reply::Error("ERR Protocol error: expected '$', got ':'".into()));
+    assert!(client.closed());
+}
+
+#[test]
+fn waitaof_answers_when_the_background_sync_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::engine(dir.path(), &["--appendonly", "yes"]);
+    let mut client = server.connect();
+    client.call("SET k v");
+    client.send(&[b"WAITAOF", b"1", b"0", b"10000"]);
+    client.send(&[b"PING"]);
+    assert_eq!(client.receive(), Reply::Array(vec![Reply::Int(1), Reply::Int(0)]));
+    assert_eq!(client.receive(), Reply::Simple("PONG".into()));
+}
+
+#[test]
+fn keys_expire_without_being_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::engine(dir.path(), &["--hz", "100"]);
+    let mut client = server.connect();
+    client.call("SET k v PX 20");
+    let gone = (0..1000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        client.call("DBSIZE") == Reply::Int(0)
+    });
+    assert!(gone);
+}
+
+#[test]
+fn a_bad_start_is_one_line_and_the_right_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = tempfile::tempdir().unwrap();
+    let _server = Running::engine(taken.path(), &[]);
+    let (dir, taken) = (dir.path().to_str().unwrap(), taken.path().to_str().unwrap());
+    for (args, code, text) in [
+        (vec!["--hz", "0"], 2, "'--hz 0': argument must be between 1 and 500"),
+        (vec!["--nope", "1"], 2, "unknown option"),
+        (vec!["--dir", dir, "--port", "0"], 1, "configured to not listen anywhere"),
+        (vec!["--dir", "/no/such/dir"], 1, "can't open directory '/no/such/dir'"),
+        (vec!["--dir", taken, "--port", "0", "--unixsocket", "x"], 1, "in use by another engine"),
+    ] {
+        let out = Command::new(env!("CARGO_BIN_EXE_unplug-engine")).args(&args).output().unwrap();
+        let error = String::from_utf8(out.stderr).unwrap();
+        assert_eq!((out.status.code(), error.lines().count()), (Some(code), 1), "{args:?}: {error}");
+        assert!(error.contains(text), "{args:?}: {error}");
+    }
+}

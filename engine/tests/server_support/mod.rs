@@ -1,0 +1,117 @@
+//! Starting a server on a unix socket in a directory of its own, and talking to it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use unplug_engine::resp::{Out, Reply};
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server; killed when dropped.
+pub struct Running {
+    pub child: Child,
+    socket: std::path::PathBuf,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// Starts the engine in `dir` and waits until it says that it is ready.
+    pub fn engine(dir: &Path, options: &[&str]) -> Running {
+        let socket = dir.join("engine.sock");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_unplug-engine"))
+            .args(["--port", "0", "--dir"])
+            .arg(dir)
+            .arg("--unixsocket")
+            .arg(&socket)
+            .args(options)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "Ready to accept connections\n");
+        Running { child, socket }
+    }
+
+    /// Starts redis-server in `dir`; `None` if there is none.
+    pub fn redis(dir: &Path) -> Option<Running> {
+        let socket = dir.join("redis.sock");
+        let child = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--dir"])
+            .arg(dir)
+            .arg("--unixsocket")
+            .arg(&socket)
+            .stdout(Stdio::null())
+            .spawn()
+            .ok()?;
+        Some(Running { child, socket })
+    }
+
+    /// Connects, waiting for the socket if it is not there yet.
+    pub fn connect(&self) -> Client {
+        let begun = Instant::now();
+        loop {
+            match UnixStream::connect(&self.socket) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    return Client { stream, input: Vec::new() };
+                }
+                Err(e) => assert!(begun.elapsed() < PATIENCE, "no server: {e}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// A client.
+pub struct Client {
+    stream: UnixStream,
+    input: Vec<u8>,
+}
+
+impl Client {
+    pub fn send(&mut self, argv: &[&[u8]]) {
+        let mut out = Out::default();
+        out.array(argv.len());
+        argv.iter().for_each(|a| out.bulk(a));
+        self.send_raw(out.bytes());
+    }
+
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    pub fn receive(&mut self) -> Reply {
+        loop {
+            if let Some((reply, used)) = Reply::decode(&self.input).unwrap() {
+                self.input.drain(..used);
+                return reply;
+            }
+            let mut chunk = [0; 65536];
+            let n = self.stream.read(&mut chunk).unwrap();
+            assert!(n > 0, "the server closed the connection");
+            self.input.extend_from_slice(&chunk[..n]);
+        }
+    }
+
+    /// Whether the server has closed the connection and sent nothing more.
+    pub fn closed(&mut self) -> bool {
+        self.input.is_empty() && matches!(self.stream.read(&mut [0; 16]), Ok(0))
+    }
+
+    pub fn call(&mut self, line: &str) -> Reply {
+        let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.send(&argv);
+        self.receive()
+    }
+}

@@ -1,0 +1,229 @@
+//! From events to effects: a simulation of what the kernel's memory held when each call was made.
+
+use crate::effect::{Effect, EffectId, EffectKind, Meta, PAGE};
+use crate::event::{AllocateMode, Event, FileId, NodeKind, Op};
+use crate::trace::Trace;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All effects of a trace, with the indexes that models need.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// The effects, in the order of their events.
+    pub list: Vec<Effect>,
+    /// The effects that take a file's last name away, and the file: from then on its content is out of reach.
+    pub(crate) deaths: BTreeMap<EffectId, FileId>,
+}
+
+impl Effects {
+    /// The effects of a trace. A call that failed has none; a call in which the target was killed has them
+    /// all, since it may have got as far.
+    pub fn of(trace: &Trace) -> Effects {
+        let mut live = Live::at_base(trace);
+        for (index, event) in trace.events.iter().enumerate() {
+            if event.errno == 0 {
+                live.event(index as u32, event);
+            }
+        }
+        Effects { list: live.list, deaths: live.deaths }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// One effect.
+    pub fn get(&self, id: EffectId) -> Option<&Effect> {
+        self.list.get(id.0 as usize)
+    }
+}
+
+/// What the kernel's memory holds: it differs from the disk, and effects are cut by it (whether a write
+/// extends the file, whether its page has a block yet).
+struct Live {
+    size: BTreeMap<FileId, u64>,
+    /// Pages that have a block, delayed allocation included.
+    blocks: BTreeMap<FileId, BTreeSet<u64>>,
+    links: BTreeMap<FileId, u32>,
+    list: Vec<Effect>,
+    deaths: BTreeMap<EffectId, FileId>,
+}
+
+impl Live {
+    fn at_base(trace: &Trace) -> Live {
+        let mut live = Live {
+            size: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            links: BTreeMap::new(),
+            list: Vec::new(),
+            deaths: BTreeMap::new(),
+        };
+        for node in &trace.base {
+            *live.links.entry(node.file).or_default() += 1;
+            if node.kind == NodeKind::File {
+                let len = node.data.len() as u64;
+                live.size.insert(node.file, len);
+                live.blocks.insert(node.file, (0..len.div_ceil(PAGE)).collect());
+            }
+        }
+        live
+    }
+
+    fn push(&mut self, index: u32, event: &Event, kind: EffectKind) -> EffectId {
+        self.list.push(Effect { event: index, issued: event.begin, kind });
+        EffectId((self.list.len() - 1) as u32)
+    }
+
+    fn meta(&mut self, index: u32, event: &Event, meta: Meta) -> EffectId {
+        self.push(index, event, EffectKind::Meta(meta))
+    }
+
+    fn event(&mut self, index: u32, event: &Event) {
+        match &event.op {
+            Op::Create { dir, name, file, kind } => {
+                *self.links.entry(*file).or_default() += 1;
+                let (name, kind) = (name.clone(), kind.clone());
+                self.meta(index, event, Meta::Create { dir: *dir, name, file: *file, kind });
+            }
+            Op::Link { file, dir, name } => {
+                *self.links.entry(*file).or_default() += 1;
+                self.meta(index, event, Meta::Link { dir: *dir, name: name.clone(), file: *file });
+            }
+            Op::Unlink { dir, name, file } => {
+                let meta = Meta::Unlink { dir: *dir, name: name.clone(), file: *file };
+                let id = self.meta(index, event, meta);
+                self.name_gone(id, *file);
+            }
+            Op::Rename { file, replaced, .. } if *replaced == Some(*file) => {
+                // rename(2): two names of one file, nothing is done.
+            }
+            Op::Rename { from_dir, from_name, to_dir, to_name, file, replaced } => {
+                let meta = Meta::Rename {
+                    from_dir: *from_dir,
+                    from_name: from_name.clone(),
+                    to_dir: *to_dir,
+                    to_name: to_name.clone(),
+                    file: *file,
+                    replaced: *replaced,
+                };
+                let id = self.meta(index, event, meta);
+                if let Some(old) = replaced {
+                    self.name_gone(id, *old);
+                }
+            }
+            Op::Exchange { a_dir, a_name, a, b_dir, b_name, b } => {
+                let meta = Meta::Exchange {
+                    a_dir: *a_dir,
+                    a_name: a_name.clone(),
+                    a: *a,
+                    b_dir: *b_dir,
+                    b_name: b_name.clone(),
+                    b: *b,
+                };
+                self.meta(index, event, meta);
+            }
+            Op::Write { file, offset, data, .. } => self.write(index, event, *file, *offset, data.len()),
+            Op::Truncate { file, size } => self.truncate(index, event, *file, *size),
+            Op::Allocate { file, mode, offset, len } => {
+                self.allocate(index, event, *file, *mode, *offset, *len);
+            }
+            Op::Tmpfile { .. }
+            | Op::Open { .. }
+            | Op::Sync { .. }
+            | Op::SyncAll
+            | Op::Send { .. }
+            | Op::Invoke { .. }
+            | Op::Reply { .. }
+            | Op::Phase(_)
+            | Op::Process(_)
+            | Op::Kill => {}
+        }
+    }
+
+    fn name_gone(&mut self, id: EffectId, file: FileId) {
+        let links = self.links.entry(file).or_default();
+        *links = links.saturating_sub(1);
+        if *links == 0 {
+            self.deaths.insert(id, file);
+        }
+    }
+
+    fn write(&mut self, index: u32, event: &Event, file: FileId, offset: u64, len: usize) {
+        if len == 0 {
+            return;
+        }
+        let end = offset.saturating_add(len as u64);
+        for page in offset / PAGE..=(end - 1) / PAGE {
+            let from = offset.max(page * PAGE);
+            let to = end.min((page + 1) * PAGE);
+            // What write-back of this page alone would leave as the size: never beyond the page.
+            if to > self.size.get(&file).copied().unwrap_or(0) {
+                self.size.insert(file, to);
+                self.push(index, event, EffectKind::Size { file, to });
+            }
+            let fresh = self.blocks.entry(file).or_default().insert(page);
+            let kind = EffectKind::Data {
+                file,
+                page,
+                start: (from % PAGE) as u16,
+                bytes: (from - offset) as u32..(to - offset) as u32,
+                fresh,
+            };
+            self.push(index, event, kind);
+        }
+    }
+
+    fn truncate(&mut self, index: u32, event: &Event, file: FileId, size: u64) {
+        if self.size.get(&file).copied().unwrap_or(0) == size {
+            // Nothing but the times of the inode changes (O_TRUNC of an empty file, say).
+            return;
+        }
+        self.size.insert(file, size);
+        let keep = size.div_ceil(PAGE);
+        self.blocks.entry(file).or_default().split_off(&keep);
+        self.meta(index, event, Meta::Truncate { file, size });
+    }
+
+    fn allocate(&mut self, index: u32, event: &Event, file: FileId, mode: AllocateMode, at: u64, len: u64) {
+        let end = at.saturating_add(len);
+        let size = self.size.entry(file).or_default();
+        let blocks = self.blocks.entry(file).or_default();
+        let (first, after) = (at / PAGE, end.div_ceil(PAGE));
+        match mode {
+            AllocateMode::Extend => *size = end.max(*size),
+            AllocateMode::Zero { keep_size: false } => *size = end.max(*size),
+            AllocateMode::KeepSize | AllocateMode::Punch | AllocateMode::Zero { keep_size: true } => {}
+            AllocateMode::Collapse => *size = size.saturating_sub(len),
+            AllocateMode::Insert => *size = size.saturating_add(len),
+        }
+        match mode {
+            AllocateMode::Extend | AllocateMode::KeepSize | AllocateMode::Zero { .. } => {
+                blocks.extend(first..after);
+            }
+            AllocateMode::Punch => {
+                let (inner, stop) = (at.div_ceil(PAGE), end / PAGE);
+                blocks.retain(|page| !(inner..stop).contains(page));
+            }
+            AllocateMode::Collapse => {
+                let shift = len / PAGE;
+                let keep = |page: u64| match page {
+                    page if page < first => Some(page),
+                    page if page < first + shift => None,
+                    page => Some(page - shift),
+                };
+                *blocks = blocks.iter().filter_map(|page| keep(*page)).collect();
+            }
+            AllocateMode::Insert => {
+                let shift = len / PAGE;
+                *blocks =
+                    blocks.iter().map(|page| if *page < first { *page } else { page + shift }).collect();
+            }
+        }
+        self.meta(index, event, Meta::Allocate { file, mode, offset: at, len });
+    }
+}

@@ -1,0 +1,11 @@
+//! Effects: the indivisible changes of the disk that a trace's events cause, and names for them.
+
+mod derive;
+mod kinds;
+mod names;
+mod orders;
+
+pub use derive::Effects;
+pub use kinds::{Effect, EffectId, EffectKind, Meta, Outcome, PAGE, SECTOR};
+pub use names::Names;
+pub use orders::{MAX_ORDERS, Orders};

@@ -1,0 +1,11 @@
+//! Images: a crash state as a tree of files, hashed, laid out in a directory.
+
+mod disk;
+mod layout;
+mod tree;
+
+pub(crate) use disk::{Content, Dirs, Disk, Kinds, Page, paths, put_data, rename_entries};
+pub(crate) use tree::{hash_dir, hash_file, hash_link, hash_sector, hash_symlink};
+
+pub use layout::{LayOut, LayOutError};
+pub use tree::{Image, ImageHash, ImageNode};

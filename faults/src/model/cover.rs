@@ -1,0 +1,183 @@
+//! Which sync covers which effect.
+//!
+//! A sync covers an effect only if the call that caused it had returned before the sync was called. It forces
+//! what it covers from its own end on: while it runs, its effects are allowed, not forced. A failed sync, and
+//! one in which the target was killed, forces nothing; after one that failed because the device or its space
+//! did, the data that it covered are void: their pages were marked clean, so a later sync's success says
+//! nothing of them (notes, *Failed fsync*).
+
+use crate::effect::{EffectKind, Effects, Meta};
+use crate::event::{Clock, Event, FileId, Op, SyncKind, WriteSync};
+use crate::trace::Trace;
+use std::collections::BTreeMap;
+
+/// How a file is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strength {
+    /// fdatasync.
+    Data,
+    /// fsync.
+    Full,
+    /// O_DSYNC: the write's own data and size, and the inode's changes as fdatasync does.
+    WriteData,
+    /// O_SYNC: likewise, as fsync does.
+    WriteFull,
+}
+
+/// Whether a sync of `file` forces the covered effect. A write's own effects are always forced by its flag.
+pub(crate) type Forces = fn(kind: &EffectKind, file: FileId, how: Strength) -> bool;
+
+struct Point {
+    begin: Clock,
+    end: Clock,
+    /// `None`: everything.
+    file: Option<FileId>,
+    how: Strength,
+    own: Option<u32>,
+    failed: bool,
+}
+
+/// The clock from which on each effect is forced by a sync itself, closures left to the graph.
+pub(crate) fn forced(trace: &Trace, effects: &Effects, forces: Forces) -> Vec<Clock> {
+    forced_among(trace, effects, forces, |_| true)
+}
+
+/// Likewise, of some effects only.
+pub(crate) fn forced_among(
+    trace: &Trace,
+    effects: &Effects,
+    forces: Forces,
+    wanted: fn(&EffectKind) -> bool,
+) -> Vec<Clock> {
+    let mut points = points(trace);
+    // In the order of their ends, so that the first that covers an effect is the earliest that forces it.
+    points.sort_by_key(|point| (point.end, point.begin));
+    let mut forced = vec![Event::NEVER; effects.list.len()];
+    let mut pending = Pending::of(effects, wanted);
+    for point in &points {
+        if let Some(own) = point.own {
+            let from = effects.list.partition_point(|effect| effect.event < own);
+            for (id, _) in effects.list.iter().enumerate().skip(from).take_while(|(_, e)| e.event == own) {
+                forced[id] = forced[id].min(point.end);
+            }
+        }
+        let files: Vec<FileId> = match point.file {
+            Some(file) => vec![file],
+            None => pending.lists.keys().copied().collect(),
+        };
+        for file in files {
+            pending.scan(file, point.begin, effects, |id| {
+                let effect = &effects.list[id as usize];
+                if forced[id as usize] <= point.end {
+                    // Another list, or the write's own flag, has it already.
+                    return true;
+                }
+                let covered = trace.events[effect.event as usize].end < point.begin;
+                if point.failed {
+                    // Void: taken off the list without being forced.
+                    return covered && matches!(effect.kind, EffectKind::Data { .. });
+                }
+                let hit = covered && (point.file.is_none() || forces(&effect.kind, file, point.how));
+                if hit {
+                    forced[id as usize] = forced[id as usize].min(point.end);
+                }
+                hit
+            });
+        }
+    }
+    forced
+}
+
+fn points(trace: &Trace) -> Vec<Point> {
+    let mut points = Vec::new();
+    for (index, event) in trace.events.iter().enumerate() {
+        if event.end == Event::NEVER {
+            continue;
+        }
+        let failed = [libc::EIO, libc::ENOSPC, libc::EDQUOT].contains(&event.errno);
+        if event.errno != 0 && !failed {
+            continue;
+        }
+        let mut point = |file, how, own| {
+            points.push(Point { begin: event.begin, end: event.end, file, how, own, failed });
+        };
+        match &event.op {
+            Op::Sync { file, kind: SyncKind::Fsync } => point(Some(*file), Strength::Full, None),
+            Op::Sync { file, kind: SyncKind::Fdatasync } => point(Some(*file), Strength::Data, None),
+            // sync_file_range(2): "none of these operations write out the file's metadata [...] no guarantees
+            // that the data will be available after a crash". msync: its range is not recorded, and writable
+            // shared mappings are not followed, so nothing is known to be forced.
+            Op::Sync { kind: SyncKind::Range { .. } | SyncKind::Msync, .. } => {}
+            Op::SyncAll => point(None, Strength::Full, None),
+            Op::Write { file, sync: WriteSync::Data, .. } if !failed => {
+                point(Some(*file), Strength::WriteData, Some(index as u32));
+            }
+            Op::Write { file, sync: WriteSync::Full, .. } if !failed => {
+                point(Some(*file), Strength::WriteFull, Some(index as u32));
+            }
+            _ => {}
+        }
+    }
+    points
+}
+
+/// The effects that no sync has forced yet, by every file or directory that they touch.
+struct Pending {
+    lists: BTreeMap<FileId, (usize, Vec<u32>)>,
+}
+
+impl Pending {
+    fn of(effects: &Effects, wanted: fn(&EffectKind) -> bool) -> Pending {
+        let mut lists: BTreeMap<FileId, (usize, Vec<u32>)> = BTreeMap::new();
+        for (id, effect) in effects.list.iter().enumerate().filter(|(_, effect)| wanted(&effect.kind)) {
+            for file in touched(&effect.kind) {
+                lists.entry(file).or_default().1.push(id as u32);
+            }
+        }
+        Pending { lists }
+    }
+
+    /// Offers the file's effects that were issued before `before`; those that `take` accepts leave the list.
+    fn scan(&mut self, file: FileId, before: Clock, effects: &Effects, mut take: impl FnMut(u32) -> bool) {
+        let Some((start, list)) = self.lists.get_mut(&file) else { return };
+        let stop = *start + list[*start..].partition_point(|id| effects.list[*id as usize].issued < before);
+        let kept: Vec<u32> = list[*start..stop].iter().copied().filter(|id| !take(*id)).collect();
+        // What stays moves up against the part not yet reached, so that no scan sees the rest again.
+        *start = stop - kept.len();
+        list[*start..stop].copy_from_slice(&kept);
+    }
+}
+
+/// Every file and directory that an effect touches.
+pub(crate) fn touched(kind: &EffectKind) -> Vec<FileId> {
+    let mut files = match kind {
+        EffectKind::Data { file, .. } | EffectKind::Size { file, .. } => vec![*file],
+        EffectKind::Meta(meta) => match meta {
+            Meta::Create { dir, file, .. }
+            | Meta::Link { dir, file, .. }
+            | Meta::Unlink { dir, file, .. } => {
+                vec![*dir, *file]
+            }
+            Meta::Rename { from_dir, to_dir, file, replaced, .. } => {
+                let mut all = vec![*from_dir, *to_dir, *file];
+                all.extend(*replaced);
+                all
+            }
+            Meta::Exchange { a_dir, a, b_dir, b, .. } => vec![*a_dir, *a, *b_dir, *b],
+            Meta::Truncate { file, .. } | Meta::Allocate { file, .. } => vec![*file],
+        },
+    };
+    files.sort_unstable();
+    files.dedup();
+    files
+}
+
+/// The directories whose entries a change of names changes.
+pub(crate) fn parents(meta: &Meta) -> [Option<FileId>; 2] {
+    match meta {
+        Meta::Create { dir, .. } | Meta::Link { dir, .. } | Meta::Unlink { dir, .. } => [Some(*dir), None],
+        Meta::Rename { from_dir, to_dir, .. } => [Some(*from_dir), Some(*to_dir)],
+        Meta::Exchange { a_dir, b_dir, .. } => [Some(*a_dir), Some(*b_dir)],
+        Meta::Truncate { .. } | Meta::Allocate { .. } => [None, None],
+    }
+}

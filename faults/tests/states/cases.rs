@@ -1,0 +1,152 @@
+//! The five workloads of notes/persistence-models.md with the states that real ext4 showed at their end, page
+//! by page (tearing is assumed away: the measurements are by page).
+
+use crate::script::{Script, set};
+use unplug_faults::state::Assumption::NoTear;
+
+const EXT4: &str = "ext4-ordered";
+
+/// a: two pages appended, no sync. R2 (the size floats), R4 (any page of it may read as zeros).
+#[test]
+fn a_append_without_sync() {
+    let script = Script::new().base("f", 'A', 1).append("f", 'B', 2);
+    let seen = script.at_end(EXT4, &[NoTear]);
+    assert_eq!(seen, set(&["f=A", "f=AB", "f=A0", "f=ABB", "f=A00", "f=AB0", "f=A0B"]));
+}
+
+/// b: a temporary file of three pages renamed over f, no sync. Before the rename any part of the temporary;
+/// with it auto_da_alloc has all of the size: old, N pages of which any may be zeros, or new. 24 states.
+#[test]
+fn b_replace_without_sync() {
+    let script = Script::new().base("f", 'A', 2).create("t").append("t", 'B', 3).rename("t", "f");
+    let seen = script.at_end(EXT4, &[NoTear]);
+    assert_eq!(seen.len(), 24, "{seen:?}");
+    for state in ["f=AA", "f=AA t=", "f=AA t=000", "f=AA t=00B", "f=AA t=BB", "f=AA t=BBB", "f=000", "f=BBB"]
+    {
+        assert!(seen.contains(state), "{state} of {seen:?}");
+    }
+    // The size is never short once the rename is there.
+    assert!(!seen.contains("f=") && !seen.contains("f=BB"), "{seen:?}");
+}
+
+/// c: the temporary is synced before the rename; the directory is not: old or new, whole. 2 states.
+#[test]
+fn c_replace_with_fsync() {
+    let script = Script::new().base("f", 'A', 2).create("t").append("t", 'B', 3).fsync("t").rename("t", "f");
+    assert_eq!(script.at_end(EXT4, &[NoTear]), set(&["f=AA t=BBB", "f=BBB"]));
+}
+
+/// d: two files appended to, g synced: g is whole, f as in a. 7 states.
+#[test]
+fn d_sync_of_another_file() {
+    let script =
+        Script::new().base("f", 'A', 1).base("g", 'A', 1).append("f", 'B', 2).append("g", 'C', 2).fsync("g");
+    let seen = script.at_end(EXT4, &[NoTear]);
+    assert_eq!(seen.len(), 7, "{seen:?}");
+    assert!(seen.iter().all(|state| state.ends_with("g=ACC")), "{seen:?}");
+}
+
+/// e: three pages overwritten in place, g synced: R3, each page old or new by itself. 8 states.
+#[test]
+fn e_overwrite() {
+    let script = Script::new()
+        .base("f", 'A', 3)
+        .base("g", 'A', 1)
+        .write("f", 0, 'B', 3)
+        .append("g", 'C', 1)
+        .fsync("g");
+    let seen = script.at_end(EXT4, &[NoTear]);
+    assert_eq!(seen.len(), 8, "{seen:?}");
+    assert!(seen.contains("f=BBA g=AC") && seen.contains("f=AAB g=AC"), "{seen:?}");
+}
+
+/// R3: an overwritten page tears by sector: 2 to the 8 contents of one page.
+#[test]
+fn overwritten_page_tears_by_sector() {
+    let script = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1);
+    assert_eq!(script.at_end(EXT4, &[]), set(&["f=A", "f=B", "f=?"]));
+    let effects = unplug_faults::effect::Effects::of(&script.trace);
+    let model = unplug_faults::model::by_name(EXT4).expect("model");
+    let space = unplug_faults::state::Space::new(&script.trace, &effects, model, &[]);
+    assert_eq!(space.count().states, 256u32.into());
+}
+
+/// R5: a truncate is a journalled change: what it cut is gone with it, what follows needs it.
+#[test]
+fn truncate_and_write_again() {
+    let script = Script::new().base("f", 'A', 2).truncate("f", 0).append("f", 'B', 1);
+    assert_eq!(script.at_end(EXT4, &[NoTear]), set(&["f=AA", "f=", "f=0", "f=B"]));
+    // POSIX orders nothing: the new data may stand in the old file.
+    let posix = script.at_end("posix", &[NoTear]);
+    assert!(posix.contains("f=BA"), "{posix:?}");
+}
+
+/// posix: an append may show zeros or garbage before its data; nothing orders two pages.
+#[test]
+fn posix_append() {
+    let script = Script::new().base("f", 'A', 1).append("f", 'B', 2);
+    let seen = script.at_end("posix", &[NoTear]);
+    assert_eq!(
+        seen,
+        set(&[
+            "f=A", "f=AB", "f=A0", "f=A?", "f=ABB", "f=A00", "f=AB0", "f=A0B", "f=A??", "f=A?B", "f=AB?",
+            "f=A0?", "f=A?0"
+        ])
+    );
+}
+
+/// posix: fsync(file) forces its content, *not its name*; a rename is whole.
+#[test]
+fn posix_names_are_not_synced_with_the_file() {
+    let script = Script::new().base("f", 'A', 1).create("t").append("t", 'B', 1).fsync("t").rename("t", "f");
+    let seen = script.at_end("posix", &[]);
+    assert_eq!(seen, set(&["f=A", "f=A t=B", "f=B"]));
+    // A name is not forced by its file's sync, but by its directory's.
+    let seen = script.fsync(".").at_end("posix", &[]);
+    assert_eq!(seen, set(&["f=B"]));
+}
+
+/// posix-split: a rename falls into removing the target, removing the source, and the new name.
+#[test]
+fn posix_split_rename() {
+    let script = Script::new().base("f", 'A', 1).base("t", 'B', 1).rename("t", "f");
+    assert_eq!(script.at_end("posix", &[]), set(&["f=A t=B", "f=B"]));
+    let split = script.at_end("posix-split", &[]);
+    assert_eq!(split, set(&["f=A t=B", "t=B", "f=A", "", "f=B t->f", "f=B"]));
+}
+
+/// posix-split: of a rename between directories, a directory's sync forces its own entry only, which leaves
+/// both names (as btrfs does) or neither.
+#[test]
+fn posix_split_rename_between_directories() {
+    let script = Script::new().base_dir("d").base_dir("e").base("d/x", 'A', 1).rename("d/x", "e/x");
+    let seen = script.clone().fsync("e").at_end("posix-split", &[]);
+    assert_eq!(seen, set(&["d/ d/x=A e/ e/x->d/x", "d/ e/ e/x=A"]));
+    let seen = script.clone().fsync("d").at_end("posix-split", &[]);
+    assert_eq!(seen, set(&["d/ e/", "d/ e/ e/x=A"]));
+    let seen = script.fsync("d").fsync("e").at_end("posix-split", &[]);
+    assert_eq!(seen, set(&["d/ e/ e/x=A"]));
+}
+
+/// prefix: in order, sizes with their data.
+#[test]
+fn prefix_in_order() {
+    let script = Script::new().base("f", 'A', 1).append("f", 'B', 2).create("g").append("f", 'C', 1);
+    let seen = script.at_end("prefix", &[]);
+    assert_eq!(seen, set(&["f=A", "f=AB", "f=ABB", "f=ABB g=", "f=ABBC g="]));
+}
+
+/// Assumptions take away what their name says.
+#[test]
+fn assumptions() {
+    use unplug_faults::state::Assumption::{NamesWithData, NoZeroFill, OrderedNames, SizeWithData};
+    let script = Script::new().base("f", 'A', 1).append("f", 'B', 2);
+    assert_eq!(script.at_end(EXT4, &[NoTear, NoZeroFill]), set(&["f=A", "f=AB", "f=ABB"]));
+    assert_eq!(script.at_end("posix", &[NoTear, SizeWithData]), set(&["f=A", "f=AB", "f=ABB"]));
+    let names = Script::new().create("a").create("b");
+    assert_eq!(names.at_end("posix", &[]).len(), 4);
+    assert_eq!(names.at_end("posix", &[OrderedNames]), set(&["", "a=", "a= b="]));
+    let replace = Script::new().base("f", 'A', 1).create("t").append("t", 'B', 1).rename("t", "f");
+    let seen = replace.at_end("posix", &[NoTear, NamesWithData]);
+    assert!(seen.contains("f=B") && !seen.contains("f=0") && !seen.contains("f="), "{seen:?}");
+}

@@ -1,0 +1,13 @@
+//! Crash states against rules written down by hand, and against a slow checker.
+
+#![allow(unreachable_pub, missing_docs)]
+
+mod cases;
+mod counts;
+mod figures;
+mod images;
+mod laid_out;
+mod mutations;
+mod script;
+mod slow;
+mod syncs;

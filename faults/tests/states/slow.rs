@@ -1,0 +1,267 @@
+//! A slow checker, written straight from the rules: no graph, no windows, every pair of effects looked at.
+
+use std::collections::BTreeSet;
+use unplug_faults::effect::{Effect, EffectKind, Effects, Meta, Outcome, PAGE};
+use unplug_faults::event::*;
+use unplug_faults::trace::Trace;
+
+pub struct Slow<'a> {
+    pub trace: &'a Trace,
+    pub list: &'a [Effect],
+    pub model: &'a str,
+}
+
+fn mask(kind: &EffectKind, outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Whole | Outcome::Parts(_) => {
+            if matches!(kind, EffectKind::Data { .. }) {
+                kind.sectors()
+            } else {
+                0xFF
+            }
+        }
+        Outcome::Sectors(mask) => mask,
+        _ => 0,
+    }
+}
+
+fn touches(kind: &EffectKind, x: FileId) -> bool {
+    match kind {
+        EffectKind::Data { file, .. } | EffectKind::Size { file, .. } => *file == x,
+        EffectKind::Meta(
+            Meta::Create { dir, file, .. } | Meta::Link { dir, file, .. } | Meta::Unlink { dir, file, .. },
+        ) => *dir == x || *file == x,
+        EffectKind::Meta(Meta::Rename { from_dir, to_dir, file, replaced, .. }) => {
+            *from_dir == x || *to_dir == x || *file == x || *replaced == Some(x)
+        }
+        EffectKind::Meta(Meta::Exchange { a_dir, b_dir, a, b, .. }) => [a_dir, b_dir, a, b].contains(&&x),
+        EffectKind::Meta(Meta::Truncate { file, .. } | Meta::Allocate { file, .. }) => *file == x,
+    }
+}
+
+fn entry_of(kind: &EffectKind, x: FileId) -> bool {
+    match kind {
+        EffectKind::Meta(Meta::Create { dir, .. } | Meta::Link { dir, .. } | Meta::Unlink { dir, .. }) => {
+            *dir == x
+        }
+        EffectKind::Meta(Meta::Rename { from_dir, to_dir, .. }) => *from_dir == x || *to_dir == x,
+        EffectKind::Meta(Meta::Exchange { a_dir, b_dir, .. }) => *a_dir == x || *b_dir == x,
+        _ => false,
+    }
+}
+
+impl<'a> Slow<'a> {
+    pub fn new(trace: &'a Trace, effects: &'a Effects, model: &'a str) -> Self {
+        Slow { trace, list: &effects.list, model }
+    }
+
+    pub fn outcomes(&self, kind: &EffectKind) -> Vec<Outcome> {
+        let mut all = vec![Outcome::Absent, Outcome::Whole];
+        let posix = self.model.starts_with("posix");
+        match kind {
+            EffectKind::Data { fresh, .. } => {
+                if posix || self.model == "ext4-ordered" && !fresh {
+                    let sectors = kind.sectors();
+                    all.extend(
+                        (1..=255u8).filter(|m| m & !sectors == 0 && *m != sectors).map(Outcome::Sectors),
+                    );
+                }
+                if posix && *fresh {
+                    all.push(Outcome::Stale);
+                }
+            }
+            EffectKind::Meta(Meta::Rename { replaced, .. }) if self.model == "posix-split" => {
+                let parts: &[u8] = if replaced.is_some() { &[1, 2, 3, 5] } else { &[2, 4] };
+                all.extend(parts.iter().map(|p| Outcome::Parts(*p)));
+            }
+            _ => {}
+        }
+        all
+    }
+
+    pub fn points(&self) -> BTreeSet<Clock> {
+        let ends = self.trace.events.iter().flat_map(|e| [e.begin, e.end]).filter(|t| *t != Event::NEVER);
+        ends.chain([0]).collect()
+    }
+
+    pub fn legal(&self, out: &[Outcome], at: Clock) -> bool {
+        let issued = self.list.iter().zip(out).all(|(e, o)| *o == Outcome::Absent || e.issued <= at);
+        issued && self.forced(out, at) && self.ordered(out)
+    }
+
+    /// Whether all that is forced is whole. What a synchronous write forces on ext4 is its pages, and a page
+    /// goes with what was written to the same sectors before.
+    fn forced(&self, out: &[Outcome], at: Clock) -> bool {
+        let mut must: Vec<bool> =
+            (0..self.list.len()).map(|i| self.forced_by_a_sync(i, &out[i], at)).collect();
+        for j in (0..must.len()).rev() {
+            for i in 0..j {
+                if must[j] && self.model == "ext4-ordered" && self.written_back_with(i, j) {
+                    must[i] = true;
+                }
+            }
+        }
+        must.iter().zip(out).all(|(must, outcome)| !must || *outcome == Outcome::Whole)
+    }
+
+    fn written_back_with(&self, i: usize, j: usize) -> bool {
+        match (&self.list[i].kind, &self.list[j].kind) {
+            (EffectKind::Data { file, page, .. }, EffectKind::Data { file: f2, page: p2, fresh, .. }) => {
+                let shared = self.list[i].kind.sectors() & self.list[j].kind.sectors() != 0;
+                file == f2 && page == p2 && shared && !fresh && !self.cut_between(i, j, *file, *page)
+            }
+            _ => false,
+        }
+    }
+
+    fn forced_by_a_sync(&self, i: usize, outcome: &Outcome, at: Clock) -> bool {
+        let effect = &self.list[i];
+        let kind = &effect.kind;
+        self.trace.events.iter().enumerate().any(|(index, event)| {
+            if event.end > at || event.errno != 0 {
+                return false;
+            }
+            let covered = self.trace.events[effect.event as usize].end < event.begin;
+            let own = effect.event == index as u32;
+            match &event.op {
+                Op::SyncAll => covered,
+                Op::Sync { file, kind: SyncKind::Fsync } => covered && self.sync(kind, *file, true, outcome),
+                Op::Sync { file, kind: SyncKind::Fdatasync } => {
+                    covered && self.sync(kind, *file, false, outcome)
+                }
+                Op::Write { sync: WriteSync::None, .. } => false,
+                Op::Write { file, sync, .. } => {
+                    let names = matches!(kind, EffectKind::Meta(_)) && !self.model.starts_with("posix");
+                    own || covered && names && self.sync(kind, *file, *sync == WriteSync::Full, outcome)
+                }
+                _ => false,
+            }
+        })
+    }
+
+    /// Whether a sync of the file does not allow this outcome.
+    fn sync(&self, kind: &EffectKind, x: FileId, full: bool, outcome: &Outcome) -> bool {
+        match (self.model, kind) {
+            ("posix-split", EffectKind::Meta(Meta::Rename { from_dir, to_dir, .. })) => {
+                let parts = match outcome {
+                    Outcome::Absent => 0,
+                    Outcome::Parts(parts) => *parts,
+                    _ => 7,
+                };
+                *from_dir == x && parts & 2 == 0 || *to_dir == x && parts & 4 == 0
+            }
+            ("posix" | "posix-split", _) => kind.content_of() == Some(x) || entry_of(kind, x),
+            ("prefix", _) => touches(kind, x),
+            (_, EffectKind::Meta(Meta::Rename { file, .. })) => touches(kind, x) && (full || *file != x),
+            (_, EffectKind::Meta(Meta::Link { dir, .. })) => touches(kind, x) && (full || *dir == x),
+            _ => touches(kind, x),
+        }
+    }
+
+    fn ordered(&self, out: &[Outcome]) -> bool {
+        let n = self.list.len();
+        (0..n).all(|j| out[j] == Outcome::Absent || (0..n).all(|i| i == j || self.pair(i, j, out)))
+    }
+
+    /// Whether effect j may be there, as far as effect i is concerned.
+    fn pair(&self, i: usize, j: usize, out: &[Outcome]) -> bool {
+        let (a, b) = (&self.list[i], &self.list[j]);
+        let whole = out[i] == Outcome::Whole;
+        if self.model == "prefix" {
+            let data_of_it = j + 1 == i && a.event == b.event && matches!(b.kind, EffectKind::Size { .. });
+            return whole || i > j && !data_of_it;
+        }
+        if i > j {
+            return true;
+        }
+        let file_a = a.kind.content_of();
+        let set_between = (i + 1..j).any(|k| {
+            matches!(&self.list[k].kind, EffectKind::Meta(Meta::Truncate { file, .. }) if Some(*file) == file_a)
+        });
+        match (&a.kind, &b.kind) {
+            (EffectKind::Size { .. }, EffectKind::Size { .. })
+                if file_a == b.kind.content_of() && !set_between =>
+            {
+                if !whole {
+                    return false;
+                }
+            }
+            (EffectKind::Size { .. }, EffectKind::Data { .. })
+                if i + 1 == j && a.event == b.event && !whole =>
+            {
+                return false;
+            }
+            _ => {}
+        }
+        self.model != "ext4-ordered" || self.ext4(i, j, out)
+    }
+
+    fn ext4(&self, i: usize, j: usize, out: &[Outcome]) -> bool {
+        let (a, b) = (&self.list[i], &self.list[j]);
+        let whole = out[i] == Outcome::Whole;
+        let journal = |k: &EffectKind| matches!(k, EffectKind::Meta(_));
+        let returned = self.trace.events[a.event as usize].end < b.issued;
+        let last_link = |file: FileId| self.dies(j) == Some(file);
+        let floating = matches!(b.kind, EffectKind::Size { .. } | EffectKind::Data { fresh: true, .. });
+        if journal(&a.kind) && (journal(&b.kind) || floating && returned) && !whole {
+            return false;
+        }
+        match (&a.kind, &b.kind) {
+            (
+                EffectKind::Data { file, page, fresh, .. },
+                EffectKind::Data { file: f2, page: p2, fresh: again, .. },
+            ) => {
+                if file != f2 || page != p2 || *again || self.cut_between(i, j, *file, *page) {
+                    return true;
+                }
+                let wanted = mask(&b.kind, out[j]) & a.kind.sectors();
+                (!fresh || whole) && wanted & !mask(&a.kind, out[i]) == 0
+            }
+            (EffectKind::Data { file, page, .. }, EffectKind::Meta(Meta::Truncate { file: f2, size })) => {
+                file != f2 || *page < size.div_ceil(PAGE) || whole
+            }
+            (EffectKind::Size { file, .. }, EffectKind::Meta(Meta::Truncate { file: f2, .. })) => {
+                file != f2 || whole
+            }
+            (EffectKind::Meta(Meta::Truncate { file, size }), EffectKind::Data { file: f2, page, .. }) => {
+                file != f2 || *page < size.div_ceil(PAGE) || whole
+            }
+            (
+                EffectKind::Size { file, .. },
+                EffectKind::Meta(Meta::Rename { file: f2, replaced: Some(_), .. }),
+            ) if file == f2 => whole,
+            (EffectKind::Data { file, .. } | EffectKind::Size { file, .. }, EffectKind::Meta(_)) => {
+                !last_link(*file) || whole
+            }
+            _ => true,
+        }
+    }
+
+    fn cut_between(&self, i: usize, j: usize, file: FileId, page: u64) -> bool {
+        (i + 1..j).any(|k| {
+            matches!(&self.list[k].kind, EffectKind::Meta(Meta::Truncate { file: f, size })
+                if *f == file && page >= size.div_ceil(PAGE))
+        })
+    }
+
+    /// The file whose last name effect `j` takes away.
+    fn dies(&self, j: usize) -> Option<FileId> {
+        let gone = match &self.list[j].kind {
+            EffectKind::Meta(Meta::Unlink { file, .. }) => *file,
+            EffectKind::Meta(Meta::Rename { replaced: Some(old), .. }) => *old,
+            _ => return None,
+        };
+        let mut links = self.trace.base.iter().filter(|node| node.file == gone).count() as i64;
+        for effect in &self.list[..=j] {
+            match &effect.kind {
+                EffectKind::Meta(Meta::Create { file, .. } | Meta::Link { file, .. }) if *file == gone => {
+                    links += 1
+                }
+                EffectKind::Meta(Meta::Unlink { file, .. }) if *file == gone => links -= 1,
+                EffectKind::Meta(Meta::Rename { replaced: Some(old), .. }) if *old == gone => links -= 1,
+                _ => {}
+            }
+        }
+        (links == 0).then_some(gone)
+    }
+}

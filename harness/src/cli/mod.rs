@@ -1,0 +1,18 @@
+//! The `unplug` command: what is asked for, checked before anything runs, handed to a [`Runner`], reported.
+
+pub mod args;
+mod commands;
+pub mod drop_sync;
+mod entry;
+mod failure;
+mod plan;
+mod progress;
+mod runner;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use entry::main;
+pub use failure::Failure;
+pub use plan::{CheckPlan, ExplorePlan, ReproDir, Subject, TargetName};
+pub use runner::{ModelInfo, Replayed, Runner, Watch};

@@ -1,0 +1,254 @@
+//! The stages behind the commands, put together.
+
+use super::failure::Failure;
+use super::plan::{CheckPlan, ExplorePlan, Subject};
+use super::runner::{ModelInfo, Replayed, Runner, Watch};
+use crate::cell::Story;
+use crate::explore::{Memo, Search, explore_sharing};
+use crate::pool::PoolError;
+use crate::record::RecordError;
+use crate::report::show::{Describe, Plain, sync_name};
+use crate::repro::{self, Repro};
+use crate::target::Target;
+use crate::target::policy::Policy;
+use crate::target::resp::RespTarget;
+use crate::verdict::{ExitCode, Violation};
+use crate::worker::{Limits, Workers};
+use crate::workload::resp::Shape;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use unplug_faults::codec::CodecError;
+use unplug_faults::event::{Op, SyncKind};
+use unplug_faults::model;
+use unplug_faults::paths::Paths;
+use unplug_faults::state::Plan;
+use unplug_faults::trace::Trace;
+
+/// States with so many deviations are enumerated before any is sampled; the budget ends it earlier.
+const DEVIATIONS: u8 = 2;
+/// The name of the embedded engine in traces.
+const ENGINE: &str = "engine";
+
+/// What the `unplug` binary runs.
+pub(super) struct Standard;
+
+impl Runner for Standard {
+    fn models(&self) -> Vec<ModelInfo> {
+        model::all().iter().map(|m| ModelInfo { name: m.name(), summary: m.summary() }).collect()
+    }
+
+    fn check(&self, plan: &CheckPlan, watch: &dyn Watch) -> Result<(), Failure> {
+        let mut runs = Vec::new();
+        for policy in &plan.policies {
+            if watch.interrupted().load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            watch.stage(&format!("{policy}: recording"), 0);
+            let target = target(&plan.subject, *policy)?;
+            let trace = record(&target, plan.seed, plan.ops)?;
+            runs.push((target, trace));
+        }
+        drop_syncs(&mut runs, &plan.explore, watch)?;
+        runs.iter().try_for_each(|(target, trace)| explore(target, trace, &plan.explore, watch))
+    }
+
+    fn record(&self, subject: &Subject, policy: Policy, seed: u64, ops: u32) -> Result<Trace, Failure> {
+        record(&target(subject, policy)?, seed, ops)
+    }
+
+    fn explore(
+        &self,
+        trace: Trace,
+        server: Option<PathBuf>,
+        plan: &ExplorePlan,
+        watch: &dyn Watch,
+    ) -> Result<(), Failure> {
+        let target = target_of(&trace, server)?;
+        if target.name() != trace.meta.target {
+            let (now, then) = (target.name(), &trace.meta.target);
+            watch.note(&format!("the trace was recorded with {then}; {now} recovers"));
+        }
+        let mut runs = vec![(target, trace)];
+        drop_syncs(&mut runs, plan, watch)?;
+        runs.iter().try_for_each(|(target, trace)| explore(target, trace, plan, watch))
+    }
+
+    fn replay(&self, path: &Path, server: Option<PathBuf>) -> Result<Replayed, Failure> {
+        let repro = Repro::load(path).map_err(unreadable)?;
+        let target = target_of(&repro.trace, server)?;
+        let contract = repro.contract.clone();
+        let mut pool =
+            Workers::start(1, Limits::default(), || target.worker(&contract)).map_err(pool_failed)?;
+        let now = match repro::replay(&repro, &mut pool).map_err(pool_failed)? {
+            repro::Replayed::Same => Some(repro.violation.clone()),
+            repro::Replayed::Other { class, explanation } => {
+                Some(Violation { class, explanation, ..repro.violation.clone() })
+            }
+            repro::Replayed::Kept => None,
+        };
+        Ok(Replayed { story: repro.story, expected: repro.violation, now })
+    }
+
+    fn image(&self, path: &Path, dir: &Path) -> Result<String, Failure> {
+        let repro = Repro::load(path).map_err(unreadable)?;
+        repro.image.lay_out(dir).map_err(|e| {
+            Failure::usage(format!("{}: {e}", dir.display()), "name a directory with room for it".into())
+        })?;
+        let policy = Policy::of(&repro.contract);
+        let program = match repro.trace.meta.target.as_str() {
+            ENGINE => "unplug engine",
+            _ => "redis-server",
+        };
+        let quoted = |value: &str| if value.is_empty() { "''".to_owned() } else { value.to_owned() };
+        let options: String = policy.options().iter().map(|(n, v)| format!(" --{n} {}", quoted(v))).collect();
+        let (files, dir) = (repro.image.nodes.len(), dir.display());
+        Ok(format!("{dir}: {files} files and directories\nstart: {program} --dir {dir} --port 7000{options}"))
+    }
+
+    fn open_repro(&self, path: &Path) -> Result<(Trace, Story), Failure> {
+        let repro = Repro::load(path).map_err(unreadable)?;
+        Ok((repro.trace, repro.story))
+    }
+
+    fn describe(&self, _: &Trace) -> Box<dyn Describe> {
+        Box::new(Plain)
+    }
+
+    fn worker(&self, _: &[std::ffi::OsString]) -> std::process::ExitCode {
+        match crate::worker::command::run() {
+            Ok(()) => std::process::ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("unplug __worker: {error}");
+                std::process::ExitCode::from(ExitCode::HarnessBroken as u8)
+            }
+        }
+    }
+}
+
+fn target(subject: &Subject, policy: Policy) -> Result<RespTarget, Failure> {
+    let unplug = std::env::current_exe()
+        .map_err(|e| Failure::Broken(format!("cannot find this program's own file: {e}")))?;
+    match subject {
+        Subject::Engine => Ok(RespTarget::engine(unplug, policy)),
+        Subject::Redis { server } => {
+            RespTarget::server(unplug, server.as_deref(), policy).map_err(record_failed)
+        }
+    }
+}
+
+/// The target that recovers what this trace's target has written.
+fn target_of(trace: &Trace, server: Option<PathBuf>) -> Result<RespTarget, Failure> {
+    let policy = trace.meta.options.get("policy").and_then(|p| p.parse().ok()).ok_or_else(|| {
+        Failure::usage(
+            format!("this trace is of '{}', which no command can start", trace.meta.target),
+            "a Rust store's trace is replayed by its own test, with UNPLUG_REPLAY".into(),
+        )
+    })?;
+    let subject = match trace.meta.target == ENGINE {
+        true => Subject::Engine,
+        false => Subject::Redis { server },
+    };
+    target(&subject, policy)
+}
+
+fn record(target: &RespTarget, seed: u64, ops: u32) -> Result<Trace, Failure> {
+    let dir =
+        tempfile::tempdir().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
+    let workload = Shape::new(target.policy, u64::from(ops)).generate(seed);
+    target.record(dir.path(), &workload).map_err(record_failed)
+}
+
+/// Takes the syncs out that `--drop-sync` names. A pattern that matches nothing is a mistake: the run that
+/// follows would show what the unchanged store does.
+fn drop_syncs(
+    runs: &mut [(RespTarget, Trace)],
+    plan: &ExplorePlan,
+    watch: &dyn Watch,
+) -> Result<(), Failure> {
+    for pattern in &plan.drop_sync {
+        let known: BTreeSet<String> = runs.iter().flat_map(|(_, trace)| syncs(trace)).collect();
+        let dropped: usize = runs.iter_mut().map(|(_, trace)| pattern.apply(trace)).sum();
+        if dropped == 0 {
+            let known: Vec<_> = known.into_iter().collect();
+            let hint = format!("the syncs of this run are\n    {}", known.join("\n    "));
+            return Err(Failure::usage(format!("--drop-sync {pattern}: matches no sync"), hint));
+        }
+        watch.note(&format!("--drop-sync {pattern}: {dropped} syncs taken out"));
+    }
+    Ok(())
+}
+
+/// The syncs of a trace as patterns that match them.
+fn syncs(trace: &Trace) -> BTreeSet<String> {
+    let mut paths = Paths::at_start(trace);
+    let mut out = BTreeSet::new();
+    for event in &trace.events {
+        paths.apply(event);
+        match &event.op {
+            Op::Sync { file, kind } if !matches!(kind, SyncKind::Range { .. }) => {
+                out.insert(format!("{}:{}", sync_name(*kind), paths.of(*file)));
+            }
+            Op::SyncAll => drop(out.insert("sync:.".into())),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn explore(target: &RespTarget, trace: &Trace, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failure> {
+    let contract = target.policy.contract();
+    let cancel = watch.interrupted();
+    let mut pool = Workers::start(plan.workers, Limits::default(), || target.worker(&contract))
+        .map_err(pool_failed)?
+        .interrupted_by(watch.interrupted());
+    // The models of one trace give many images in common: each is recovered once.
+    let mut memo = Memo::new();
+    for name in &plan.models {
+        if cancel.load(Ordering::SeqCst) {
+            break;
+        }
+        let Some(model) = model::by_name(name) else {
+            return Err(Failure::Broken(format!("the model {name} has gone")));
+        };
+        watch.stage(&format!("{} / {name}", target.policy), plan.budget);
+        let search = Search {
+            trace,
+            target,
+            contract: contract.clone(),
+            model,
+            plan: Plan { bound: DEVIATIONS, budget: plan.budget, seed: trace.meta.seed },
+            assume: &plan.assume,
+            repro_dir: Some(plan.repro_dir.path()),
+        };
+        let mut told = 0;
+        let mut progress = |p: crate::explore::Progress| {
+            watch.advance(p.states.saturating_sub(told));
+            told = p.states;
+        };
+        for cell in explore_sharing(&search, &mut memo, &mut pool, &mut progress, &cancel) {
+            watch.cell(cell);
+        }
+    }
+    Ok(())
+}
+
+fn record_failed(error: RecordError) -> Failure {
+    match error {
+        RecordError::MissingServer { .. } => {
+            Failure::usage(error.to_string(), "`unplug check` alone tests the embedded engine".into())
+        }
+        other => Failure::NotMeasured(other.to_string()),
+    }
+}
+
+fn pool_failed(error: PoolError) -> Failure {
+    match error {
+        PoolError::Interrupted => Failure::NotMeasured(error.to_string()),
+        other => Failure::Broken(other.to_string()),
+    }
+}
+
+fn unreadable(error: CodecError) -> Failure {
+    Failure::usage(error.to_string(), "name a file that `unplug check` wrote into its repro directory".into())
+}

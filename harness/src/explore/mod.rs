@@ -1,0 +1,12 @@
+//! Exploring one trace: crash states in, judged cells out.
+
+mod memo;
+mod phases;
+mod run;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+pub use memo::Memo;
+pub use run::{Search, explore, explore_sharing};
+pub use sweep::Progress;

@@ -1,0 +1,182 @@
+//! Going through crash states in their canonical order, recovering each distinct image once.
+
+use super::memo::Memo;
+use crate::judge::{Judge, Seen};
+use crate::pool::{Pool, PoolError};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use unplug_faults::image::ImageHash;
+use unplug_faults::state::{CrashState, Plan, Space};
+
+/// How far an exploration is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// States judged so far.
+    pub states: u64,
+    /// Images recovered so far.
+    pub images: u64,
+    /// How many states will be judged at the most.
+    pub budget: u64,
+}
+
+/// States are taken in lots of this size. It must not depend on the number of workers: early stops and memory
+/// follow the lots.
+const LOT: usize = 1024;
+
+/// What recovers images, and who listens.
+pub(super) struct Means<'a> {
+    pub(super) memo: &'a mut Memo,
+    pub(super) pool: &'a mut dyn Pool,
+    pub(super) progress: &'a mut dyn FnMut(Progress),
+    pub(super) cancel: &'a AtomicBool,
+    pub(super) told: Progress,
+    /// Teeth checks are not part of what the budget speaks of.
+    pub(super) counting: bool,
+    next_job: u64,
+}
+
+impl<'a> Means<'a> {
+    pub(super) fn new(
+        memo: &'a mut Memo,
+        pool: &'a mut dyn Pool,
+        progress: &'a mut dyn FnMut(Progress),
+        cancel: &'a AtomicBool,
+    ) -> Self {
+        Means { memo, pool, progress, cancel, told: Progress::default(), counting: true, next_job: 0 }
+    }
+
+    /// Recovers every image of these states that is not known yet. Results arrive in any order; all are
+    /// waited for before anything is judged.
+    pub(super) fn recover(
+        &mut self,
+        space: &Space<'_>,
+        states: &[CrashState],
+        hashes: &[ImageHash],
+        judge: &Judge,
+    ) -> Result<(), PoolError> {
+        let mut asked: BTreeMap<u64, ImageHash> = BTreeMap::new();
+        let result = self.recover_all(space, states, hashes, judge, &mut asked);
+        // Leave nothing of this exploration in the pool for the next one to stumble over.
+        while result.is_err() && self.pool.in_flight() > 0 {
+            match self.pool.next() {
+                Ok((job, lives)) => self.take(job, lives, judge, &mut asked),
+                Err(_) => break,
+            }
+        }
+        result
+    }
+
+    fn recover_all(
+        &mut self,
+        space: &Space<'_>,
+        states: &[CrashState],
+        hashes: &[ImageHash],
+        judge: &Judge,
+        asked: &mut BTreeMap<u64, ImageHash>,
+    ) -> Result<(), PoolError> {
+        for index in self.memo.unknown(hashes) {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(PoolError::Interrupted);
+            }
+            while self.pool.in_flight() >= self.pool.capacity().max(1) {
+                let (job, lives) = self.pool.next()?;
+                self.take(job, lives, judge, asked);
+            }
+            let job = self.next_job;
+            self.next_job += 1;
+            asked.insert(job, hashes[index]);
+            self.pool.submit(job, space.image(&states[index]), judge.now_ms())?;
+        }
+        while !asked.is_empty() {
+            let (job, lives) = self.pool.next()?;
+            self.take(job, lives, judge, asked);
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        job: u64,
+        lives: crate::recovery::Lives,
+        judge: &Judge,
+        asked: &mut BTreeMap<u64, ImageHash>,
+    ) {
+        // A job that is not ours is left over from an exploration that was broken off.
+        if let Some(image) = asked.remove(&job) {
+            self.memo.note(image, lives, judge);
+            self.told.images += 1;
+            (self.progress)(self.told);
+        }
+    }
+}
+
+/// How a sweep ended.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    /// States visited.
+    pub(super) states: u64,
+    /// The canonical order came to its end within the budget.
+    pub(super) to_the_end: bool,
+    /// The visitor had seen enough.
+    pub(super) stopped: bool,
+    /// The most deviations met.
+    pub(super) most_deviations: u8,
+    /// What broke it off.
+    pub(super) error: Option<PoolError>,
+}
+
+impl Swept {
+    /// The greatest number of deviations that was enumerated whole.
+    pub(super) fn bound(&self, plan: &Plan) -> u8 {
+        if self.to_the_end || self.most_deviations > plan.bound {
+            plan.bound
+        } else {
+            // The last level met may not be complete.
+            self.most_deviations.saturating_sub(1)
+        }
+    }
+}
+
+/// Visits the states in canonical order with what their images recovered to.
+pub(super) fn sweep(
+    means: &mut Means<'_>,
+    space: &Space<'_>,
+    plan: &Plan,
+    judge: &Judge,
+    visit: &mut dyn FnMut(&CrashState, ImageHash, &Seen, &Memo) -> ControlFlow<()>,
+) -> Swept {
+    let mut swept = Swept::default();
+    let mut states = space.states(plan);
+    let mut hasher = space.hasher();
+    loop {
+        let room = usize::try_from(plan.budget - swept.states).unwrap_or(LOT).min(LOT);
+        let lot: Vec<CrashState> = states.by_ref().take(room).collect();
+        if lot.is_empty() {
+            swept.to_the_end = room > 0 || states.next().is_none();
+            return swept;
+        }
+        if means.cancel.load(Ordering::Relaxed) {
+            swept.error = Some(PoolError::Interrupted);
+            return swept;
+        }
+        let hashes: Vec<ImageHash> = lot.iter().map(|s| hasher.hash(s)).collect();
+        let recovered = means.recover(space, &lot, &hashes, judge);
+        for (state, hash) in lot.iter().zip(&hashes) {
+            // After a failure the states in front of the first unknown image still count.
+            let Some(seen) = means.memo.get(*hash) else { break };
+            swept.states += 1;
+            swept.most_deviations = swept.most_deviations.max(state.deviations);
+            if visit(state, *hash, seen, means.memo).is_break() {
+                swept.stopped = true;
+                return swept;
+            }
+        }
+        means.told.states += if means.counting { lot.len() as u64 } else { 0 };
+        (means.progress)(means.told);
+        if let Err(error) = recovered {
+            swept.error = Some(error);
+            return swept;
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The history of one run: what clients asked for, what they were told, and when.
+
+use std::collections::BTreeMap;
+use unplug_faults::event::{Clock, Nanos, Op};
+use unplug_faults::trace::{Blind, Trace};
+
+/// One operation of one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Its number in the trace.
+    pub id: u32,
+    /// The client.
+    pub client: u32,
+    /// The operation, in the target's encoding.
+    pub op: Vec<u8>,
+    /// When it was invoked. Before this crash point nothing of it can be on the disk.
+    pub invoked: Clock,
+    /// The target's time then.
+    pub invoked_at: Nanos,
+    /// When its reply left the target; `None` if it never did.
+    pub acked: Option<Clock>,
+    /// The target's time then.
+    pub acked_at: Option<Nanos>,
+    /// The reply.
+    pub reply: Option<Vec<u8>>,
+    /// Index into [`History::phases`].
+    pub phase: usize,
+}
+
+/// A part of the run with a name of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// The name; a name that comes again gets a number (`append 2`).
+    pub name: String,
+    /// Its first crash point.
+    pub begin: Clock,
+    /// Its last crash point (inclusive).
+    pub end: Clock,
+}
+
+/// Everything that a contract is judged by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The operations, in the order of their invocation.
+    pub operations: Vec<Operation>,
+    /// The phases, in order; together they cover every crash point.
+    pub phases: Vec<Phase>,
+    /// When all processes of the target were killed.
+    pub kills: Vec<Clock>,
+    /// When a process of the target was forked.
+    pub forks: Vec<Clock>,
+    /// The target's wall clock at the start, in milliseconds since 1970.
+    pub epoch_ms: u64,
+    /// The last crash point: everything that happened has ended.
+    pub end: Clock,
+    /// What in the trace makes no history, by name: the run is not measured.
+    pub blind: Vec<Blind>,
+    /// The target's time at each event that moved it: clock and nanoseconds, both ascending.
+    times: Vec<(Clock, Nanos)>,
+}
+
+/// The name of what comes before the first phase.
+pub const START: &str = "start";
+
+impl History {
+    /// Reads the history out of a trace. What cannot be understood is told in [`History::blind`].
+    pub fn of(trace: &Trace) -> History {
+        let mut history = History { epoch_ms: trace.meta.epoch_ms, ..History::default() };
+        let mut by_id: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut names: BTreeMap<String, u32> = BTreeMap::new();
+        for event in &trace.events {
+            history.tick(event.begin, event.at);
+            history.end = history.end.max(event.begin);
+            if event.end != unplug_faults::event::Event::NEVER {
+                history.end = history.end.max(event.end);
+            }
+            match &event.op {
+                Op::Phase(name) => history.open_phase(name, event.begin, &mut names),
+                Op::Kill => history.kills.push(event.begin),
+                Op::Process(unplug_faults::event::ProcessEvent::Forked { .. }) => {
+                    history.forks.push(event.begin);
+                }
+                Op::Invoke { client, id, op } => {
+                    history.open_phase_if_none(event.begin, &mut names);
+                    if by_id.insert(*id, history.operations.len()).is_some() {
+                        history.complain("operation number", format!("operation {id} is invoked twice"));
+                    }
+                    history.operations.push(Operation {
+                        id: *id,
+                        client: *client,
+                        op: op.clone(),
+                        invoked: event.begin,
+                        invoked_at: event.at,
+                        acked: None,
+                        acked_at: None,
+                        reply: None,
+                        phase: history.phases.len() - 1,
+                    });
+                }
+                Op::Reply { client, id, reply } => {
+                    let operation = by_id.get(id).and_then(|i| history.operations.get_mut(*i));
+                    match operation {
+                        Some(o) if o.client == *client && o.acked.is_none() => {
+                            o.acked = Some(event.begin);
+                            o.acked_at = Some(event.at);
+                            o.reply = Some(reply.clone());
+                        }
+                        _ => history.complain("reply", format!("a reply to operation {id} that awaits none")),
+                    }
+                }
+                _ => history.open_phase_if_none(event.begin, &mut names),
+            }
+        }
+        history.open_phase_if_none(0, &mut names);
+        if let Some(last) = history.phases.last_mut() {
+            last.end = history.end;
+        }
+        history
+    }
+
+    fn tick(&mut self, clock: Clock, at: Nanos) {
+        // Threads may read the clock in another order than they draw their tick: time never goes back here.
+        if self.times.last().is_none_or(|(_, t)| at > *t) {
+            self.times.push((clock, at));
+        }
+    }
+
+    fn complain(&mut self, what: &str, detail: String) {
+        self.blind.push(Blind { what: format!("history: {what}"), detail });
+    }
+
+    fn open_phase_if_none(&mut self, begin: Clock, names: &mut BTreeMap<String, u32>) {
+        if self.phases.is_empty() {
+            self.open_phase(START, begin, names);
+        }
+    }
+
+    fn open_phase(&mut self, name: &str, begin: Clock, names: &mut BTreeMap<String, u32>) {
+        let count = names.entry(name.to_string()).and_modify(|n| *n += 1).or_insert(1);
+        let name = if *count == 1 { name.to_string() } else { format!("{name} {count}") };
+        // The first phase begins at the first crash point, whatever its clock is.
+        let begin = if self.phases.is_empty() { 0 } else { begin };
+        if let Some(last) = self.phases.last_mut() {
+            last.end = begin.saturating_sub(1);
+        }
+        self.phases.push(Phase { name, begin, end: begin });
+    }
+
+    /// The latest time that a crash at this point can have: the instant before the next clock step, and the
+    /// last known time where none follows.
+    pub fn latest_time(&self, point: Clock) -> Nanos {
+        let next = self.times.partition_point(|(clock, _)| *clock <= point);
+        match (self.times.get(next), self.times.last()) {
+            (Some((_, at)), _) => at.saturating_sub(1),
+            (None, Some((_, at))) => *at,
+            (None, None) => 0,
+        }
+    }
+
+    /// The last crash point at which a crash may still happen at or before the time `limit`; `None` if even
+    /// the first one is later.
+    pub fn last_point_within(&self, limit: Nanos) -> Option<Clock> {
+        // Points from tick j - 1 up to tick j have the latest time "just before tick j".
+        let beyond = self.times.partition_point(|(_, at)| at.saturating_sub(1) <= limit);
+        if beyond < self.times.len() {
+            let previous = beyond.checked_sub(1).and_then(|i| self.times.get(i));
+            return previous.and_then(|(clock, _)| clock.checked_sub(1));
+        }
+        match self.times.last() {
+            // From the last tick on time stands still, it is not "just before" anything.
+            Some((clock, at)) if *at > limit => clock.checked_sub(1),
+            _ => Some(self.end),
+        }
+    }
+
+    /// The one instant at which every recovery of this run happens, in milliseconds since 1970: a second
+    /// after the last event where time is virtual. Where it is not, a recovery happens whenever somebody
+    /// explores, so that no key with an expiry can be compared: the end of time.
+    pub fn recovery_ms(&self, virtual_time: bool) -> u64 {
+        match (virtual_time, self.times.last()) {
+            (false, _) => u64::MAX,
+            (true, last) => self.epoch_ms + last.map_or(0, |(_, at)| at / 1_000_000) + 1000,
+        }
+    }
+
+    /// The target's wall clock at an operation, in milliseconds since 1970.
+    pub fn wall_ms(&self, at: Nanos) -> u64 {
+        self.epoch_ms + at / 1_000_000
+    }
+
+    /// The operation of this number.
+    pub fn operation(&self, id: u32) -> Option<&Operation> {
+        self.operations.iter().find(|o| o.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::testing::TraceBuilder;
+
+    #[test]
+    fn operations_and_phases() {
+        let mut b = TraceBuilder::new();
+        b.phase("append");
+        let one = b.invoke(0, b"one");
+        b.reply(0, one, b"+OK");
+        b.phase("rewrite");
+        let two = b.invoke(1, b"two");
+        b.phase("append");
+        let history = History::of(&b.trace());
+        assert!(history.blind.is_empty());
+        let names: Vec<&str> = history.phases.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["append", "rewrite", "append 2"]);
+        assert_eq!(history.phases[0].begin, 0);
+        assert_eq!(history.phases[0].end + 1, history.phases[1].begin);
+        assert_eq!(history.phases[2].end, history.end);
+        assert_eq!(history.operations[0].id, one);
+        assert_eq!(history.operations[0].reply.as_deref(), Some(&b"+OK"[..]));
+        assert!(history.operations[0].acked > Some(history.operations[0].invoked));
+        assert_eq!((history.operations[1].id, history.operations[1].acked), (two, None));
+        assert_eq!(history.operations[1].phase, 1);
+    }
+
+    #[test]
+    fn what_makes_no_history_is_told() {
+        let mut b = TraceBuilder::new();
+        let one = b.invoke(0, b"one");
+        b.reply(1, one, b"+OK");
+        b.reply(0, 77, b"+OK");
+        assert_eq!(History::of(&b.trace()).blind.len(), 2);
+    }
+
+    #[test]
+    fn the_latest_time_of_a_crash_is_before_the_next_step() {
+        let mut b = TraceBuilder::new();
+        let one = b.invoke(0, b"one");
+        b.reply(0, one, b"+OK");
+        b.advance(500);
+        let two = b.invoke(0, b"two");
+        b.reply(0, two, b"+OK");
+        let h = History::of(&b.trace());
+        assert_eq!(h.latest_time(h.operations[0].invoked), 499);
+        assert_eq!(h.latest_time(h.end), 500);
+        assert_eq!(h.last_point_within(499), Some(h.operations[1].invoked - 1));
+        assert_eq!(h.last_point_within(498), h.operations[0].invoked.checked_sub(1));
+        assert_eq!(h.last_point_within(500), Some(h.end));
+    }
+}

@@ -1,0 +1,259 @@
+//! When each state is allowed: the intervals of crash points that a contract gives to every allowed prefix.
+
+use super::orders::Orders;
+use crate::contract::Contract;
+use crate::dump::Digest;
+use crate::history::History;
+use crate::target::{Meaning, Oracle};
+use std::collections::HashMap;
+use unplug_faults::event::{Clock, Nanos};
+
+/// One node's interval: from the moment at which all its operations had been invoked, to the last at which
+/// the contract demands nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Interval {
+    pub(super) from: Clock,
+    /// Inclusive; smaller than `from`: the node is never allowed.
+    pub(super) to: Clock,
+    pub(super) node: usize,
+}
+
+/// The contract over one history.
+pub(super) struct Allowed {
+    /// By state, sorted by `from`.
+    pub(super) by_digest: HashMap<Digest, Vec<Interval>>,
+    /// Per client, per number of operations held: the acknowledgement of the first good one not held.
+    missing: Vec<Vec<Option<(Clock, Nanos)>>>,
+    /// Per client, per number held: when an explicit promise first demands more.
+    barriers: Vec<Vec<Clock>>,
+    /// When the target first told a client of an error of its storage.
+    told_at: Option<Nanos>,
+}
+
+impl Allowed {
+    pub(super) fn new(history: &History, contract: &Contract, orders: &Orders, oracle: &dyn Oracle) -> Self {
+        let mut allowed = Allowed {
+            by_digest: HashMap::new(),
+            missing: missing(history, orders),
+            barriers: barriers(history, orders),
+            told_at: told_at(history, oracle),
+        };
+        let intervals = match contract {
+            Contract::Snapshot => snapshots(history, orders),
+            _ => {
+                (0..orders.nodes.len()).map(|node| allowed.prefix(history, contract, orders, node)).collect()
+            }
+        };
+        for interval in intervals {
+            allowed.by_digest.entry(orders.nodes[interval.node].digest).or_default().push(interval);
+        }
+        allowed.by_digest.values_mut().for_each(|list| list.sort_by_key(|i| (i.from, i.to, i.node)));
+        allowed
+    }
+
+    /// When a prefix is allowed under a contract that allows prefixes.
+    fn prefix(&self, history: &History, contract: &Contract, orders: &Orders, node: usize) -> Interval {
+        let from = issued(history, orders, node);
+        let mut to = Clock::MAX;
+        for (client, held) in orders.nodes[node].progress.iter().enumerate() {
+            to = to.min(self.barriers[client][*held as usize].saturating_sub(1));
+            let Some((acked, acked_at)) = self.missing[client][*held as usize] else { continue };
+            to = to.min(match contract {
+                Contract::Always => acked.saturating_sub(1),
+                Contract::EverySec { window } => self.window_ends(history, acked, acked_at, *window),
+                Contract::No | Contract::Snapshot => Clock::MAX,
+            });
+        }
+        Interval { from, to, node }
+    }
+
+    /// The last crash point at which an operation may be missing under a window.
+    fn window_ends(&self, history: &History, acked: Clock, acked_at: Nanos, window: u64) -> Clock {
+        let limit = acked_at.saturating_add(window);
+        // Once a client was told of an error, the loss grows no more.
+        if self.told_at.is_some_and(|told| told <= limit) {
+            return Clock::MAX;
+        }
+        let end = match history.last_point_within(limit) {
+            Some(point) if point >= history.end => Clock::MAX,
+            Some(point) => point,
+            None => 0,
+        };
+        end.max(acked.saturating_sub(1))
+    }
+
+    /// How long ago, at this crash point, the oldest operation that a node lacks had been acknowledged.
+    pub(super) fn loss(&self, history: &History, orders: &Orders, node: usize, point: Clock) -> Option<u64> {
+        let held = orders.nodes[node].progress.iter().enumerate();
+        let missing = held.filter_map(|(client, held)| self.missing[client][*held as usize]);
+        let oldest = missing.filter(|(acked, _)| *acked <= point).map(|(_, at)| at).min()?;
+        let now = history.latest_time(point);
+        Some(self.told_at.map_or(now, |told| told.min(now)).saturating_sub(oldest))
+    }
+
+    /// The first point in an interval at which the state is not allowed.
+    pub(super) fn first_forbidden(&self, digest: Digest, first: Clock, last: Clock) -> Option<Clock> {
+        let mut point = first;
+        // Sorted by beginning: each interval either covers the point, lies before it, or leaves a hole.
+        for interval in self.by_digest.get(&digest).map_or(&[][..], Vec::as_slice) {
+            if interval.from > point {
+                break;
+            }
+            if interval.to >= last {
+                return None;
+            }
+            point = point.max(interval.to.saturating_add(1));
+        }
+        (point <= last).then_some(point)
+    }
+
+    /// Whether the contract demands this operation at this crash point.
+    pub(super) fn demands(
+        &self,
+        history: &History,
+        contract: &Contract,
+        orders: &Orders,
+        operation: usize,
+        point: Clock,
+    ) -> bool {
+        let place = |(c, list): (usize, &Vec<usize>)| list.binary_search(&operation).ok().map(|i| (c, i));
+        let Some((client, index)) = orders.clients.iter().enumerate().find_map(place) else { return false };
+        if self.barriers[client][index] <= point {
+            return true;
+        }
+        let o = &history.operations[operation];
+        let (true, Some(acked), Some(acked_at)) = (orders.good[operation], o.acked, o.acked_at) else {
+            return false;
+        };
+        match contract {
+            Contract::Always => acked <= point,
+            Contract::EverySec { window } => self.window_ends(history, acked, acked_at, *window) < point,
+            Contract::No | Contract::Snapshot => false,
+        }
+    }
+
+    /// Whether an explicit promise (not the policy) forbids the node at this point.
+    pub(super) fn barrier_broken(&self, orders: &Orders, node: usize, point: Clock) -> bool {
+        let held = orders.nodes[node].progress.iter().enumerate();
+        held.into_iter().any(|(client, held)| self.barriers[client][*held as usize] <= point)
+    }
+}
+
+/// The crash point from which all operations of a node may be on the disk.
+pub(super) fn issued(history: &History, orders: &Orders, node: usize) -> Clock {
+    let last = |(client, held): (usize, &u32)| {
+        let index = (*held as usize).checked_sub(1)?;
+        Some(history.operations[orders.clients[client][index]].invoked)
+    };
+    orders.nodes[node].progress.iter().enumerate().filter_map(last).max().unwrap_or(0)
+}
+
+fn missing(history: &History, orders: &Orders) -> Vec<Vec<Option<(Clock, Nanos)>>> {
+    let of_client = |list: &Vec<usize>| {
+        let mut out = vec![None; list.len() + 1];
+        for (i, operation) in list.iter().enumerate().rev() {
+            let o = &history.operations[*operation];
+            let own = o.acked.zip(o.acked_at).filter(|_| orders.good[*operation]);
+            out[i] = own.or(out[i + 1]);
+        }
+        out
+    };
+    orders.clients.iter().map(of_client).collect()
+}
+
+/// The promises made so far: when each was made, and the crash point before which every acknowledged
+/// operation is covered by it.
+fn promises(history: &History, orders: &Orders) -> Vec<(Clock, Clock)> {
+    let mut promises = Vec::new();
+    for (index, o) in history.operations.iter().enumerate() {
+        let Some(acked) = o.acked else { continue };
+        match orders.meanings[index] {
+            Meaning::Barrier => promises.push((acked, o.invoked)),
+            Meaning::SaveSeen => {
+                let background = newest_background(history, orders, o.invoked);
+                promises.extend(background.map(|b| (acked, history.operations[b].invoked)));
+            }
+            _ => {}
+        }
+    }
+    promises.sort_unstable();
+    promises
+}
+
+/// The newest background save or rewrite whose good reply came before this point.
+fn newest_background(history: &History, orders: &Orders, before: Clock) -> Option<usize> {
+    let asked = |i: &usize| {
+        orders.meanings[*i] == Meaning::Background
+            && orders.good[*i]
+            && history.operations[*i].acked.is_some_and(|a| a < before)
+    };
+    (0..history.operations.len()).rev().find(asked)
+}
+
+fn barriers(history: &History, orders: &Orders) -> Vec<Vec<Clock>> {
+    let promises = promises(history, orders);
+    let of_client = |list: &Vec<usize>| {
+        let mut out = vec![Clock::MAX; list.len() + 1];
+        for (made, covers) in promises.iter().rev() {
+            let covered = |i: &usize| {
+                orders.good[*i] && history.operations[*i].acked.is_some_and(|acked| acked < *covers)
+            };
+            let needed = list.iter().rposition(covered).map_or(0, |i| i + 1);
+            // Going back in time, an earlier promise overrules a later one wherever it demands something.
+            out[..needed].fill(*made);
+        }
+        out
+    };
+    orders.clients.iter().map(of_client).collect()
+}
+
+fn told_at(history: &History, oracle: &dyn Oracle) -> Option<Nanos> {
+    let told = |o: &&crate::history::Operation| {
+        o.reply.as_deref().is_some_and(|r| oracle.is_error(r) && oracle.is_storage_error(r))
+    };
+    history.operations.iter().filter(told).filter_map(|o| o.acked_at).min()
+}
+
+/// When each snapshot's content is allowed: from its taking until a newer one is known to be saved.
+fn snapshots(history: &History, orders: &Orders) -> Vec<Interval> {
+    // When a snapshot became known to be saved, and when it was taken.
+    let mut saved: Vec<(Clock, Clock)> = promises(history, orders);
+    saved.sort_unstable();
+    let until = |taken: Clock| {
+        let newer = saved.iter().find(|(_, other)| *other > taken);
+        newer.map_or(Clock::MAX, |(known, _)| known.saturating_sub(1))
+    };
+    let mut out = vec![Interval { from: 0, to: until(0), node: 0 }];
+    let takes =
+        |operation: usize| matches!(orders.meanings[operation], Meaning::Barrier | Meaning::Background);
+    for (node, content) in orders.nodes.iter().enumerate() {
+        // The content at a snapshot is that at its operation's place in the order.
+        for (client, held) in content.progress.iter().enumerate() {
+            let Some(operation) = orders.clients[client].get(*held as usize).copied() else { continue };
+            let o = &history.operations[operation];
+            if takes(operation) && issued(history, orders, node) <= o.acked.unwrap_or(Clock::MAX) {
+                out.push(Interval { from: o.invoked, to: until(o.invoked), node });
+            }
+        }
+    }
+    let asked_for = |fork: &Clock| {
+        let around = |(i, o): (usize, &crate::history::Operation)| {
+            takes(i) && o.invoked <= *fork && o.acked.is_none_or(|a| *fork <= a)
+        };
+        history.operations.iter().enumerate().any(around)
+    };
+    // A fork that nobody asked for may be a save by the target's own decision.
+    for fork in history.forks.iter().filter(|f| !asked_for(f)) {
+        let must = |client: usize, held: u32| {
+            let next = orders.clients[client].get(held as usize).map(|i| &history.operations[*i]);
+            next.is_none_or(|o| o.acked.is_none_or(|a| a >= *fork))
+        };
+        for (node, content) in orders.nodes.iter().enumerate() {
+            let complete = content.progress.iter().enumerate().all(|(c, held)| must(c, *held));
+            if complete && issued(history, orders, node) <= *fork {
+                out.push(Interval { from: *fork, to: until(*fork), node });
+            }
+        }
+    }
+    out
+}

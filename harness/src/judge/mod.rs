@@ -1,0 +1,15 @@
+//! Judging what came back from a crash state by what the history and the contract allow.
+
+mod allowed;
+mod classify;
+mod court;
+mod decide;
+mod mixture;
+mod orders;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+pub use court::{AllowedState, Judge, JudgeOptions};
+pub(crate) use seen::differences;
+pub use seen::{First, Seen};

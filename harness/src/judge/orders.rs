@@ -1,0 +1,258 @@
+//! The orders in which a history's operations can have taken effect, and the state after each allowed prefix.
+//!
+//! A prefix is a number of operations for each client, closed under real-time order: what had been
+//! acknowledged before an operation was invoked comes before it. An operation without a good reply may or may
+//! not have taken effect: both are followed, up to a cap.
+
+use crate::contract::Contract;
+use crate::dump::Digest;
+use crate::history::History;
+use crate::target::{Meaning, Oracle};
+use std::collections::{BTreeMap, HashMap};
+use unplug_faults::event::Clock;
+use unplug_faults::trace::Blind;
+
+/// One step on the way from one prefix to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// Index into [`History::operations`].
+    pub(super) operation: usize,
+    /// Whether it took effect.
+    pub(super) applied: bool,
+}
+
+/// One allowed prefix with the state after it.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    /// How many operations of each client it holds.
+    pub(super) progress: Box<[u32]>,
+    /// The state's identity at the instant of recovery.
+    pub(super) digest: Digest,
+    /// From where it is reached.
+    via: Vec<(usize, Step)>,
+}
+
+/// All allowed prefixes of a history.
+pub(super) struct Orders {
+    /// For each client, its operations (indexes into the history).
+    pub(super) clients: Vec<Vec<usize>>,
+    /// The prefixes that lie on a way to the whole history, the empty one first.
+    pub(super) nodes: Vec<Node>,
+    /// One whole order: the first of the possible ones.
+    pub(super) path: Vec<Step>,
+    /// The nodes along it: `path_nodes[k]` is the state before `path[k]`.
+    pub(super) path_nodes: Vec<usize>,
+    /// What each operation means to the contract.
+    pub(super) meanings: Vec<Meaning>,
+    /// Whether each operation was acknowledged, and well.
+    pub(super) good: Vec<bool>,
+}
+
+/// Bounds on the search.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caps {
+    pub(super) width: usize,
+    pub(super) nodes: usize,
+}
+
+impl Orders {
+    pub(super) fn search(
+        history: &History,
+        contract: &Contract,
+        oracle: &dyn Oracle,
+        now_ms: u64,
+        caps: Caps,
+    ) -> Result<Orders, Blind> {
+        let mut by_client: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (index, operation) in history.operations.iter().enumerate() {
+            by_client.entry(operation.client).or_default().push(index);
+        }
+        let (meanings, good) = meanings(history, contract, oracle);
+        let search = Search { history, clients: by_client.into_values().collect(), now_ms, caps };
+        let (nodes, last) = search.run(oracle)?;
+        let mut orders =
+            Orders { clients: search.clients, nodes, path: vec![], path_nodes: vec![], meanings, good };
+        orders.prune(&last);
+        Ok(orders)
+    }
+
+    /// Drops the prefixes from which the whole history cannot be reached any more, and picks one order.
+    fn prune(&mut self, last: &[usize]) {
+        let mut alive = vec![false; self.nodes.len()];
+        for index in last {
+            alive[*index] = true;
+        }
+        // Every node stands after those from which it is reached.
+        for index in (0..self.nodes.len()).rev() {
+            if alive[index] {
+                for (from, _) in &self.nodes[index].via {
+                    alive[*from] = true;
+                }
+            }
+        }
+        let mut new_index = vec![usize::MAX; self.nodes.len()];
+        let mut kept = Vec::with_capacity(self.nodes.len());
+        for (index, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            if alive[index] {
+                node.via.iter_mut().for_each(|(from, _)| *from = new_index[*from]);
+                new_index[index] = kept.len();
+                kept.push(node);
+            }
+        }
+        self.nodes = kept;
+        let mut at = last.first().map_or(0, |i| new_index[*i]);
+        self.path_nodes.push(at);
+        while let Some((from, step)) = self.nodes.get(at).and_then(|n| n.via.first()).copied() {
+            self.path.push(step);
+            self.path_nodes.push(from);
+            at = from;
+        }
+        self.path.reverse();
+        self.path_nodes.reverse();
+    }
+}
+
+/// What each operation means, and whether it was acknowledged and well. Asked along the order of invocation.
+fn meanings(history: &History, contract: &Contract, oracle: &dyn Oracle) -> (Vec<Meaning>, Vec<bool>) {
+    let mut model = oracle.fork();
+    let mut meanings = Vec::with_capacity(history.operations.len());
+    let mut good = Vec::with_capacity(history.operations.len());
+    for o in &history.operations {
+        let reply = o.reply.as_deref();
+        let at_ms = history.wall_ms(o.invoked_at);
+        let ok = reply.is_some_and(|r| !model.is_error(r));
+        let meaning = match model.meaning_under(&o.op, reply, contract, at_ms) {
+            Meaning::Barrier | Meaning::SaveSeen if !ok => Meaning::Read,
+            meaning => meaning,
+        };
+        meanings.push(meaning);
+        good.push(ok);
+        model.apply(&o.op, reply, at_ms);
+    }
+    (meanings, good)
+}
+
+struct Search<'h> {
+    history: &'h History,
+    clients: Vec<Vec<usize>>,
+    now_ms: u64,
+    caps: Caps,
+}
+
+type Frontier = Vec<(usize, Box<dyn Oracle>)>;
+
+impl Search<'_> {
+    /// All prefixes, level by level; and those of the last level.
+    fn run(&self, oracle: &dyn Oracle) -> Result<(Vec<Node>, Vec<usize>), Blind> {
+        let mut first = oracle.fork();
+        let digest = first.digest(self.now_ms);
+        let progress = vec![0; self.clients.len()].into_boxed_slice();
+        let mut nodes = vec![Node { progress, digest, via: Vec::new() }];
+        let mut frontier: Frontier = vec![(0, first)];
+        for _ in 0..self.history.operations.len() {
+            frontier = self.level(&mut nodes, frontier)?;
+            if frontier.len() > self.caps.width || nodes.len() > self.caps.nodes {
+                return Err(Blind {
+                    what: "too many possible orders".to_string(),
+                    detail: format!(
+                        "concurrent or unanswered operations leave more than {} states at once: use fewer \
+                         clients, or a shorter history",
+                        self.caps.width
+                    ),
+                });
+            }
+        }
+        Ok((nodes, frontier.iter().map(|(index, _)| *index).collect()))
+    }
+
+    fn level(&self, nodes: &mut Vec<Node>, frontier: Frontier) -> Result<Frontier, Blind> {
+        let mut next: Frontier = Vec::with_capacity(frontier.len());
+        let mut found: HashMap<(Box<[u32]>, Digest), usize> = HashMap::new();
+        let mut refused = None;
+        let alone = frontier.len() == 1;
+        for (index, oracle) in frontier {
+            let mut steps = Vec::new();
+            for client in 0..self.clients.len() {
+                let before = steps.len();
+                let Some(operation) = self.eligible(&nodes[index].progress, client) else { continue };
+                self.choices(operation, oracle.as_ref(), |applied| {
+                    steps.push((client, Step { operation, applied }));
+                });
+                if steps.len() == before {
+                    refused = Some(operation);
+                }
+            }
+            let (alone, count) = (alone && steps.len() == 1, steps.len());
+            let mut oracle = Some(oracle);
+            for (nth, (client, step)) in steps.into_iter().enumerate() {
+                // The last way on may use the model up.
+                let model = if nth + 1 == count { oracle.take() } else { oracle.as_ref().map(|o| o.fork()) };
+                let Some(mut model) = model else { break };
+                if step.applied {
+                    let o = &self.history.operations[step.operation];
+                    model.apply(&o.op, o.reply.as_deref(), self.history.wall_ms(o.invoked_at));
+                }
+                let mut progress = nodes[index].progress.clone();
+                progress[client] += 1;
+                // States that differ only in keys that will have expired may still go different ways.
+                let identity = if alone { Digest(0) } else { model.digest(0) };
+                let slot = found.entry((progress.clone(), identity)).or_insert_with(|| {
+                    nodes.push(Node { progress, digest: model.digest(self.now_ms), via: Vec::new() });
+                    next.push((nodes.len() - 1, model));
+                    nodes.len() - 1
+                });
+                nodes[*slot].via.push((index, step));
+            }
+        }
+        if next.is_empty() {
+            let operation = refused.and_then(|i| self.history.operations.get(i));
+            return Err(Blind {
+                what: "the reference model disagrees with the target's replies".to_string(),
+                detail: operation.map_or_else(String::new, |o| {
+                    let reply = o.reply.as_deref().unwrap_or_default();
+                    let reply = reply[..reply.len().min(80)].escape_ascii();
+                    format!("operation {} cannot have been answered by \"{reply}\"", o.id)
+                }),
+            });
+        }
+        Ok(next)
+    }
+
+    /// The client's next operation, unless another client's next one was over before it was invoked.
+    fn eligible(&self, progress: &[u32], client: usize) -> Option<usize> {
+        let next = |c: usize| self.clients[c].get(progress[c] as usize).copied();
+        let operation = next(client)?;
+        let invoked = self.history.operations[operation].invoked;
+        let over_before = |other: usize| self.over(other) < invoked;
+        let blocked = (0..self.clients.len()).filter(|c| *c != client).filter_map(next).any(over_before);
+        (!blocked).then_some(operation)
+    }
+
+    /// When an operation can take effect no more: its reply has left, or its target was killed.
+    fn over(&self, operation: usize) -> Clock {
+        let o = &self.history.operations[operation];
+        let killed = self.history.kills.iter().copied().find(|k| *k > o.invoked);
+        o.acked.or(killed).unwrap_or(Clock::MAX)
+    }
+
+    /// Whether the operation can have taken effect, and whether it can have taken none.
+    fn choices(&self, operation: usize, oracle: &dyn Oracle, mut choose: impl FnMut(bool)) {
+        let o = &self.history.operations[operation];
+        let at_ms = self.history.wall_ms(o.invoked_at);
+        match o.reply.as_deref() {
+            Some(reply) if !oracle.is_error(reply) => {
+                if oracle.expects(&o.op, reply, at_ms) {
+                    choose(true);
+                }
+            }
+            // An error that the model gives too is an answer like any other.
+            Some(reply) if !oracle.is_storage_error(reply) && oracle.expects(&o.op, reply, at_ms) => {
+                choose(true)
+            }
+            _ => {
+                choose(true);
+                choose(false);
+            }
+        }
+    }
+}

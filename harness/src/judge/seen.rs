@@ -1,0 +1,167 @@
+//! What an image's recovery comes to, short enough to be kept for every image.
+
+use crate::dump::{Digest, Dump};
+use crate::recovery::{Lives, Outcome};
+use crate::verdict::Class;
+
+/// The first start after the power loss.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum First {
+    /// It came back with this state.
+    Holds(Digest),
+    /// It did not come back.
+    Broke(Class, String),
+}
+
+/// What an image's recovery comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The first start.
+    pub first: First,
+    /// What went wrong at the second or third start, if anything.
+    pub across: Option<(Class, String)>,
+    /// The later starts were seen too.
+    pub complete: bool,
+}
+
+impl Seen {
+    /// Sums up an image's lives, at the instant of recovery.
+    pub fn of(lives: &Lives, now_ms: u64) -> Seen {
+        let first = match &lives.first {
+            Outcome::Recovered(dump) => First::Holds(dump.digest(now_ms)),
+            Outcome::Refused { message } => First::Broke(Class::RefusesToOpen, tail(message)),
+            Outcome::Crashed { message } => First::Broke(Class::RecoveryCrash, tail(message)),
+            Outcome::Hung { limit_ms } => {
+                First::Broke(Class::RecoveryHang, format!("no end within {limit_ms} ms of CPU time"))
+            }
+        };
+        let (across, complete) = match &lives.first {
+            Outcome::Recovered(dump) => across(dump, lives, now_ms),
+            _ => (None, true),
+        };
+        Seen { first, across, complete }
+    }
+}
+
+/// Compares the second and third start with what they should give.
+fn across(first: &Dump, lives: &Lives, now_ms: u64) -> (Option<(Class, String)>, bool) {
+    let second = match &lives.second {
+        None => return (None, false),
+        Some(Outcome::Recovered(dump)) if dump.digest(now_ms) == first.digest(now_ms) => dump,
+        Some(other) => {
+            let what = format!("the second start after a kill {}", how(first, other, now_ms));
+            return (Some((Class::NotIdempotent, what)), true);
+        }
+    };
+    let mut expected = second.clone();
+    expected.0.extend(lives.probes.0.clone());
+    match &lives.third {
+        None => (None, false),
+        Some(Outcome::Recovered(dump)) if dump.digest(now_ms) == expected.digest(now_ms) => (None, true),
+        Some(other) => {
+            let what = format!("the start after new writes {}", how(&expected, other, now_ms));
+            (Some((Class::LostAfterRecovery, what)), true)
+        }
+    }
+}
+
+/// How an outcome differs from an expected state.
+fn how(expected: &Dump, outcome: &Outcome, now_ms: u64) -> String {
+    match outcome {
+        Outcome::Refused { message } => format!("is refused: {}", tail(message)),
+        Outcome::Crashed { message } => format!("crashes: {}", tail(message)),
+        Outcome::Hung { limit_ms } => format!("does not end within {limit_ms} ms of CPU time"),
+        Outcome::Recovered(dump) => {
+            let differences = differences(expected, dump, now_ms);
+            format!(
+                "gives something else: {}",
+                differences.into_iter().take(3).collect::<Vec<_>>().join("; ")
+            )
+        }
+    }
+}
+
+/// The keys in which two states differ, a line each: `key: expected, found`.
+pub(crate) fn differences(expected: &Dump, found: &Dump, now_ms: u64) -> Vec<String> {
+    let alive = |d: &Dump, key: &Vec<u8>| {
+        d.0.get(key).filter(|e| e.expires_at_ms.is_none_or(|t| t > now_ms)).cloned()
+    };
+    let keys: std::collections::BTreeSet<&Vec<u8>> = expected.0.keys().chain(found.0.keys()).collect();
+    let show = |e: Option<crate::dump::Entry>| match e {
+        None => "nothing".to_string(),
+        Some(e) => {
+            let value = &e.value[..e.value.len().min(60)];
+            let cut = if e.value.len() > 60 { "..." } else { "" };
+            let expiry = e.expires_at_ms.map_or_else(String::new, |t| format!(" (expires at {t})"));
+            format!("{}{cut}{expiry}", value.escape_ascii())
+        }
+    };
+    let mut lines = Vec::new();
+    for key in keys {
+        let (a, b) = (alive(expected, key), alive(found, key));
+        if a != b {
+            lines.push(format!("{}: expected {}, found {}", key.escape_ascii(), show(a), show(b)));
+        }
+    }
+    lines
+}
+
+/// The last line of a message that says anything: what a person would look at first.
+fn tail(message: &str) -> String {
+    let line = message.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("no message");
+    line.trim().chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dump::Entry;
+
+    fn dump(pairs: &[(&str, &str)]) -> Dump {
+        let entry = |v: &str| Entry { value: v.into(), expires_at_ms: None };
+        Dump(pairs.iter().map(|(k, v)| (k.as_bytes().to_vec(), entry(v))).collect())
+    }
+
+    fn lives(second: Option<Outcome>, third: Option<Outcome>) -> Lives {
+        let first = Outcome::Recovered(dump(&[("a", "1")]));
+        Lives { first, second, third, probes: dump(&[("p", "x")]) }
+    }
+
+    #[test]
+    fn the_first_start() {
+        let of =
+            |first| Seen::of(&Lives { first, second: None, third: None, probes: Dump::default() }, 0).first;
+        let log = Outcome::Refused { message: "many\nBad file format\n\n".into() };
+        assert_eq!(of(log), First::Broke(Class::RefusesToOpen, "Bad file format".into()));
+        let crash = of(Outcome::Crashed { message: "SIGSEGV".into() });
+        assert_eq!(crash, First::Broke(Class::RecoveryCrash, "SIGSEGV".into()));
+        assert!(matches!(of(Outcome::Hung { limit_ms: 5 }), First::Broke(Class::RecoveryHang, _)));
+    }
+
+    #[test]
+    fn later_starts() {
+        let same = || Some(Outcome::Recovered(dump(&[("a", "1")])));
+        let kept = || Some(Outcome::Recovered(dump(&[("a", "1"), ("p", "x")])));
+        let good = Seen::of(&lives(same(), kept()), 0);
+        assert_eq!((good.across, good.complete), (None, true));
+        let other = Seen::of(&lives(kept(), None), 0);
+        assert_eq!(other.across.as_ref().map(|a| a.0), Some(Class::NotIdempotent));
+        assert!(other.across.is_some_and(|a| a.1.contains("p: expected nothing, found x")));
+        let refused = Seen::of(&lives(Some(Outcome::Refused { message: "no".into() }), None), 0);
+        assert_eq!(refused.across.map(|a| a.0), Some(Class::NotIdempotent));
+        let lost = Seen::of(&lives(same(), same()), 0);
+        assert_eq!(lost.across.map(|a| a.0), Some(Class::LostAfterRecovery));
+        assert!(!Seen::of(&lives(same(), None), 0).complete);
+    }
+
+    #[test]
+    fn expired_keys_are_no_difference() {
+        let mut second = dump(&[("a", "1")]);
+        second.0.insert(b"old".to_vec(), Entry { value: b"x".to_vec(), expires_at_ms: Some(5) });
+        let mut l = lives(Some(Outcome::Recovered(second)), None);
+        assert_eq!(Seen::of(&l, 5).across, None);
+        assert_eq!(Seen::of(&l, 4).across.map(|a| a.0), Some(Class::NotIdempotent));
+        l.second = None;
+        assert!(!Seen::of(&l, 4).complete);
+    }
+}

@@ -1,0 +1,50 @@
+//! The boundary between an exploration and the processes that recover images for it.
+
+use crate::recovery::Lives;
+use unplug_faults::image::Image;
+
+/// Workers that lay out images, start the target on them, and say what came back.
+///
+/// Results may arrive in any order: callers match them by job number, and must not let the order of arrival
+/// show in any result.
+pub trait Pool {
+    /// Hands an image in. Where no worker is free it waits in the pool; callers keep
+    /// [`Pool::in_flight`] at or below [`Pool::capacity`]. The target's clock stands at `now_ms`
+    /// (milliseconds since 1970) during the recovery, where its time is virtual.
+    ///
+    /// # Errors
+    /// [`PoolError`] when no worker can be had any more.
+    fn submit(&mut self, job: u64, image: Image, now_ms: u64) -> Result<(), PoolError>;
+
+    /// Waits for one result.
+    ///
+    /// # Errors
+    /// [`PoolError::Idle`] when nothing was handed in; others when the *harness* failed. A target that
+    /// refuses, crashes or hangs is a result, not an error.
+    // Not an iterator's: it waits, and fails when nothing is under way.
+    #[allow(clippy::should_implement_trait)]
+    fn next(&mut self) -> Result<(u64, Lives), PoolError>;
+
+    /// How many images were handed in whose results were not yet taken.
+    fn in_flight(&self) -> usize;
+
+    /// How many images are worth handing in at once: enough to keep every worker busy.
+    fn capacity(&self) -> usize;
+}
+
+/// The harness could not recover an image. Says nothing about the target: such a state is *not measured*.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// `next` was called with nothing in flight.
+    #[error("no recovery is under way")]
+    Idle,
+    /// An image could not be laid out (disk full, directory gone).
+    #[error("cannot lay out an image: {0}")]
+    LayOut(#[source] std::io::Error),
+    /// A worker process could not be started, or died in a way that is not the target's.
+    #[error("a recovery worker failed: {0}")]
+    Worker(String),
+    /// The user interrupted the run.
+    #[error("interrupted")]
+    Interrupted,
+}

@@ -1,0 +1,131 @@
+//! Where a violation is real: under which models one and the same mechanism was seen.
+
+use crate::cell::{CellResult, Finding};
+use crate::verdict::Verdict;
+use std::fmt;
+
+/// A mechanism, once, with every model under which it was seen.
+pub struct Graded<'a> {
+    /// The cell whose case is shown: the first of the most real ones.
+    pub cell: &'a CellResult,
+    /// The finding that is shown.
+    pub finding: &'a Finding,
+    /// Where it is real.
+    pub grade: Grade,
+}
+
+/// Where a violation is real. Of real file systems only models that were explored are spoken of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// Also where every write reaches the disk in its order (the `prefix` model).
+    InOrder {
+        /// All models that showed it.
+        seen: Vec<String>,
+    },
+    /// On these real file systems.
+    Real {
+        /// Names of file systems.
+        on: Vec<String>,
+        /// All models that showed it.
+        seen: Vec<String>,
+    },
+    /// Only under what the standard allows; models of real file systems were explored and did not show it.
+    PosixOnly {
+        /// All models that showed it.
+        seen: Vec<String>,
+        /// The real ones that did not.
+        not: Vec<String>,
+    },
+    /// Only under the standard's models, and no real one was explored.
+    Ungraded {
+        /// All models that showed it.
+        seen: Vec<String>,
+    },
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[String]| names.join(", ");
+        match self {
+            Grade::InOrder { seen } => {
+                write!(f, "real on every file system, even with writes in order (seen under {})", list(seen))
+            }
+            Grade::Real { on, seen } => write!(f, "real on {} (seen under {})", list(on), list(seen)),
+            Grade::PosixOnly { seen, not } => {
+                write!(f, "POSIX only (seen under {}; not under {})", list(seen), list(not))
+            }
+            Grade::Ungraded { seen } => {
+                write!(f, "seen under {}; no model of a real file system was explored", list(seen))
+            }
+        }
+    }
+}
+
+/// The file system that a model is of; `None` for models of the standard.
+fn file_system(model: &str) -> Option<&str> {
+    ["ext4", "xfs", "btrfs"].into_iter().find(|fs| model.split('-').next() == Some(fs))
+}
+
+/// How real a model is; smaller is more.
+fn rank(model: &str) -> u8 {
+    match model {
+        "prefix" => 0,
+        m if file_system(m).is_some() => 1,
+        "posix" => 2,
+        _ => 3,
+    }
+}
+
+/// All findings, each mechanism of one policy and phase once, in the order of the cells.
+pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
+    let mut out: Vec<Graded<'_>> = Vec::new();
+    for cell in cells {
+        for finding in &cell.findings {
+            let same = |c: &CellResult, f: &Finding| {
+                same_run(c, cell)
+                    && f.violation.class == finding.violation.class
+                    && f.mechanism == finding.mechanism
+            };
+            if out.iter().any(|g| same(g.cell, g.finding)) {
+                continue;
+            }
+            let mut shown: Vec<_> = cells
+                .iter()
+                .flat_map(|c| c.findings.iter().map(move |f| (c, f)))
+                .filter(|(c, f)| same(c, f))
+                .collect();
+            shown.sort_by_key(|(c, _)| rank(&c.model));
+            let seen: Vec<&str> = shown.iter().map(|(c, _)| c.model.as_str()).collect();
+            let (cell, finding) = shown.first().copied().unwrap_or((cell, finding));
+            out.push(Graded { cell, finding, grade: grade(cells, cell, &seen) });
+        }
+    }
+    out
+}
+
+fn same_run(a: &CellResult, b: &CellResult) -> bool {
+    (&a.target, &a.policy, &a.phase, a.seed) == (&b.target, &b.policy, &b.phase, b.seed)
+}
+
+fn grade(cells: &[CellResult], of: &CellResult, seen: &[&str]) -> Grade {
+    let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    if seen.contains(&"prefix") {
+        return Grade::InOrder { seen: owned(seen) };
+    }
+    let mut on: Vec<&str> = seen.iter().filter_map(|m| file_system(m)).collect();
+    on.dedup();
+    if !on.is_empty() {
+        return Grade::Real { on: owned(&on), seen: owned(seen) };
+    }
+    // A cell that was not measured shows nothing, and its silence is no evidence.
+    let not: Vec<&str> = cells
+        .iter()
+        .filter(|c| same_run(c, of) && matches!(c.verdict, Verdict::Holds | Verdict::Violated))
+        .map(|c| c.model.as_str())
+        .filter(|m| file_system(m).is_some())
+        .collect();
+    match not.is_empty() {
+        true => Grade::Ungraded { seen: owned(seen) },
+        false => Grade::PosixOnly { seen: owned(seen), not: owned(&not) },
+    }
+}

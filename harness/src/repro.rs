@@ -1,0 +1,142 @@
+//! Repro files: one violation whole. They need neither the trace nor the commit that they came from.
+
+use crate::cell::Story;
+use crate::contract::Contract;
+use crate::dump::{Digest, Dump};
+use crate::judge::{First, Seen};
+use crate::pool::{Pool, PoolError};
+use crate::recovery::Lives;
+use crate::verdict::{Class, Violation};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use unplug_faults::codec::{self, CodecError, Kind};
+use unplug_faults::image::Image;
+use unplug_faults::state::CrashState;
+use unplug_faults::trace::Trace;
+
+/// A state that was allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowed {
+    /// What it is, for a person.
+    pub label: String,
+    /// Its identity at [`Repro::now_ms`].
+    pub digest: Digest,
+    /// Its content, for the first few.
+    pub dump: Option<Dump>,
+}
+
+/// One violation, self-contained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repro {
+    /// The run, cut after the crash: base image, effects, history, options.
+    pub trace: Trace,
+    /// The arguments of the worker that recovered it (its program is the reader's own).
+    pub worker: Vec<String>,
+    /// The contract.
+    pub contract: Contract,
+    /// The model under which the state is legal.
+    pub model: String,
+    /// The phase.
+    pub phase: String,
+    /// The crash state.
+    pub state: CrashState,
+    /// The state laid out.
+    pub image: Image,
+    /// The instant of recovery, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// The mechanism.
+    pub mechanism: String,
+    /// The violation that was found.
+    pub violation: Violation,
+    /// The identity of what came back, where something did.
+    pub recovered: Option<Digest>,
+    /// Every state that was allowed at the crash.
+    pub allowed: Vec<Allowed>,
+    /// The story.
+    pub story: Story,
+}
+
+/// What recovering a repro's image gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// The same violation.
+    Same,
+    /// Another violation.
+    Other {
+        /// What it is now.
+        class: Class,
+        /// How it shows.
+        explanation: String,
+    },
+    /// The contract is kept now.
+    Kept,
+}
+
+impl Repro {
+    /// The file's name: it depends on the content alone.
+    pub fn file_name(&self) -> Result<String, CodecError> {
+        let hash = xxhash_rust::xxh3::xxh3_128(&codec::encode(Kind::Repro, self)?);
+        let class = serde_json::to_value(self.violation.class).ok();
+        let class = class.as_ref().and_then(|v| v.as_str()).unwrap_or("violation").to_string();
+        Ok(format!("{class}-{:012x}.repro", hash >> 80))
+    }
+
+    /// Writes the repro into a directory, whole or not at all, and says under which path.
+    ///
+    /// # Errors
+    /// [`CodecError`], with the path.
+    pub fn save(&self, dir: &Path) -> Result<PathBuf, CodecError> {
+        let path = dir.join(self.file_name()?);
+        codec::write_file(Kind::Repro, &path, self)?;
+        Ok(path)
+    }
+
+    /// Reads a repro.
+    ///
+    /// # Errors
+    /// [`CodecError`]: a torn, damaged, foreign or newer file, each told apart.
+    pub fn load(path: &Path) -> Result<Repro, CodecError> {
+        codec::read_file(Kind::Repro, path)
+    }
+
+    /// What `lives` are, held against this repro.
+    pub fn compare(&self, lives: &Lives) -> Replayed {
+        let seen = Seen::of(lives, self.now_ms);
+        let other = |class, explanation: &str| {
+            if class == self.violation.class {
+                Replayed::Same
+            } else {
+                Replayed::Other { class, explanation: explanation.to_string() }
+            }
+        };
+        match &seen.first {
+            First::Broke(class, message) => other(*class, message),
+            First::Holds(digest) if self.allowed.iter().any(|a| a.digest == *digest) => {
+                seen.across.map_or(Replayed::Kept, |(class, text)| other(class, &text))
+            }
+            First::Holds(digest) if self.recovered == Some(*digest) => Replayed::Same,
+            First::Holds(_) => Replayed::Other {
+                class: Class::SilentCorruption,
+                explanation: "a state came back that is neither allowed nor the one that was found"
+                    .to_string(),
+            },
+        }
+    }
+}
+
+/// Recovers a repro's image once more and compares.
+///
+/// # Errors
+/// [`PoolError`]: the image could not be recovered.
+pub fn replay(repro: &Repro, pool: &mut dyn Pool) -> Result<Replayed, PoolError> {
+    pool.submit(0, repro.image.clone(), repro.now_ms)?;
+    let (_, lives) = pool.next()?;
+    Ok(repro.compare(&lives))
+}
+
+/// The run up to a crash point: what the crash could not have known is left out.
+pub fn cut(trace: &Trace, point: unplug_faults::event::Clock) -> Trace {
+    let mut cut = trace.clone();
+    cut.events.retain(|e| e.begin <= point);
+    cut
+}

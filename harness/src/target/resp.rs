@@ -1,0 +1,187 @@
+//! RESP servers as targets: the embedded engine, redis-server, valkey-server.
+
+use crate::contract::Contract;
+use crate::oracle::{RespOracle, UnknownCommand};
+use crate::record::RecordError;
+use crate::target::policy::Policy;
+use crate::target::resp_run::Run;
+use crate::target::rig::Conditions;
+use crate::target::server::Program;
+use crate::target::{Oracle, Target};
+use crate::worker::scratch::Scratch;
+use crate::workload::Workload;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use unplug_faults::trace::{Meta, Trace};
+
+/// A server under one policy.
+#[derive(Clone, Debug)]
+pub struct RespTarget {
+    /// The server.
+    pub program: Program,
+    /// The `unplug` executable, which recovery workers run.
+    pub unplug: PathBuf,
+    /// How it keeps its data.
+    pub policy: Policy,
+    /// Options besides the policy's.
+    pub extra: Vec<(String, String)>,
+    /// How it is run while it is recorded.
+    pub conditions: Conditions,
+    name: String,
+}
+
+impl RespTarget {
+    /// The embedded engine: `unplug` is the executable that serves as `unplug engine`. Gated.
+    pub fn engine(unplug: impl Into<PathBuf>, policy: Policy) -> RespTarget {
+        let unplug = unplug.into();
+        RespTarget {
+            program: Program::Engine(unplug.clone()),
+            unplug,
+            policy,
+            extra: Vec::new(),
+            conditions: Conditions { gated: true, virtual_time: true, ..Conditions::default() },
+            name: "engine".into(),
+        }
+    }
+
+    /// A server of redis-server's command line: `server`, or else what `PATH` has of redis-server and
+    /// valkey-server. Virtual time, no gate: its threads run as they like.
+    ///
+    /// # Errors
+    /// [`RecordError::MissingServer`], which says what to do; or it does not run.
+    pub fn server(
+        unplug: impl Into<PathBuf>,
+        server: Option<&Path>,
+        policy: Policy,
+    ) -> Result<RespTarget, RecordError> {
+        let candidates = match server {
+            Some(path) => vec![path.to_path_buf()],
+            None => vec!["redis-server".into(), "valkey-server".into()],
+        };
+        let mut first_error = None;
+        for path in candidates {
+            let program = Program::Server(path);
+            match program.name() {
+                Ok(name) => {
+                    return Ok(RespTarget {
+                        program,
+                        unplug: unplug.into(),
+                        policy,
+                        extra: Vec::new(),
+                        conditions: Conditions { virtual_time: true, ..Conditions::default() },
+                        name,
+                    });
+                }
+                Err(e) => drop(first_error.get_or_insert(e)),
+            }
+        }
+        Err(first_error.unwrap_or(RecordError::MissingServer { program: "redis-server".into() }))
+    }
+}
+
+impl Target for RespTarget {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
+        RespOracle::validate(workload)
+            .map_err(|e| RecordError::BadOperation { step: step_of(&e), why: e.to_string() })?;
+        // Socket and log stand outside the recorded directory: they are the harness's.
+        let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory beside", dir))?;
+        let mut run = Run::start(self, dir, scratch.path(), workload.seed)?;
+        for (index, step) in workload.steps.iter().enumerate() {
+            run.step(index, step)?;
+        }
+        let mut options: std::collections::BTreeMap<String, String> =
+            self.policy.options().into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+        options.extend(self.extra.iter().cloned());
+        options.insert("policy".into(), self.policy.name().into());
+        run.finish(Meta { target: self.name(), options, seed: workload.seed, ..Meta::default() })
+    }
+
+    fn worker(&self, contract: &Contract) -> Command {
+        // The contract may differ from the policy (a stricter window, say): the files are the policy's.
+        let _ = contract;
+        crate::worker::command::command(&self.unplug, &self.program, self.policy, &self.extra)
+    }
+
+    fn oracle(&self) -> Box<dyn Oracle> {
+        Box::new(RespOracle::new())
+    }
+}
+
+fn step_of(unknown: &UnknownCommand) -> usize {
+    match unknown {
+        UnknownCommand::Encoding { step, .. }
+        | UnknownCommand::Command { step, .. }
+        | UnknownCommand::SelectWithSeveralClients { step } => *step,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::History;
+    use crate::workload::Step;
+    use crate::workload::resp::Shape;
+    use unplug_faults::event::Op;
+
+    fn redis(policy: Policy) -> Option<RespTarget> {
+        match RespTarget::server("/nonexistent/unplug", None, policy) {
+            Ok(target) => Some(target),
+            Err(e) => {
+                eprintln!("skipped: {e}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn a_real_server_is_recorded_with_its_history() {
+        for policy in Policy::ALL {
+            let Some(target) = redis(policy) else { return };
+            let dir = tempfile::tempdir().unwrap();
+            let workload = Shape { restart: policy == Policy::Always, ..Shape::new(policy, 40) }.generate(1);
+            let trace = target.record(dir.path(), &workload).unwrap();
+            assert_eq!(trace.blind, [], "{policy}");
+            let history = History::of(&trace);
+            assert_eq!(history.operations.len(), 40);
+            assert_eq!(history.blind, []);
+            let phases: Vec<&str> = history.phases.iter().map(|p| p.name.as_str()).collect();
+            assert!(phases.iter().any(|p| p.starts_with("save")), "{phases:?}");
+            for operation in &history.operations {
+                assert!(operation.acked.is_some_and(|acked| acked > operation.invoked), "{operation:?}");
+            }
+            let kills = trace.events.iter().filter(|e| e.op == Op::Kill).count();
+            assert_eq!(kills, usize::from(policy == Policy::Always));
+            let syncs = trace.events.iter().filter(|e| matches!(e.op, Op::Sync { .. })).count();
+            let writes = trace.events.iter().filter(|e| matches!(e.op, Op::Write { .. })).count();
+            assert!(writes > 10 && syncs > 0, "{policy}: {writes} writes, {syncs} syncs");
+            // A reply under `always` counts from a send that the server made, not from when the harness read it.
+            let sent =
+                |at: u64| trace.events.iter().any(|e| e.begin == at && matches!(e.op, Op::Send { .. }));
+            assert!(history.operations.iter().filter_map(|o| o.acked).all(sent), "{policy}");
+            assert_eq!(trace.meta.options["policy"], policy.name());
+        }
+    }
+
+    #[test]
+    fn a_server_that_dies_at_start_shows_its_log() {
+        let Some(mut target) = redis(Policy::Always) else { return };
+        target.extra.push(("no-such-option".into(), "yes".into()));
+        let dir = tempfile::tempdir().unwrap();
+        let error = target.record(dir.path(), &Workload::default()).unwrap_err();
+        assert!(matches!(error, RecordError::DiedAtStart { .. }), "{error}");
+        assert!(error.to_string().contains("no-such-option"), "{error}");
+    }
+
+    #[test]
+    fn an_operation_that_the_model_does_not_know_is_refused_before_anything_runs() {
+        let Some(target) = redis(Policy::Always) else { return };
+        let op = crate::target::resp_op::RespOp::command(&["DEBUG", "SEGFAULT"]).encode();
+        let steps = vec![Step::Phase("p".into()), Step::Invoke { client: 0, op }];
+        let error = target.record(Path::new("/nonexistent"), &Workload { steps, seed: 0 }).unwrap_err();
+        assert!(matches!(error, RecordError::BadOperation { step: 1, .. }), "{error}");
+    }
+}

@@ -1,0 +1,417 @@
+//! One recorded run of a RESP server: its lives, its clients, the steps of a workload.
+
+use crate::record::RecordError;
+use crate::target::client::{Client, ClientError, Reply, encode_command};
+use crate::target::resp::RespTarget;
+use crate::target::resp_op::RespOp;
+use crate::target::rig::{Rig, Stuck, Turn};
+use crate::target::server::{Server, how};
+use crate::workload::Step;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use unplug_faults::event::Nanos;
+use unplug_faults::trace::{Meta, Trace};
+
+/// Real time after which a step is given up. Generous: a busy machine is no fault of the target's.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How the clock is moved while something is waited for: a server's timer ticks ten times a second.
+const TICK: Nanos = 100_000_000;
+/// The harness's own connection: asks for the state of background work, and is not in the history.
+const CONTROL: u32 = u32::MAX;
+
+/// A server being recorded.
+pub(crate) struct Run<'a> {
+    target: &'a RespTarget,
+    rig: Rig,
+    server: Server,
+    clients: BTreeMap<u32, Client>,
+    dir: PathBuf,
+    scratch: PathBuf,
+    lives: u32,
+    next_id: u32,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn start(
+        target: &'a RespTarget,
+        dir: &Path,
+        scratch: &Path,
+        seed: u64,
+    ) -> Result<Self, RecordError> {
+        let mut rig = Rig::start(dir, &target.conditions, seed)?;
+        let server = spawn(target, &mut rig, dir, scratch, 0)?;
+        let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
+        let clients = BTreeMap::new();
+        let mut run = Run { target, rig, server, clients, dir, scratch, lives: 1, next_id: 0 };
+        run.wait_ready()?;
+        Ok(run)
+    }
+
+    /// Does one step.
+    pub(crate) fn step(&mut self, index: usize, step: &Step) -> Result<(), RecordError> {
+        match step {
+            Step::Invoke { client, op } => self.invoke(index, &[(*client, op.clone())]),
+            Step::Together(calls) => self.invoke(index, calls),
+            Step::Advance { nanos } => self.advance(index, *nanos),
+            Step::Phase(name) => {
+                self.rig.recorder.phase(name);
+                Ok(())
+            }
+            Step::KillAndRestart => self.restart(),
+            Step::Settle => self.settle(index),
+        }
+    }
+
+    /// Ends the server, by SIGKILL, and reads the trace.
+    pub(crate) fn finish(mut self, meta: Meta) -> Result<Trace, RecordError> {
+        self.clients.clear();
+        self.server.kill();
+        let Run { rig, server, .. } = self;
+        drop(server);
+        rig.finish(meta)
+    }
+
+    fn socket(&self) -> PathBuf {
+        socket(&self.scratch, self.lives - 1)
+    }
+
+    /// Waits until the server takes commands.
+    fn wait_ready(&mut self) -> Result<(), RecordError> {
+        let start = Instant::now();
+        let socket = self.socket();
+        loop {
+            match self.rig.turn(false, None) {
+                // Gated: it has come to rest, so it listens; a server that still loads does not rest.
+                Ok(_) => {}
+                Err(stuck) => return Err(self.stuck(0, &stuck)),
+            }
+            if self.server.ended().is_some() {
+                return Err(self.died_at_start());
+            }
+            let name = self.rig.recorder.client_name(CONTROL);
+            if let Ok(client) = name.connect(&socket).and_then(Client::from_stream) {
+                self.clients.insert(CONTROL, client);
+                break;
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(RecordError::NotReady {
+                    program: self.target.program.path().display().to_string(),
+                    waited_s: PATIENCE.as_secs(),
+                    log: self.server.log_tail(),
+                });
+            }
+        }
+        loop {
+            let reply = self.ask(0, &["PING"]).map_err(|e| match e {
+                RecordError::Died { program, how, log, .. } => RecordError::DiedAtStart { program, how, log },
+                other => other,
+            })?;
+            if !reply.raw.starts_with(b"-LOADING") {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Operations of different clients, issued together; ends when all have their replies.
+    fn invoke(&mut self, index: usize, calls: &[(u32, Vec<u8>)]) -> Result<(), RecordError> {
+        let mut waiting = Vec::new();
+        for (client, encoded) in calls {
+            let op = RespOp::decode(encoded)
+                .map_err(|e| RecordError::BadOperation { step: index, why: e.to_string() })?;
+            if waiting.iter().any(|w: &Waiting| w.client == *client) {
+                let why = format!("client {client} is to invoke two operations at once");
+                return Err(RecordError::BadOperation { step: index, why });
+            }
+            self.connect(index, *client)?;
+            let id = self.next_id;
+            self.next_id += 1;
+            self.clients_turn(index)?;
+            self.rig.recorder.invoke(*client, id, encoded);
+            let (bytes, replies) = wire(&op);
+            self.client(index, *client)?.send(&bytes, PATIENCE).map_err(|e| self.lost(index, e))?;
+            waiting.push(Waiting { client: *client, id, replies });
+        }
+        self.replies(index, waiting, true).map(drop)
+    }
+
+    /// A command of the harness's own.
+    fn ask(&mut self, index: usize, args: &[&str]) -> Result<Reply, RecordError> {
+        let mut bytes = Vec::new();
+        encode_command(&mut bytes, args);
+        self.clients_turn(index)?;
+        self.client(index, CONTROL)?.send(&bytes, PATIENCE).map_err(|e| self.lost(index, e))?;
+        let waiting = vec![Waiting { client: CONTROL, id: 0, replies: 1 }];
+        self.replies(index, waiting, false)?.ok_or_else(|| self.lost(index, ClientError::Silent(PATIENCE)))
+    }
+
+    /// Waits for all replies; gives back the last.
+    fn replies(
+        &mut self,
+        index: usize,
+        mut waiting: Vec<Waiting>,
+        history: bool,
+    ) -> Result<Option<Reply>, RecordError> {
+        let start = Instant::now();
+        let mut last = None;
+        loop {
+            let mut still = Vec::new();
+            for mut wait in waiting {
+                let mut got = None;
+                while wait.replies > 0 {
+                    match self.client(index, wait.client)?.try_reply() {
+                        Ok(Some(reply)) => {
+                            wait.replies -= 1;
+                            got = Some(reply);
+                        }
+                        Ok(None) => break,
+                        Err(e) => return Err(self.lost(index, e)),
+                    }
+                }
+                if wait.replies > 0 {
+                    still.push(wait);
+                } else if let Some(reply) = got {
+                    if history {
+                        self.rig.recorder.reply(wait.client, wait.id, &reply.raw, reply.stream_end);
+                    }
+                    last = Some(reply);
+                }
+            }
+            waiting = still;
+            let Some(first) = waiting.first() else { return Ok(last) };
+            let turn = self.rig.turn(false, self.clients.get(&first.client));
+            self.after_turn(index, turn, start)?;
+        }
+    }
+
+    /// What follows a turn while a reply is awaited: the clock moves when nothing else can, or when an ungated
+    /// server has been silent for a while (it may sit in a sync that takes virtual time).
+    fn after_turn(
+        &mut self,
+        index: usize,
+        turn: Result<Turn, Stuck>,
+        since: Instant,
+    ) -> Result<(), RecordError> {
+        match turn {
+            Ok(Turn::Idle) if !self.rig.advance_to_deadline(Nanos::MAX) => {
+                Err(self.stuck(index, &Stuck("nothing can run, and no timer is set".into())))
+            }
+            Ok(Turn::Exited) => Err(self.died(index)),
+            Ok(_) => {
+                if since.elapsed() > PATIENCE {
+                    return Err(self.stuck(index, &Stuck("a reply".into())));
+                }
+                if !self.rig.is_gated() && self.rig.has_clock() && since.elapsed() > SILENCE {
+                    self.rig.advance(1_000_000);
+                }
+                Ok(())
+            }
+            Err(stuck) => Err(self.stuck(index, &stuck)),
+        }
+    }
+
+    /// Waits until it is the client's turn to send.
+    fn clients_turn(&mut self, index: usize) -> Result<(), RecordError> {
+        loop {
+            match self.rig.turn(true, None) {
+                Ok(Turn::Client) => return Ok(()),
+                Ok(Turn::Exited) => return Err(self.died(index)),
+                Ok(_) => {}
+                Err(stuck) => return Err(self.stuck(index, &stuck)),
+            }
+        }
+    }
+
+    /// Moves the clock in steps, so that a timer that is due in between is served in its time.
+    fn advance(&mut self, index: usize, nanos: Nanos) -> Result<(), RecordError> {
+        if !self.rig.has_clock() {
+            self.rig.advance(nanos);
+            return Ok(());
+        }
+        let end = self.rig.now().saturating_add(nanos);
+        if self.rig.is_gated() {
+            loop {
+                match self.rig.turn(false, None) {
+                    Ok(Turn::Idle) if self.rig.advance_to_deadline(end) => {}
+                    Ok(Turn::Idle) => break,
+                    Ok(Turn::Exited) => return Err(self.died(index)),
+                    Ok(_) => {}
+                    Err(stuck) => return Err(self.stuck(index, &stuck)),
+                }
+            }
+            self.rig.advance(end.saturating_sub(self.rig.now()));
+            return Ok(());
+        }
+        while self.rig.now() < end {
+            self.rig.advance(TICK.min(end - self.rig.now()));
+            // Two round trips: the first lets the loop see the new time, the second what its timers did.
+            self.ask(index, &["PING"])?;
+            std::thread::sleep(Duration::from_millis(1));
+            self.ask(index, &["PING"])?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no rewrite and no save is under way or due.
+    fn settle(&mut self, index: usize) -> Result<(), RecordError> {
+        let start = Instant::now();
+        loop {
+            let reply = self.ask(index, &["INFO", "persistence"])?;
+            if !is_busy(&reply.raw) {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(self.stuck(index, &Stuck("the end of a rewrite or save".into())));
+            }
+            self.advance(index, TICK)?;
+            if !self.rig.is_gated() {
+                // The child works in real time.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    fn restart(&mut self) -> Result<(), RecordError> {
+        self.clients.clear();
+        self.server.kill();
+        self.rig.killed()?;
+        self.server = spawn(self.target, &mut self.rig, &self.dir, &self.scratch, self.lives)?;
+        self.lives += 1;
+        self.wait_ready()
+    }
+
+    fn connect(&mut self, index: usize, client: u32) -> Result<(), RecordError> {
+        if client == CONTROL {
+            return Err(RecordError::BadOperation {
+                step: index,
+                why: format!("client {client} is the harness"),
+            });
+        }
+        if !self.clients.contains_key(&client) {
+            let name = self.rig.recorder.client_name(client);
+            let connected = name.connect(&self.socket()).and_then(Client::from_stream);
+            let connected = connected.map_err(|e| self.lost(index, e.into()))?;
+            self.clients.insert(client, connected);
+        }
+        Ok(())
+    }
+
+    fn client(&mut self, index: usize, client: u32) -> Result<&mut Client, RecordError> {
+        let missing =
+            || RecordError::BadOperation { step: index, why: format!("client {client} is not connected") };
+        self.clients.get_mut(&client).ok_or_else(missing)
+    }
+
+    /// A failed connection: the server's death, if it is dead.
+    fn lost(&mut self, index: usize, source: ClientError) -> RecordError {
+        let closed = matches!(source, ClientError::Closed { .. } | ClientError::Io(_));
+        let start = Instant::now();
+        // A dying server closes its sockets a moment before it can be waited for.
+        while closed && start.elapsed() < Duration::from_secs(2) {
+            if self.server.ended().is_some() {
+                return self.died(index);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        RecordError::Client { step: index, source }
+    }
+
+    fn died(&mut self, step: usize) -> RecordError {
+        let (program, how, log) = self.obituary();
+        RecordError::Died { program, step, how, log }
+    }
+
+    fn died_at_start(&mut self) -> RecordError {
+        let (program, how, log) = self.obituary();
+        RecordError::DiedAtStart { program, how, log }
+    }
+
+    fn obituary(&mut self) -> (String, String, String) {
+        let how = self.server.ended().map_or_else(|| "ended".into(), how);
+        (self.target.program.path().display().to_string(), how, self.server.log_tail())
+    }
+
+    fn stuck(&self, step: usize, stuck: &Stuck) -> RecordError {
+        RecordError::Stuck {
+            step,
+            what: stuck.to_string(),
+            waited_s: PATIENCE.as_secs(),
+            log: self.server.log_tail(),
+        }
+    }
+}
+
+/// How long an ungated server under virtual time may be silent before its clock is moved.
+const SILENCE: Duration = Duration::from_millis(50);
+
+/// A client that awaits replies to one operation.
+struct Waiting {
+    client: u32,
+    id: u32,
+    /// A transaction is answered by OK, QUEUED for each command, and EXEC's reply, which counts.
+    replies: usize,
+}
+
+fn socket(scratch: &Path, life: u32) -> PathBuf {
+    scratch.join(format!("s{life}"))
+}
+
+fn spawn(
+    target: &RespTarget,
+    rig: &mut Rig,
+    dir: &Path,
+    scratch: &Path,
+    life: u32,
+) -> Result<Server, RecordError> {
+    let mut command = target.program.command(dir, &socket(scratch, life), target.policy, &target.extra);
+    rig.arm(&mut command)?;
+    Server::spawn(command, &scratch.join(format!("log{life}")))
+}
+
+/// An operation's bytes on the wire, and how many replies it gets.
+fn wire(op: &RespOp) -> (Vec<u8>, usize) {
+    let mut bytes = Vec::new();
+    if op.is_transaction() {
+        encode_command(&mut bytes, &["MULTI"]);
+    }
+    for command in &op.commands {
+        encode_command(&mut bytes, command);
+    }
+    if !op.is_transaction() {
+        return (bytes, 1);
+    }
+    encode_command(&mut bytes, &["EXEC"]);
+    (bytes, op.commands.len() + 2)
+}
+
+/// Whether INFO persistence speaks of background work, under way or scheduled.
+fn is_busy(info: &[u8]) -> bool {
+    const SIGNS: [&str; 4] = [
+        "rdb_bgsave_in_progress:1",
+        "aof_rewrite_in_progress:1",
+        "aof_rewrite_scheduled:1",
+        "async_loading:1",
+    ];
+    String::from_utf8_lossy(info).lines().any(|line| SIGNS.contains(&line.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_goes_as_one_piece_and_its_last_reply_counts() {
+        let (bytes, replies) = wire(&RespOp::command(&["GET", "k"]));
+        assert_eq!((bytes.as_slice(), replies), (&b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"[..], 1));
+        let incr = || vec![b"INCR".to_vec(), b"n".to_vec()];
+        let (bytes, replies) = wire(&RespOp::transaction(vec![incr(), incr()]));
+        assert!(bytes.starts_with(b"*1\r\n$5\r\nMULTI\r\n") && bytes.ends_with(b"*1\r\n$4\r\nEXEC\r\n"));
+        assert_eq!(replies, 4);
+    }
+
+    #[test]
+    fn background_work_is_seen_in_info() {
+        assert!(is_busy(b"$99\r\n# Persistence\r\nloading:0\r\nrdb_bgsave_in_progress:1\r\n"));
+        assert!(!is_busy(b"# Persistence\r\nrdb_bgsave_in_progress:0\r\naof_rewrite_in_progress:0\r\n"));
+    }
+}

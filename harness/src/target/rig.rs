@@ -1,0 +1,152 @@
+//! A recording under way, gated or not, as the drivers of targets see it.
+
+use crate::record::RecordError;
+use crate::target::client::Client;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use unplug_faults::event::Nanos;
+use unplug_faults::gate::{Clock, Gate, GateOptions, Step};
+use unplug_faults::record::{Options, Recorder};
+use unplug_faults::trace::{Meta, Trace};
+
+/// How a target is run while it is recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Calls are granted one at a time, so that the run is repeatable. Time is then virtual too.
+    pub gated: bool,
+    /// The target's clock moves only by the workload's steps.
+    pub virtual_time: bool,
+    /// How long a sync takes, in virtual nanoseconds.
+    pub sync_nanos: Nanos,
+    /// Globs of paths in the recorded directory that do not count.
+    pub ignore: Vec<String>,
+}
+
+/// The instant at which virtual time begins: 2100-01-01T00:00:00Z, in milliseconds since 1970. It lies ahead of
+/// real time, so that a server that recovers an image by the real clock finds no key expired: whether an expiry is
+/// past is then a matter of the one virtual instant of the recovery, on both sides of the comparison.
+pub const EPOCH_MS: u64 = 4_102_444_800_000;
+
+/// What came of letting the target go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It goes on, or may have.
+    Ran,
+    /// A client may send now.
+    Client,
+    /// Gated only: nothing can run without a client or the clock.
+    Idle,
+    /// Gated only: every task has ended.
+    Exited,
+}
+
+/// How long an ungated target is left alone between two looks at it.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// The recorder with its gate and clock.
+pub(crate) struct Rig {
+    pub(crate) recorder: Recorder,
+    gate: Option<Gate>,
+    clock: Option<Clock>,
+}
+
+impl Rig {
+    /// Prepares to record what happens in `dir`.
+    pub(crate) fn start(dir: &Path, conditions: &Conditions, seed: u64) -> Result<Rig, RecordError> {
+        let mut options = Options::new(dir);
+        options.ignore.clone_from(&conditions.ignore);
+        options.sync_nanos = conditions.sync_nanos;
+        options.gated = conditions.gated;
+        options.virtual_epoch_ms = (conditions.gated || conditions.virtual_time).then_some(EPOCH_MS);
+        let recorder = Recorder::start(options)?;
+        let gate = recorder.gate(GateOptions { seed, ..GateOptions::default() });
+        let gate = gate.map_err(unplug_faults::record::RecordError::from)?;
+        let clock = recorder.clock().cloned();
+        Ok(Rig { recorder, gate, clock })
+    }
+
+    /// Makes the command run under the shim.
+    pub(crate) fn arm(&mut self, command: &mut Command) -> Result<(), RecordError> {
+        self.recorder.arm(command);
+        Ok(())
+    }
+
+    /// Whether calls are granted one at a time.
+    pub(crate) fn is_gated(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// Whether the clock stands still by itself.
+    pub(crate) fn has_clock(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    /// Lets the target go on: a gated one by one decision, an ungated one for a moment, or until `client` has
+    /// something to read.
+    pub(crate) fn turn(&mut self, client_ready: bool, client: Option<&Client>) -> Result<Turn, Stuck> {
+        let Some(gate) = &mut self.gate else {
+            if client_ready {
+                return Ok(Turn::Client);
+            }
+            match client {
+                Some(client) => client.wait_readable(MOMENT).map_err(|e| Stuck(e.to_string()))?,
+                None => std::thread::sleep(MOMENT),
+            }
+            return Ok(Turn::Ran);
+        };
+        match gate.step(client_ready).map_err(|e| Stuck(e.to_string()))? {
+            Step::Ran(_) => Ok(Turn::Ran),
+            Step::Client => Ok(Turn::Client),
+            Step::Idle => Ok(Turn::Idle),
+            Step::Exited => {
+                // Also before the first task of a later life has come to the gate: no decision is made meanwhile.
+                std::thread::sleep(MOMENT);
+                Ok(Turn::Exited)
+            }
+            Step::Stuck { what } => Err(Stuck(what)),
+        }
+    }
+
+    /// The target's time, where it is virtual.
+    pub(crate) fn now(&self) -> Nanos {
+        self.clock.as_ref().map_or(0, Clock::now)
+    }
+
+    /// Moves the target's clock, or waits in real time where that is the target's.
+    pub(crate) fn advance(&self, nanos: Nanos) {
+        match &self.clock {
+            Some(clock) => drop(clock.advance(nanos)),
+            None => std::thread::sleep(Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// Gated: moves the clock to the next instant at which something happens by itself, if there is one at or
+    /// before `limit`.
+    pub(crate) fn advance_to_deadline(&self, limit: Nanos) -> bool {
+        let deadline = self.gate.as_ref().and_then(Gate::next_deadline).filter(|d| *d <= limit);
+        match (&self.clock, deadline) {
+            (Some(clock), Some(deadline)) => {
+                clock.advance_to(deadline);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Tells the gate that the target's processes were killed.
+    pub(crate) fn killed(&mut self) -> Result<(), RecordError> {
+        self.recorder.kill_mark();
+        Ok(())
+    }
+
+    /// The trace. Every process of the target must have ended.
+    pub(crate) fn finish(self, meta: Meta) -> Result<Trace, RecordError> {
+        Ok(self.recorder.finish(meta)?)
+    }
+}
+
+/// The gate cannot go on: the run is not measured.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Stuck(pub(crate) String);

@@ -1,0 +1,298 @@
+//! A check: what is done to a store, what it promises, how hard it is tried.
+
+use crate::cell::CellResult;
+use crate::contract::Contract;
+use crate::explore::{Memo, Search, explore_sharing};
+use crate::minimise::fewest_steps;
+use crate::pool::PoolError;
+use crate::record::RecordError;
+use crate::target::Target;
+use crate::testing::env::{BadVariable, Settings};
+use crate::testing::path::TestPath;
+use crate::testing::report::Report;
+use crate::testing::store::Store;
+use crate::testing::target::StoreTarget;
+use crate::testing::{regressions, role};
+use crate::verdict::Verdict;
+use crate::worker::scratch::Scratch;
+use crate::worker::{Limits, Workers};
+use crate::workload::{Step, Workload};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use unplug_faults::model::{self, Model};
+use unplug_faults::state::Plan;
+
+/// The models that a check tries unless told otherwise: the strictest reading of the standard, and the file
+/// system that most disks have.
+const MODELS: [&str; 2] = ["posix", "ext4-ordered"];
+/// Crash states of each phase and model that are tried at the most.
+const BUDGET: u64 = 4_000;
+/// Deviations from the order of the calls that are enumerated whole, as far as the budget goes.
+const DEVIATIONS: u8 = 2;
+/// Recordings that making a failing workload smaller may cost.
+const SMALLER: usize = 24;
+
+/// Why a check gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The store could not be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The recoveries could not be run.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The environment holds a bad value.
+    #[error(transparent)]
+    Variable(#[from] BadVariable),
+    /// There is no such model.
+    #[error("there is no model `{name}`; there are {known}")]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A repro file cannot be read.
+    #[error("{path}: {source}")]
+    Repro {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: unplug_faults::codec::CodecError,
+    },
+    /// An operation does not encode.
+    #[error("an operation cannot be encoded: {0}")]
+    Operation(postcard::Error),
+    /// The harness's own files fail.
+    #[error("the harness's own files: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A check of a store: made by [`check!`](crate::check), ended by [`Check::assert_holds`].
+#[must_use = "a check does nothing before assert_holds, assert_violated or run"]
+pub struct Check<S: Store> {
+    path: TestPath,
+    target: StoreTarget<S>,
+    steps: Result<Vec<Step>, postcard::Error>,
+    contract: Contract,
+    models: Vec<String>,
+    seed: u64,
+    budget: u64,
+    workers: usize,
+}
+
+/// A check of `S` in the test of this path; [`check!`](crate::check) finds the path by itself.
+pub fn check<S: Store>(path: TestPath) -> Check<S> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    Check {
+        target: StoreTarget::new(path.clone()),
+        path,
+        steps: Ok(Vec::new()),
+        contract: Contract::Always,
+        models: MODELS.map(str::to_owned).to_vec(),
+        seed: 0,
+        budget: BUDGET,
+        workers,
+    }
+}
+
+impl<S: Store> Check<S> {
+    /// Adds operations, each of which waits for the one before.
+    pub fn ops(mut self, ops: impl IntoIterator<Item = S::Op>) -> Self {
+        for op in ops {
+            let encoded = postcard::to_stdvec(&op);
+            self.steps = self.steps.and_then(|mut steps| {
+                steps.push(Step::Invoke { client: 0, op: encoded? });
+                Ok(steps)
+            });
+        }
+        self
+    }
+
+    /// Begins a phase: the report tells the crashes in it apart from others.
+    pub fn phase(self, name: impl Into<String>) -> Self {
+        self.step(Step::Phase(name.into()))
+    }
+
+    /// Kills the store's process, and opens the store again.
+    pub fn restart(self) -> Self {
+        self.step(Step::KillAndRestart)
+    }
+
+    /// Lets time pass: virtual time, where that was asked for.
+    pub fn wait(self, time: Duration) -> Self {
+        self.step(Step::Advance { nanos: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX) })
+    }
+
+    /// Adds one step.
+    pub fn step(mut self, step: Step) -> Self {
+        if let Ok(steps) = &mut self.steps {
+            steps.push(step);
+        }
+        self
+    }
+
+    /// What the store promises; [`Contract::Always`] if not told.
+    pub fn contract(mut self, contract: Contract) -> Self {
+        self.contract = contract;
+        self
+    }
+
+    /// What the disk may do: names of models, as `unplug check --help` lists them.
+    pub fn models<'m>(mut self, names: impl IntoIterator<Item = &'m str>) -> Self {
+        self.models = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Seed of scheduler and sampling; `UNPLUG_SEED` wins over it.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Crash states of each phase and model that are tried at the most; `UNPLUG_BUDGET` wins over it.
+    pub fn budget(mut self, states: u64) -> Self {
+        self.budget = states;
+        self
+    }
+
+    /// Worker processes; as many as there are processors if not told. Results do not depend on it.
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
+        self
+    }
+
+    /// Whether a store's threads are granted their calls one at a time, so that a race is a seed.
+    pub fn gated(mut self, gated: bool) -> Self {
+        self.target.conditions.gated = gated;
+        self
+    }
+
+    /// Whether the store's clock moves by [`Check::wait`] alone.
+    pub fn virtual_time(mut self, virtual_time: bool) -> Self {
+        self.target.conditions.virtual_time = virtual_time;
+        self
+    }
+
+    /// Leaves files out whose paths in the store's directory match the glob: logs, lock files.
+    pub fn ignore(mut self, glob: impl Into<String>) -> Self {
+        self.target.conditions.ignore.push(glob.into());
+        self
+    }
+
+    /// Runs the check.
+    ///
+    /// # Errors
+    /// [`CheckError`] when there is no result. A violation is a result.
+    pub fn run(&self) -> Result<Report, CheckError> {
+        self.in_role()?.map_or_else(|settings| self.explore(&self.workload(&settings)?, &settings, None), Ok)
+    }
+
+    /// Runs the check, after the regression files that stand beside the test.
+    ///
+    /// # Panics
+    /// When the contract is violated, with the story of the smallest case that was found and, in the last line, the
+    /// command that replays it; when the store could not be measured; when the harness is broken.
+    pub fn assert_holds(self) {
+        match self.try_assert_holds() {
+            Ok(report) if report.verdict() == Verdict::Holds => {}
+            Ok(report) => panic!("{}", report.failure(&self.path)),
+            Err(error) => panic!("not measured: {}", crate::worker::store::with_causes(&error)),
+        }
+    }
+
+    /// Runs the check, and gives back what was found.
+    ///
+    /// # Panics
+    /// When the contract is *not* violated: a control that shows what the check would find.
+    pub fn assert_violated(self) -> Report {
+        match self.run() {
+            Ok(report) if report.is_elsewhere() || report.verdict() == Verdict::Violated => report,
+            Ok(report) => panic!("a violation was expected:\n{report}"),
+            Err(error) => panic!("not measured: {}", crate::worker::store::with_causes(&error)),
+        }
+    }
+
+    /// Plays a role and does not return; or says that this process is another check's; or what to do here.
+    fn in_role(&self) -> Result<Result<Report, Settings>, CheckError> {
+        role::play::<S>(&self.path);
+        Ok(if role::in_any_role() { Ok(Report::elsewhere()) } else { Err(Settings::read()?) })
+    }
+
+    fn workload(&self, settings: &Settings) -> Result<Workload, CheckError> {
+        let steps = self.steps.clone().map_err(CheckError::Operation)?;
+        Ok(Workload { steps, seed: settings.seed.unwrap_or(self.seed) })
+    }
+
+    fn try_assert_holds(&self) -> Result<Report, CheckError> {
+        let settings = match self.in_role()? {
+            Ok(report) => return Ok(report),
+            Err(settings) => settings,
+        };
+        if let Some(path) = &settings.replay {
+            let mut pool = self.pool(1)?;
+            let replayed = regressions::replay(path, &self.target.name(), &mut pool)?;
+            return Ok(replayed.unwrap_or_else(Report::elsewhere));
+        }
+        let dir = regressions::dir(&self.path);
+        if let Some(failed) = regressions::run(&dir, &self.target.name(), || self.pool(1))? {
+            return Ok(failed);
+        }
+        let workload = self.workload(&settings)?;
+        let found = self.explore(&workload, &settings, None)?;
+        if found.verdict() != Verdict::Violated {
+            return Ok(found);
+        }
+        let class = found.gravest();
+        let again =
+            |smaller: &Workload| self.explore(smaller, &settings, None).is_ok_and(|r| r.gravest() == class);
+        let smallest = fewest_steps(&workload, SMALLER, again);
+        self.explore(&smallest, &settings, Some(&dir))
+    }
+
+    fn pool(&self, count: usize) -> Result<Workers<'_>, CheckError> {
+        Ok(Workers::start(count, Limits::default(), || self.target.worker(&self.contract))?)
+    }
+
+    /// Records the workload, and explores the trace under each model.
+    fn explore(
+        &self,
+        workload: &Workload,
+        settings: &Settings,
+        repro_dir: Option<&std::path::Path>,
+    ) -> Result<Report, CheckError> {
+        let models = self.chosen_models()?;
+        let scratch = Scratch::new()?;
+        let dir = scratch.path().join("store");
+        std::fs::create_dir(&dir)?;
+        let trace = self.target.record(&dir, workload)?;
+        let budget = settings.budget.unwrap_or(self.budget);
+        let mut pool = self.pool(self.workers)?;
+        let (mut memo, mut cells) = (Memo::new(), Vec::<CellResult>::new());
+        for model in &models {
+            let search = Search {
+                trace: &trace,
+                target: &self.target,
+                contract: self.contract.clone(),
+                model: *model,
+                plan: Plan { bound: DEVIATIONS, budget, seed: workload.seed },
+                assume: &[],
+                repro_dir,
+            };
+            let silent = &mut |_| {};
+            cells.extend(explore_sharing(&search, &mut memo, &mut pool, silent, &AtomicBool::new(false)));
+        }
+        Ok(Report::of(cells))
+    }
+
+    fn chosen_models(&self) -> Result<Vec<&'static dyn Model>, CheckError> {
+        let choose = |name: &String| {
+            model::by_name(name).ok_or_else(|| CheckError::UnknownModel {
+                name: name.clone(),
+                known: model::all().iter().map(|m| m.name()).collect::<Vec<_>>().join(", "),
+            })
+        };
+        self.models.iter().map(choose).collect()
+    }
+}

@@ -1,0 +1,49 @@
+//! Testing a Rust store under `cargo test`.
+//!
+//! Implement [`Store`] for it, and write a plain `#[test]`:
+//!
+//! ```no_run
+//! # use unplug::testing::{BoxError, MapOp, Reply, Store};
+//! # use unplug::dump::Dump;
+//! # struct MyStore;
+//! # impl Store for MyStore {
+//! #     type Op = MapOp;
+//! #     type Model = unplug::testing::Map;
+//! #     fn open(_: &std::path::Path) -> Result<Self, BoxError> { Ok(MyStore) }
+//! #     fn apply(&mut self, _: &MapOp) -> Result<Reply, BoxError> { Ok(Reply::DONE) }
+//! #     fn dump(&mut self) -> Result<Dump, BoxError> { Ok(Dump::default()) }
+//! # }
+//! #[test]
+//! fn a_commit_survives_a_power_loss() {
+//!     unplug::check!(MyStore).ops([MapOp::put("a", "1"), MapOp::put("b", "2"), MapOp::delete("a")]).assert_holds();
+//! }
+//! ```
+//!
+//! The test is started again in two roles. In the *recording* role it opens the store in a fresh directory,
+//! runs the operations once with every file operation recorded, and ends. Every state that a power loss may
+//! legally have left, at every moment, is then laid out and recovered in *worker* roles: opened, read, killed,
+//! opened, read, written to, closed, opened and read once more. Nothing that stands before the check in the test
+//! may depend on running only once.
+//!
+//! Environment: `UNPLUG_SEED`, `UNPLUG_CASES`, `UNPLUG_BUDGET` (see [`env::Settings`]).
+
+pub mod check;
+pub mod env;
+pub mod path;
+#[cfg(feature = "proptest")]
+pub mod property;
+pub(crate) mod regressions;
+pub mod report;
+pub(crate) mod role;
+pub mod store;
+pub mod target;
+
+pub use crate::oracle::MapOp;
+pub use crate::worker::store::BoxError;
+pub use check::{Check, CheckError, check};
+pub use path::TestPath;
+#[cfg(feature = "proptest")]
+pub use property::{Property, property};
+pub use report::Report;
+pub use store::{Map, Reply, Store, StoreModel};
+pub use target::StoreTarget;

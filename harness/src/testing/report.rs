@@ -1,0 +1,163 @@
+//! What a check found, for a test's failure message.
+
+use crate::cell::{CellResult, Story};
+use crate::repro::Repro;
+use crate::testing::path::TestPath;
+use crate::verdict::{Class, Verdict};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What a check found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    cells: Vec<CellResult>,
+    told: Option<Told>,
+    elsewhere: bool,
+}
+
+/// A finding of a regression file.
+#[derive(Clone, Debug)]
+struct Told {
+    class: Class,
+    explanation: String,
+    story: Story,
+    repro: Option<PathBuf>,
+}
+
+impl Report {
+    pub(crate) fn of(cells: Vec<CellResult>) -> Report {
+        Report { cells, told: None, elsewhere: false }
+    }
+
+    /// This process plays a role for another check of the same test: nothing was run.
+    pub(crate) fn elsewhere() -> Report {
+        Report { cells: Vec::new(), told: None, elsewhere: true }
+    }
+
+    /// A regression file whose contract is kept now.
+    pub(crate) fn kept() -> Report {
+        Report::elsewhere()
+    }
+
+    pub(crate) fn regression(path: &Path, repro: &Repro, class: Class, explanation: &str) -> Report {
+        let told = Told {
+            class,
+            explanation: explanation.to_owned(),
+            story: repro.story.clone(),
+            repro: Some(path.to_path_buf()),
+        };
+        Report { cells: Vec::new(), told: Some(told), elsewhere: false }
+    }
+
+    /// Whether nothing was run because this process belongs to another check of the same test.
+    pub fn is_elsewhere(&self) -> bool {
+        self.elsewhere
+    }
+
+    /// The result of each phase under each model.
+    pub fn cells(&self) -> &[CellResult] {
+        &self.cells
+    }
+
+    /// The gravest verdict.
+    pub fn verdict(&self) -> Verdict {
+        match (&self.told, self.elsewhere) {
+            (Some(_), _) => Verdict::Violated,
+            (None, true) => Verdict::Holds,
+            // A check of nothing has shown nothing.
+            (None, false) => self.cells.iter().map(|c| c.verdict).max().unwrap_or(Verdict::NotMeasured),
+        }
+    }
+
+    /// The class that is decided first among what was found.
+    pub fn gravest(&self) -> Option<Class> {
+        let classes = self.cells.iter().flat_map(|c| &c.findings).map(|f| f.violation.class);
+        classes.chain(self.told.iter().map(|t| t.class)).min()
+    }
+
+    /// What is found, each with its class, sentence, story and file.
+    fn findings(&self) -> Vec<(String, Told)> {
+        let mut all = Vec::new();
+        for cell in &self.cells {
+            for finding in &cell.findings {
+                let told = Told {
+                    class: finding.violation.class,
+                    explanation: finding.violation.explanation.clone(),
+                    story: finding.story.clone(),
+                    repro: finding.repro.clone(),
+                };
+                all.push((format!("under {}, in phase {}", cell.model, cell.phase), told));
+            }
+        }
+        all.extend(self.told.clone().map(|told| ("from a regression file".to_owned(), told)));
+        all
+    }
+
+    /// The message of a failed test. Its last line is the command that replays the first finding.
+    pub(crate) fn failure(&self, path: &TestPath) -> String {
+        let mut text = self.to_string();
+        let repro = self.findings().into_iter().find_map(|(_, told)| told.repro);
+        if let Some(repro) = repro {
+            let package = std::env::var("CARGO_PKG_NAME").map_or(String::new(), |name| format!(" -p {name}"));
+            text.push_str(&format!(
+                "\nUNPLUG_REPLAY='{}' cargo test{package} -- --exact {}",
+                repro.display(),
+                path.path()
+            ));
+        }
+        text
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for cell in &self.cells {
+            let exhaustive = if cell.exhaustive { "all" } else { "a sample" };
+            writeln!(
+                f,
+                "{} / {}: {}: {} states judged ({exhaustive}), {} images recovered",
+                cell.phase,
+                cell.model,
+                verdict(cell.verdict),
+                cell.states_checked,
+                cell.images_recovered
+            )?;
+            for blind in &cell.not_measured {
+                writeln!(f, "  not measured: {}: {}", blind.what, blind.detail)?;
+            }
+        }
+        for (place, told) in self.findings() {
+            let class = serde_json::to_value(told.class).ok();
+            let class = class.as_ref().and_then(serde_json::Value::as_str).unwrap_or("violation");
+            writeln!(f, "\n{class} {place}: {}", told.explanation)?;
+            let parts = [
+                ("acknowledged", &told.story.acknowledged),
+                ("the disk", &told.story.disk),
+                ("what came back", &told.story.recovered),
+                ("what was allowed", &told.story.allowed),
+            ];
+            for (title, lines) in parts.iter().filter(|(_, lines)| !lines.is_empty()) {
+                writeln!(f, "  {title}:")?;
+                for line in *lines {
+                    writeln!(f, "    {line}")?;
+                }
+            }
+            if let Some(gap) = &told.story.gap {
+                writeln!(f, "  the gap: {gap}")?;
+            }
+            if let Some(repro) = &told.repro {
+                writeln!(f, "  repro: {}", repro.display())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "holds",
+        Verdict::NotMeasured => "not measured",
+        Verdict::Violated => "VIOLATED",
+        Verdict::HarnessBroken => "HARNESS BROKEN",
+    }
+}

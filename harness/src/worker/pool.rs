@@ -1,0 +1,263 @@
+//! The parent's side: keeps worker processes busy, replaces those that die, repeats suspects alone.
+
+use crate::pool::{Pool, PoolError};
+use crate::recovery::Lives;
+use crate::worker::process::WorkerProcess;
+use crate::worker::protocol::{Answer, Job};
+use crate::worker::scratch::Scratch;
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use unplug_faults::image::Image;
+
+/// When a recovery has gone on for too long.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// CPU time that one image may use in a worker's own process. Beyond it the target *hangs*, if it does so
+    /// again alone.
+    pub cpu: Duration,
+    /// Real time without an answer, after which the state is *not measured*. Generous: a busy machine is no
+    /// fault of the target's.
+    pub wall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { cpu: Duration::from_secs(5), wall: Duration::from_secs(180) }
+    }
+}
+
+/// Images that one worker has at hand at once, so that it need not wait for its parent.
+const DEPTH: usize = 4;
+/// Suspects that are repeated at the same time: each alone in its process.
+const REPEATED_AT_ONCE: usize = 2;
+/// How often a silent worker is looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// Workers that die in a row without ever having answered, before the pool gives up.
+const STILLBORN: u32 = 3;
+
+/// A pool of recovery worker processes.
+pub struct Workers<'a> {
+    command: Box<dyn Fn() -> Command + 'a>,
+    scratch: Scratch,
+    limits: Limits,
+    workers: Vec<WorkerProcess>,
+    /// Fresh processes, each with one suspect.
+    repeats: Vec<WorkerProcess>,
+    waiting: VecDeque<Job>,
+    suspects: VecDeque<Job>,
+    done: VecDeque<Result<(u64, Lives), PoolError>>,
+    in_flight: usize,
+    started: u64,
+    stillborn: u32,
+    interrupted: Option<Arc<AtomicBool>>,
+}
+
+impl<'a> Workers<'a> {
+    /// Starts `count` workers (at least one), each by a fresh `command`.
+    ///
+    /// # Errors
+    /// [`PoolError`] when a process or its directory cannot be made.
+    pub fn start(
+        count: usize,
+        limits: Limits,
+        command: impl Fn() -> Command + 'a,
+    ) -> Result<Self, PoolError> {
+        let scratch = Scratch::new().map_err(PoolError::LayOut)?;
+        let mut pool = Workers {
+            command: Box::new(command),
+            scratch,
+            limits,
+            workers: Vec::new(),
+            repeats: Vec::new(),
+            waiting: VecDeque::new(),
+            suspects: VecDeque::new(),
+            done: VecDeque::new(),
+            in_flight: 0,
+            started: 0,
+            stillborn: 0,
+            interrupted: None,
+        };
+        for _ in 0..count.max(1) {
+            let worker = pool.spawn()?;
+            pool.workers.push(worker);
+        }
+        Ok(pool)
+    }
+
+    /// A pool that ends with [`PoolError::Interrupted`] once `flag` is set.
+    #[must_use]
+    pub fn interrupted_by(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.interrupted = Some(flag);
+        self
+    }
+
+    fn spawn(&mut self) -> Result<WorkerProcess, PoolError> {
+        let dir = self.scratch.path().join(format!("worker-{}", self.started));
+        self.started += 1;
+        WorkerProcess::spawn((self.command)(), dir)
+            .map_err(|e| PoolError::Worker(format!("cannot start: {e}")))
+    }
+
+    /// Hands waiting jobs to workers that have room, the idlest first, and suspects to fresh processes.
+    fn hand_out(&mut self) -> Result<(), PoolError> {
+        while !self.waiting.is_empty() {
+            let Some(worker) = self.workers.iter_mut().min_by_key(|w| w.load()) else { break };
+            if worker.load() >= DEPTH {
+                break;
+            }
+            if let Some(job) = self.waiting.pop_front() {
+                worker.give(job).map_err(|e| PoolError::Worker(e.to_string()))?;
+            }
+        }
+        while self.repeats.len() < REPEATED_AT_ONCE
+            && let Some(mut job) = self.suspects.pop_front()
+        {
+            job.alone = true;
+            let mut fresh = self.spawn()?;
+            fresh.give(job).map_err(|e| PoolError::Worker(e.to_string()))?;
+            self.repeats.push(fresh);
+        }
+        Ok(())
+    }
+
+    /// Moves bytes, waits for answers for at most one tick, and looks after workers that are silent or dead.
+    fn pump(&mut self) -> Result<(), PoolError> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        if self.interrupted.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            return Err(PoolError::Interrupted);
+        }
+        self.hand_out()?;
+        let mut fds: Vec<PollFd<'_>> = Vec::new();
+        for worker in self.workers.iter().chain(&self.repeats) {
+            let mut flags = PollFlags::POLLIN;
+            flags.set(PollFlags::POLLOUT, worker.has_output());
+            fds.push(PollFd::new(worker.as_fd(), flags));
+        }
+        let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(PoolError::Worker(format!("poll: {e}"))),
+        }
+        for index in 0..self.workers.len() {
+            self.serve_worker(index)?;
+        }
+        let mut index = 0;
+        while index < self.repeats.len() {
+            if self.serve_repeat(index) {
+                // Dropped: killed and reaped.
+                self.repeats.remove(index);
+            } else {
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn serve_worker(&mut self, index: usize) -> Result<(), PoolError> {
+        let worker = &mut self.workers[index];
+        let fault = worker.exchange().err().map(|e| e.to_string());
+        let mut answered = false;
+        while let Some((job, answer)) = worker.answer() {
+            answered = true;
+            match answer {
+                Answer::Suspect(_) => self.suspects.push_back(job),
+                answer => self.done.push_back(result(answer)),
+            }
+        }
+        if answered {
+            self.stillborn = 0;
+        }
+        let worker = &mut self.workers[index];
+        let overdue = worker.overdue(&self.limits);
+        if fault.is_none() && overdue.is_none() {
+            return Ok(());
+        }
+        if !worker.ever_answered() {
+            self.stillborn += 1;
+        }
+        let log = worker.log_tail();
+        let mut left = worker.end();
+        // Jobs are served in order: the first without an answer is the one that ended the worker.
+        self.suspects.extend(left.pop_front());
+        for job in left.into_iter().rev() {
+            self.waiting.push_front(job);
+        }
+        if self.stillborn >= STILLBORN {
+            let how = fault.unwrap_or_else(|| "no answer".into());
+            return Err(PoolError::Worker(format!(
+                "{STILLBORN} in a row died ({how}); the last one's log:\n{log}"
+            )));
+        }
+        self.workers[index] = self.spawn()?;
+        Ok(())
+    }
+
+    /// Whether the repetition has come to its end.
+    fn serve_repeat(&mut self, index: usize) -> bool {
+        let worker = &mut self.repeats[index];
+        let fault = worker.exchange().err();
+        if let Some((_, answer)) = worker.answer() {
+            self.done.push_back(result(answer));
+            return true;
+        }
+        let why = match fault {
+            Some(e) => format!("{e}; its log:\n{}", worker.log_tail()),
+            // Its forks and servers have CPU limits of their own: here only the real time counts.
+            None if worker.silent_for() > self.limits.wall => {
+                format!("no result in {} s, though little CPU time was used", self.limits.wall.as_secs())
+            }
+            None => return false,
+        };
+        self.done.push_back(Err(PoolError::Worker(format!("repeating a recovery alone: {why}"))));
+        true
+    }
+}
+
+fn result(answer: Answer) -> Result<(u64, Lives), PoolError> {
+    match answer {
+        Answer::Lives(id, lives) => Ok((id, lives)),
+        Answer::LayOut(_, 0, message) => Err(PoolError::LayOut(std::io::Error::other(message))),
+        Answer::LayOut(_, errno, _) => Err(PoolError::LayOut(std::io::Error::from_raw_os_error(errno))),
+        Answer::Failed(_, why) => Err(PoolError::Worker(why)),
+        Answer::Suspect(id) => {
+            Err(PoolError::Worker(format!("job {id} is still unclear when repeated alone")))
+        }
+    }
+}
+
+impl Pool for Workers<'_> {
+    fn submit(&mut self, job: u64, image: Image, now_ms: u64) -> Result<(), PoolError> {
+        self.waiting.push_back(Job { id: job, now_ms, image, alone: false });
+        self.in_flight += 1;
+        self.hand_out()
+    }
+
+    fn next(&mut self) -> Result<(u64, Lives), PoolError> {
+        loop {
+            if let Some(result) = self.done.pop_front() {
+                self.in_flight -= 1;
+                return result;
+            }
+            if self.in_flight == 0 {
+                return Err(PoolError::Idle);
+            }
+            self.pump()?;
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn capacity(&self) -> usize {
+        self.workers.len() * DEPTH
+    }
+}
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+//! A worker's side: reads jobs, lays out images, answers with what came back.
+
+use crate::recovery::Lives;
+use crate::worker::protocol::{Answer, Job, receive, send};
+use crate::worker::{fork, scratch};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Tells a worker its own directory.
+pub const ENV_DIR: &str = "UNPLUG_WORKER_DIR";
+
+/// Starts a target on a directory, three times as [`Lives`] says.
+pub trait Recover {
+    /// Recovers what stands in `dir`; `scratch` is for logs and sockets. With `alone` this is the repetition, in
+    /// a fresh process, of a recovery that crashed or hung: what it does now is the result.
+    ///
+    /// # Errors
+    /// [`Unclear`] when there is no result.
+    fn lives(&mut self, dir: &Path, scratch: &Path, now_ms: u64, alone: bool) -> Result<Lives, Unclear>;
+}
+
+/// Why a recovery has no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unclear {
+    /// The target crashed or hung. To be repeated alone.
+    Suspect,
+    /// The harness failed.
+    Failed(String),
+}
+
+/// The directory that the parent gave this worker.
+///
+/// # Errors
+/// When the process was not started as a worker.
+pub fn own_dir() -> io::Result<PathBuf> {
+    std::env::var_os(ENV_DIR)
+        .map(PathBuf::from)
+        .ok_or_else(|| io::Error::other(format!("{ENV_DIR} is not set: this is not a recovery worker")))
+}
+
+/// Serves jobs until the parent closes the socket.
+///
+/// # Errors
+/// When the socket or the directory fails: the worker ends, and its parent starts another.
+pub fn serve(recover: &mut impl Recover) -> io::Result<()> {
+    let mut socket = fork::take_socket()?;
+    let dir = own_dir()?;
+    let image = dir.join("image");
+    std::fs::create_dir_all(&image)?;
+    let mut input = io::BufReader::with_capacity(64 << 10, socket.try_clone()?);
+    while let Some(job) = receive::<Job>(&mut input)? {
+        send(&mut socket, &answer(recover, &job, &image, &dir))?;
+    }
+    Ok(())
+}
+
+fn answer(recover: &mut impl Recover, job: &Job, image: &Path, dir: &Path) -> Answer {
+    if let Err(e) = job.image.lay_out(image) {
+        let full = e.kind() == io::ErrorKind::StorageFull;
+        let errno = if full { libc::ENOSPC } else { e.raw_os_error().unwrap_or(0) };
+        return Answer::LayOut(job.id, errno, e.to_string());
+    }
+    let lives = recover.lives(image, dir, job.now_ms, job.alone);
+    if scratch::is_full(dir) {
+        // Whatever the target did, it did it on a full disk, which no power loss makes.
+        return Answer::LayOut(job.id, libc::ENOSPC, format!("{}: no space left", dir.display()));
+    }
+    match lives {
+        Ok(lives) => Answer::Lives(job.id, lives),
+        Err(Unclear::Suspect) => Answer::Suspect(job.id),
+        Err(Unclear::Failed(why)) => Answer::Failed(job.id, why),
+    }
+}
+
+/// How much of a log is shown.
+const TAIL_BYTES: u64 = 2 << 10;
+const TAIL_LINES: usize = 12;
+
+/// The last lines of a log, for a message.
+pub fn log_tail(path: &Path) -> String {
+    use std::io::{Read, Seek, SeekFrom};
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = match read() {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(e) => return format!("(no log: {e})"),
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
+    match lines.len() {
+        0 => "(the log is empty)".into(),
+        n => lines[n.saturating_sub(TAIL_LINES)..].join("\n"),
+    }
+}

@@ -1,0 +1,71 @@
+//! The documents tell the truth about the command line: every command in them is parsed by the real parser.
+
+use clap::{CommandFactory, Parser};
+use std::path::{Path, PathBuf};
+use unplug::cli::args::Cli;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("harness stands in the workspace").to_owned()
+}
+
+/// The lines of fenced blocks, and what stands between backticks, that begin with `unplug ` or run it by cargo.
+fn commands(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut fenced = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            fenced = !fenced;
+            continue;
+        }
+        let candidates: Vec<&str> =
+            if fenced { vec![line] } else { line.split('`').skip(1).step_by(2).collect() };
+        for candidate in candidates {
+            let candidate = candidate.trim().trim_start_matches("$ ");
+            let command = candidate.split("  #").next().unwrap_or(candidate).trim();
+            if let Some(rest) = command.strip_prefix("cargo run --release") {
+                out.push(format!("unplug {}", rest.trim_start().trim_start_matches("--").trim()));
+            } else if command.starts_with("unplug ") {
+                out.push(command.to_owned());
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn every_command_in_the_readme_parses() {
+    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let found = commands(&text);
+    assert!(found.len() >= 8, "the README shows the command at work: {found:?}");
+    for command in &found {
+        let words = command.split_whitespace().map(|w| w.trim_matches('\''));
+        match Cli::try_parse_from(words) {
+            Err(error) if error.exit_code() != 0 => panic!("README.md: `{command}`: {error}"),
+            // Parsed, or asked for help.
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn the_readme_speaks_of_every_command_and_exit_code() {
+    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+        let name = format!("unplug {}", command.get_name());
+        assert!(text.contains(&name), "README.md does not show `{name}`");
+    }
+    for code in ["| 0 |", "| 1 |", "| 2 |", "| 3 |", "| 4 |"] {
+        assert!(text.contains(code), "README.md does not explain exit code {code}");
+    }
+}
+
+#[test]
+fn commands_are_found_where_they_stand() {
+    let text = "say `unplug show F` or\n```sh\n$ unplug check  # all\ncargo run --release -- replay R\n```\n";
+    assert_eq!(commands(text), ["unplug show F", "unplug check", "unplug replay R"]);
+}
+
+#[test]
+fn the_parser_is_sound() {
+    Cli::command().debug_assert();
+}

@@ -1,0 +1,91 @@
+//! SQLite, through its C library: what `synchronous` and `journal_mode` promise together.
+
+use rusqlite::Connection;
+use std::path::Path;
+use unplug::dump::Dump;
+use unplug::testing::{BoxError, Map, MapOp, Reply, Store};
+
+/// A database whose pragmas are given by `MODE`, an index into [`PRAGMAS`].
+struct Sqlite<const MODE: usize>(Connection);
+
+const PRAGMAS: [(&str, &str); 4] =
+    [("TRUNCATE", "FULL"), ("PERSIST", "FULL"), ("DELETE", "EXTRA"), ("DELETE", "OFF")];
+const TRUNCATE_FULL: usize = 0;
+const PERSIST_FULL: usize = 1;
+const DELETE_EXTRA: usize = 2;
+const DELETE_OFF: usize = 3;
+
+impl<const MODE: usize> Store for Sqlite<MODE> {
+    type Op = MapOp;
+    type Model = Map;
+
+    fn open(dir: &Path) -> Result<Self, BoxError> {
+        let db = Connection::open(dir.join("db.sqlite"))?;
+        let (journal, synchronous) = PRAGMAS[MODE];
+        db.pragma_update(None, "journal_mode", journal)?;
+        db.pragma_update(None, "synchronous", synchronous)?;
+        db.execute("CREATE TABLE IF NOT EXISTS t (k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID", ())?;
+        Ok(Sqlite(db))
+    }
+
+    fn apply(&mut self, op: &MapOp) -> Result<Reply, BoxError> {
+        let transaction = self.0.transaction()?;
+        let set = |key: &[u8], value: Option<&[u8]>| match value {
+            Some(value) => transaction.execute("INSERT OR REPLACE INTO t VALUES (?, ?)", (key, value)),
+            None => transaction.execute("DELETE FROM t WHERE k = ?", (key,)),
+        };
+        match op {
+            MapOp::Put { key, value } => drop(set(key, Some(value))?),
+            MapOp::Delete { key } => drop(set(key, None)?),
+            MapOp::Batch(changes) => {
+                for (key, value) in changes {
+                    set(key, value.as_deref())?;
+                }
+            }
+            MapOp::Add { .. } | MapOp::Get { .. } | MapOp::Flush => {
+                return Err("not in these workloads".into());
+            }
+        }
+        transaction.commit()?;
+        Ok(Reply::DONE)
+    }
+
+    fn dump(&mut self) -> Result<Dump, BoxError> {
+        let mut rows = self.0.prepare("SELECT k, v FROM t")?;
+        let pairs = rows.query_map((), |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        Ok(pairs.collect::<Result<Vec<_>, _>>()?.into_iter().collect())
+    }
+
+    fn probes() -> Vec<MapOp> {
+        vec![MapOp::put("probe", "written after recovery")]
+    }
+}
+
+fn workload() -> Vec<MapOp> {
+    vec![
+        MapOp::put("a", "1"),
+        MapOp::batch([("a", Some("2")), ("b", Some("3"))]),
+        MapOp::put("c", "x".repeat(5000)),
+        MapOp::delete("b"),
+    ]
+}
+
+#[test]
+fn truncate_with_full_holds() {
+    unplug::check!(Sqlite<TRUNCATE_FULL>).ops(workload()).budget(300).assert_holds();
+}
+
+#[test]
+fn persist_with_full_holds() {
+    unplug::check!(Sqlite<PERSIST_FULL>).ops(workload()).budget(300).assert_holds();
+}
+
+#[test]
+fn delete_with_extra_holds() {
+    unplug::check!(Sqlite<DELETE_EXTRA>).ops(workload()).budget(300).assert_holds();
+}
+
+#[test]
+fn synchronous_off_does_not_hold() {
+    unplug::check!(Sqlite<DELETE_OFF>).ops(workload()).budget(100).models(["posix"]).assert_violated();
+}
