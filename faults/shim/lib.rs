@@ -17,6 +17,7 @@ mod dispatch;
 mod files;
 mod filter;
 mod gate;
+mod harmless;
 mod gate_futex;
 mod gate_io;
 mod gate_signal;
