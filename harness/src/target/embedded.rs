@@ -118,7 +118,12 @@ mod tests {
         std::fs::create_dir(&image).unwrap();
         let subject = EngineSubject::new(policy, &[]).unwrap();
         let mut store = subject.open(&image, 0).unwrap();
-        for command in [&[&b"SET"[..], b"k", b"v"][..], &[b"RPUSH", b"l", b"a", b"b"], &[b"SELECT", b"2"], &[b"INCR", b"n"]] {
+        for command in [
+            &[&b"SET"[..], b"k", b"v"][..],
+            &[b"RPUSH", b"l", b"a", b"b"],
+            &[b"SELECT", b"2"],
+            &[b"INCR", b"n"],
+        ] {
             store.execute(command).unwrap();
         }
         if !policy.appends() {

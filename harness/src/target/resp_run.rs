@@ -186,7 +186,12 @@ impl<'a> Run<'a> {
 
     /// What follows a turn while a reply is awaited: the clock moves when nothing else can, or when an ungated
     /// server has been silent for a while (it may sit in a sync that takes virtual time).
-    fn after_turn(&mut self, index: usize, turn: Result<Turn, Stuck>, since: Instant) -> Result<(), RecordError> {
+    fn after_turn(
+        &mut self,
+        index: usize,
+        turn: Result<Turn, Stuck>,
+        since: Instant,
+    ) -> Result<(), RecordError> {
         match turn {
             Ok(Turn::Idle) if !self.rig.advance_to_deadline(Nanos::MAX) => {
                 Err(self.stuck(index, &Stuck("nothing can run, and no timer is set".into())))
@@ -277,7 +282,10 @@ impl<'a> Run<'a> {
 
     fn connect(&mut self, index: usize, client: u32) -> Result<(), RecordError> {
         if client == CONTROL {
-            return Err(RecordError::BadOperation { step: index, why: format!("client {client} is the harness") });
+            return Err(RecordError::BadOperation {
+                step: index,
+                why: format!("client {client} is the harness"),
+            });
         }
         if !self.clients.contains_key(&client) {
             let name = self.rig.recorder.client_name(client);
@@ -289,7 +297,8 @@ impl<'a> Run<'a> {
     }
 
     fn client(&mut self, index: usize, client: u32) -> Result<&mut Client, RecordError> {
-        let missing = || RecordError::BadOperation { step: index, why: format!("client {client} is not connected") };
+        let missing =
+            || RecordError::BadOperation { step: index, why: format!("client {client} is not connected") };
         self.clients.get_mut(&client).ok_or_else(missing)
     }
 

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn good_values_are_taken() {
-        let all = [("UNPLUG_SEED", "7"), ("UNPLUG_CASES", "3"), ("UNPLUG_BUDGET", "100"), ("UNPLUG_UPDATE", "1")];
+        let all =
+            [("UNPLUG_SEED", "7"), ("UNPLUG_CASES", "3"), ("UNPLUG_BUDGET", "100"), ("UNPLUG_UPDATE", "1")];
         let expected =
             Settings { seed: Some(7), cases: Some(3), budget: Some(100), replay: None, update: true };
         assert_eq!(settings(&all), Ok(expected));

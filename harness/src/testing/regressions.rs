@@ -17,14 +17,15 @@ pub(crate) fn dir(path: &TestPath) -> PathBuf {
 
 /// Replays one file; `None` if it is another store's.
 pub(crate) fn replay(path: &Path, target: &str, pool: &mut dyn Pool) -> Result<Option<Report>, CheckError> {
-    let repro =
-        Repro::load(path).map_err(|source| CheckError::Repro { path: path.to_path_buf(), source })?;
+    let repro = Repro::load(path).map_err(|source| CheckError::Repro { path: path.to_path_buf(), source })?;
     if repro.trace.meta.target != target {
         return Ok(None);
     }
     Ok(Some(match repro::replay(&repro, pool)? {
         Replayed::Kept => Report::kept(),
-        Replayed::Same => Report::regression(path, &repro, repro.violation.class, &repro.violation.explanation),
+        Replayed::Same => {
+            Report::regression(path, &repro, repro.violation.class, &repro.violation.explanation)
+        }
         Replayed::Other { class, explanation } => Report::regression(path, &repro, class, &explanation),
     }))
 }

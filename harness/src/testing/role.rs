@@ -1,10 +1,10 @@
 //! The roles in which a test is started again: being recorded, and recovering images.
 
+use crate::dump::Dump;
 use crate::testing::path::TestPath;
 use crate::testing::store::{Recorded, Reply, Store, StoreModel};
 use crate::worker::store::{BoxError, StoreRecovery, Subject, with_causes};
 use crate::workload::{Step, Workload};
-use crate::dump::Dump;
 use nix::sys::signal::{Signal, raise};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
@@ -112,8 +112,7 @@ pub(crate) fn record_command(path: &TestPath, key: &str, job: &Path) -> Command 
 /// The recording role. Whether all went well; what did not is in the report.
 fn recorded<S: Store>() -> bool {
     let job = std::env::var_os(ENV_JOB).ok_or_else(|| format!("{ENV_JOB} is not set").into());
-    let job: Result<Job, BoxError> =
-        job.and_then(|path| Ok(postcard::from_bytes(&std::fs::read(path)?)?));
+    let job: Result<Job, BoxError> = job.and_then(|path| Ok(postcard::from_bytes(&std::fs::read(path)?)?));
     let job = match job {
         Ok(job) => job,
         Err(e) => {
@@ -212,4 +211,3 @@ impl<S: Store> Subject for StoreSubject<S> {
         }
     }
 }
-

@@ -133,7 +133,8 @@ impl StoreModel<MapOp> for Map {
             MapOp::Delete { key } => drop(set(key, None)),
             MapOp::Batch(changes) => changes.iter().for_each(|(key, value)| drop(set(key, value.clone()))),
             MapOp::Add { key, by } => {
-                let old = self.get(key).and_then(|v| v.as_slice().try_into().ok()).map_or(0, u64::from_le_bytes);
+                let old =
+                    self.get(key).and_then(|v| v.as_slice().try_into().ok()).map_or(0, u64::from_le_bytes);
                 self.insert(key.clone(), old.wrapping_add(*by).to_le_bytes().to_vec());
             }
             MapOp::Get { .. } | MapOp::Flush => {}

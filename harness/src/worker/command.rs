@@ -5,8 +5,8 @@ use crate::target::policy::Policy;
 use crate::target::resp_recover::RespRecovery;
 use crate::target::server::Program;
 use crate::worker::pool::Limits;
-use crate::worker::store::StoreRecovery;
 use crate::worker::serve;
+use crate::worker::store::StoreRecovery;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Command;
@@ -24,7 +24,12 @@ struct Spec {
 }
 
 /// The command that starts a worker for a server.
-pub(crate) fn command(unplug: &Path, program: &Program, policy: Policy, extra: &[(String, String)]) -> Command {
+pub(crate) fn command(
+    unplug: &Path,
+    program: &Program,
+    policy: Policy,
+    extra: &[(String, String)],
+) -> Command {
     let spec = Spec { program: program.clone(), policy, extra: extra.to_vec() };
     let mut command = Command::new(unplug);
     // Paths and strings of the harness's own always encode; an empty one would be refused by the worker.
