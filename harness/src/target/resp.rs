@@ -159,7 +159,8 @@ mod tests {
             let writes = trace.events.iter().filter(|e| matches!(e.op, Op::Write { .. })).count();
             assert!(writes > 10 && syncs > 0, "{policy}: {writes} writes, {syncs} syncs");
             // A reply under `always` counts from a send that the server made, not from when the harness read it.
-            let sent = |at: u64| trace.events.iter().any(|e| e.begin == at && matches!(e.op, Op::Send { .. }));
+            let sent =
+                |at: u64| trace.events.iter().any(|e| e.begin == at && matches!(e.op, Op::Send { .. }));
             let lost: Vec<String> = history
                 .operations
                 .iter()
