@@ -161,7 +161,13 @@ mod tests {
             // A reply under `always` counts from a send that the server made, not from when the harness read it.
             let sent =
                 |at: u64| trace.events.iter().any(|e| e.begin == at && matches!(e.op, Op::Send { .. }));
-            assert!(history.operations.iter().filter_map(|o| o.acked).all(sent), "{policy}");
+            let lost: Vec<String> = history
+                .operations
+                .iter()
+                .filter(|o| !o.acked.is_some_and(sent))
+                .map(|o| format!("{:?} {}", o.acked, target.oracle().describe(&o.op)))
+                .collect();
+            assert!(lost.is_empty(), "{policy}: acknowledged without a send: {lost:#?}");
             assert_eq!(trace.meta.options["policy"], policy.name());
         }
     }

@@ -175,6 +175,13 @@ impl<S: Store> Check<S> {
         self
     }
 
+    /// Makes the store, and closes it in order, before the recording begins: crashes while a store is made for the
+    /// first time are left out. Many stores do not promise to survive those.
+    pub fn created(mut self) -> Self {
+        self.target.created = true;
+        self
+    }
+
     /// Leaves files out whose paths in the store's directory match the glob: logs, lock files.
     pub fn ignore(mut self, glob: impl Into<String>) -> Self {
         self.target.conditions.ignore.push(glob.into());
@@ -248,6 +255,7 @@ impl<S: Store> Check<S> {
         let again =
             |smaller: &Workload| self.explore(smaller, &settings, None).is_ok_and(|r| r.gravest() == class);
         let smallest = fewest_steps(&workload, SMALLER, again);
+        std::fs::create_dir_all(&dir)?;
         self.explore(&smallest, &settings, Some(&dir))
     }
 

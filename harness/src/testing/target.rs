@@ -27,13 +27,15 @@ pub struct StoreTarget<S> {
     path: TestPath,
     /// How it is run while it is recorded. By default neither gated nor in virtual time.
     pub conditions: Conditions,
+    /// The store is opened and closed once before the recording: what it then finds is durable.
+    pub created: bool,
     store: PhantomData<fn() -> S>,
 }
 
 impl<S: Store> StoreTarget<S> {
     /// The store, in the test of this path.
     pub fn new(path: TestPath) -> Self {
-        StoreTarget { path, conditions: Conditions::default(), store: PhantomData }
+        StoreTarget { path, conditions: Conditions::default(), created: false, store: PhantomData }
     }
 
     /// Lets the store go on; where only time can make it, time passes.
@@ -104,6 +106,10 @@ impl<S: Store> Target for StoreTarget<S> {
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
         check_operations::<S>(workload)?;
         let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory for", dir))?;
+        if self.created {
+            let made = S::open(dir).and_then(S::close);
+            made.map_err(|e| RecordError::Store { message: crate::worker::store::with_causes(&*e) })?;
+        }
         let mut rig = Rig::start(dir, &self.conditions, workload.seed)?;
         let mut job = Job {
             dir: dir.to_path_buf(),

@@ -75,12 +75,13 @@ fn workload() -> Vec<MapOp> {
     ]
 }
 
+// `created`: redb 4.1 refuses ("invalid data") a file whose first making was cut short by the power loss.
 #[test]
 fn an_immediate_commit_survives() {
-    unplug::check!(Redb<true>).ops(workload()).budget(400).assert_holds();
+    unplug::check!(Redb<true>).created().ops(workload()).budget(150).assert_holds();
 }
 
 #[test]
 fn a_commit_without_durability_does_not() {
-    unplug::check!(Redb<false>).ops(workload()).budget(100).models(["posix"]).assert_violated();
+    unplug::check!(Redb<false>).created().ops(workload()).budget(100).models(["posix"]).assert_violated();
 }

@@ -72,20 +72,25 @@ fn workload() -> Vec<MapOp> {
 
 #[test]
 fn truncate_with_full_holds() {
-    unplug::check!(Sqlite<TRUNCATE_FULL>).ops(workload()).budget(300).assert_holds();
+    unplug::check!(Sqlite<TRUNCATE_FULL>).created().ops(workload()).budget(150).assert_holds();
 }
 
 #[test]
 fn persist_with_full_holds() {
-    unplug::check!(Sqlite<PERSIST_FULL>).ops(workload()).budget(300).assert_holds();
+    unplug::check!(Sqlite<PERSIST_FULL>).created().ops(workload()).budget(150).assert_holds();
 }
 
 #[test]
 fn delete_with_extra_holds() {
-    unplug::check!(Sqlite<DELETE_EXTRA>).ops(workload()).budget(300).assert_holds();
+    unplug::check!(Sqlite<DELETE_EXTRA>).created().ops(workload()).budget(150).assert_holds();
 }
 
 #[test]
 fn synchronous_off_does_not_hold() {
-    unplug::check!(Sqlite<DELETE_OFF>).ops(workload()).budget(100).models(["posix"]).assert_violated();
+    unplug::check!(Sqlite<DELETE_OFF>)
+        .created()
+        .ops(workload())
+        .budget(100)
+        .models(["posix"])
+        .assert_violated();
 }
