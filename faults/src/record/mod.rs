@@ -9,6 +9,7 @@ mod recorder;
 mod resolve;
 mod tasks;
 mod tree;
+mod weave;
 
 pub use client::SocketName;
 pub use recorder::{Options, RecordError, Recorder};

@@ -2,9 +2,10 @@
 
 use super::args::{CheckArgs, ExploreArgs, Format, ImageArgs, RecordArgs, ReplayArgs, SearchArgs, ShowArgs};
 use super::failure::Failure;
-use super::plan::{CheckPlan, ExplorePlan, subject};
+use super::plan::{CheckPlan, ExplorePlan, default_budget, subject};
 use super::progress::Progress;
 use super::runner::{Runner, Watch};
+use super::wire::ENGINE;
 use crate::cell::CellResult;
 use crate::report::summary::Gate;
 use crate::report::{Look, grade, json, show as shown, story, text};
@@ -22,7 +23,8 @@ pub(super) fn check(args: &CheckArgs, runner: &dyn Runner) -> Result<ExitCode, F
 /// `unplug explore`.
 pub(super) fn explore(args: &ExploreArgs, runner: &dyn Runner) -> Result<ExitCode, Failure> {
     let trace = codec::read_trace(&args.trace).map_err(unreadable)?;
-    let plan = ExplorePlan::of(&args.search, &runner.models())?;
+    let engine = trace.meta.target == ENGINE;
+    let plan = ExplorePlan::of(&args.search, default_budget(engine), &runner.models())?;
     watched(&args.search, |watch| runner.explore(trace, args.server.clone(), &plan, watch))
 }
 

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::plan::{CheckPlan, ExplorePlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
-use crate::cell::Story;
+use crate::cell::{CellResult, Story};
 use crate::explore::{Memo, Search, explore_sharing};
 use crate::pool::PoolError;
 use crate::record::RecordError;
@@ -13,6 +13,7 @@ use crate::target::Target;
 use crate::target::policy::Policy;
 use crate::target::resp::RespTarget;
 use crate::verdict::{ExitCode, Violation};
+use crate::worker::scratch::Scratch;
 use crate::worker::{Limits, Workers};
 use crate::workload::resp::Shape;
 use std::collections::BTreeSet;
@@ -28,7 +29,7 @@ use unplug_faults::trace::Trace;
 /// States with so many deviations are enumerated before any is sampled; the budget ends it earlier.
 const DEVIATIONS: u8 = 2;
 /// The name of the embedded engine in traces.
-const ENGINE: &str = "engine";
+pub(super) const ENGINE: &str = "engine";
 
 /// What the `unplug` binary runs.
 pub(super) struct Standard;
@@ -46,9 +47,14 @@ impl Runner for Standard {
             }
             watch.stage(&format!("{policy}: recording"), 0);
             let target = target(&plan.subject, *policy)?;
-            let trace = record(&target, plan.seed, plan.ops)?;
-            runs.push((target, trace));
+            match record(&target, plan.seed, plan.ops) {
+                Ok(trace) => runs.push((target, trace)),
+                // One policy's gap must not cost the others their results.
+                Err(Failure::NotMeasured(why)) => unrecorded(&target, &why, plan, watch),
+                Err(other) => return Err(other),
+            }
         }
+        tell_budget(&plan.subject, &plan.explore, watch);
         drop_syncs(&mut runs, &plan.explore, watch)?;
         runs.iter().try_for_each(|(target, trace)| explore(target, trace, &plan.explore, watch))
     }
@@ -153,10 +159,30 @@ fn target_of(trace: &Trace, server: Option<PathBuf>) -> Result<RespTarget, Failu
 }
 
 fn record(target: &RespTarget, seed: u64, ops: u32) -> Result<Trace, Failure> {
-    let dir =
-        tempfile::tempdir().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
+    // In memory: how long this machine's disk takes for a sync is nothing that a result should depend on.
+    let dir = Scratch::new().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data)
+        .map_err(|e| Failure::NotMeasured(format!("no directory to record in: {}: {e}", data.display())))?;
     let workload = Shape::new(target.policy, u64::from(ops)).generate(seed);
-    target.record(dir.path(), &workload).map_err(record_failed)
+    target.record(&data, &workload).map_err(record_failed)
+}
+
+/// One cell a model for a policy that could not be recorded: its phases are not known.
+fn unrecorded(target: &RespTarget, why: &str, plan: &CheckPlan, watch: &dyn Watch) {
+    for model in &plan.explore.models {
+        watch.cell(CellResult::unrecorded(&target.name(), target.policy, model, plan.seed, why));
+    }
+}
+
+/// Says how few states a server gets, where that is so.
+fn tell_budget(subject: &Subject, plan: &ExplorePlan, watch: &dyn Watch) {
+    if matches!(subject, Subject::Redis { .. }) {
+        watch.note(&format!(
+            "at the most {} states a cell: each new image is three starts of the server; more with --budget",
+            plan.budget
+        ));
+    }
 }
 
 /// Takes the syncs out that `--drop-sync` names. A pattern that matches nothing is a mistake: the run that
