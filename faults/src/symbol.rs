@@ -38,8 +38,19 @@ impl Symbols {
         let offset = in_file - at + address;
         let Some(loader) = &module.loader else { return Place { offset, ..Place::default() } };
         let call = offset.saturating_sub(1);
-        // The innermost inlined function, where debug information tells of it; else the symbol's.
-        let inner = loader.find_frames(call).ok().and_then(|mut frames| frames.next().ok().flatten());
+        // The innermost inlined function that is the program's own, where debug information tells of it; else the
+        // symbol's. (That a file is written to by a function of the standard library says nothing.)
+        let inner = loader.find_frames(call).ok().and_then(|mut frames| {
+            let mut innermost = None;
+            while let Ok(Some(frame)) = frames.next() {
+                let library = frame.location.as_ref().and_then(|l| l.file).is_some_and(is_toolchain);
+                if !library {
+                    return Some(frame);
+                }
+                innermost.get_or_insert(frame);
+            }
+            innermost
+        });
         let named = inner.as_ref().and_then(|f| f.function.as_ref()?.demangle().ok().map(|n| n.into_owned()));
         let symbol = named.or_else(|| {
             loader.find_symbol(call).map(|s| addr2line::demangle_auto(s.into(), None).into_owned())
@@ -53,6 +64,11 @@ impl Symbols {
         });
         Place { offset, symbol, line }
     }
+}
+
+/// Whether a source file is one of the standard library's, as it names them in its debug information.
+fn is_toolchain(file: &str) -> bool {
+    file.starts_with("/rustc/")
 }
 
 impl Module {

@@ -46,7 +46,7 @@ impl Runner for Standard {
                 return Ok(());
             }
             watch.stage(&format!("{policy}: recording"), 0);
-            let target = target(&plan.subject, *policy)?;
+            let target = target(&plan.subject, *policy)?.interrupted_by(watch.interrupted());
             match record(&target, plan.seed, plan.ops) {
                 Ok(trace) => runs.push((target, trace)),
                 // One policy's gap must not cost the others their results.
@@ -59,8 +59,15 @@ impl Runner for Standard {
         runs.iter().try_for_each(|(target, trace)| explore(target, trace, &plan.explore, watch))
     }
 
-    fn record(&self, subject: &Subject, policy: Policy, seed: u64, ops: u32) -> Result<Trace, Failure> {
-        record(&target(subject, policy)?, seed, ops)
+    fn record(
+        &self,
+        subject: &Subject,
+        policy: Policy,
+        seed: u64,
+        ops: u32,
+        watch: &dyn Watch,
+    ) -> Result<Trace, Failure> {
+        record(&target(subject, policy)?.interrupted_by(watch.interrupted()), seed, ops)
     }
 
     fn explore(
@@ -80,12 +87,13 @@ impl Runner for Standard {
         runs.iter().try_for_each(|(target, trace)| explore(target, trace, plan, watch))
     }
 
-    fn replay(&self, path: &Path, server: Option<PathBuf>) -> Result<Replayed, Failure> {
+    fn replay(&self, path: &Path, server: Option<PathBuf>, watch: &dyn Watch) -> Result<Replayed, Failure> {
         let repro = Repro::load(path).map_err(unreadable)?;
         let target = target_of(&repro.trace, server)?;
         let contract = repro.contract.clone();
-        let mut pool =
-            Workers::start(1, Limits::default(), || target.worker(&contract)).map_err(pool_failed)?;
+        let mut pool = Workers::start(1, Limits::default(), || target.worker(&contract))
+            .map_err(pool_failed)?
+            .interrupted_by(watch.interrupted());
         let now = match repro::replay(&repro, &mut pool).map_err(pool_failed)? {
             repro::Replayed::Same => Some(repro.violation.clone()),
             repro::Replayed::Other { class, explanation } => {
@@ -103,8 +111,8 @@ impl Runner for Standard {
         })?;
         let policy = Policy::of(&repro.contract);
         let program = match repro.trace.meta.target.as_str() {
-            ENGINE => "unplug engine",
-            _ => "redis-server",
+            ENGINE => format!("{} engine", super::commands::this_program()),
+            _ => "redis-server".to_owned(),
         };
         let quoted = |value: &str| if value.is_empty() { "''".to_owned() } else { value.to_owned() };
         let options: String = policy.options().iter().map(|(n, v)| format!(" --{n} {}", quoted(v))).collect();

@@ -39,6 +39,7 @@ impl<'a> Run<'a> {
         seed: u64,
     ) -> Result<Self, RecordError> {
         let mut rig = Rig::start(dir, &target.conditions, seed)?;
+        rig.interrupted = target.interrupted();
         let server = spawn(target, &mut rig, dir, scratch, 0)?;
         let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
         let clients = BTreeMap::new();
