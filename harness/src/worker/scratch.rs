@@ -5,12 +5,16 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Names the directory under which scratch directories are made.
 pub const ENV_TMP: &str = "UNPLUG_TMP";
 
 const PREFIX: &str = "unplug-";
 const LOCK: &str = ".lock";
+/// How often a directory that fills up again is removed, and how long it is left alone in between.
+const REMOVALS: u32 = 50;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// A directory of this process, removed when dropped. Should the process be killed, the next one that makes a
 /// scratch directory beside it removes it: the lock inside tells that its owner is gone.
@@ -63,7 +67,13 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        // What a killed process was about to do in the kernel may still put a file there.
+        for _ in 0..REMOVALS {
+            match fs::remove_dir_all(&self.path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => std::thread::sleep(REMOVAL_PAUSE),
+                _ => return,
+            }
+        }
     }
 }
 
