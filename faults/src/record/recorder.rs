@@ -104,6 +104,7 @@ enum Entry {
     Reply { connection: Connection, id: u32, reply: Vec<u8>, stream_end: u64 },
     Phase(String),
     Kill,
+    Advance,
 }
 
 #[derive(Default)]
@@ -253,6 +254,12 @@ impl Recorder {
     /// Every process of the target has been killed.
     pub fn kill_mark(&self) {
         self.enter(Entry::Kill);
+    }
+
+    /// The target's clock was moved just now. Without these marks it would show only at the next call, which may
+    /// come after the end of one that was under way.
+    pub fn advanced(&self) {
+        self.enter(Entry::Advance);
     }
 
     fn connection(&self, client: u32, peer: impl FnOnce(u32) -> Peer) -> u32 {
@@ -405,6 +412,7 @@ fn weave(resolved: Resolved, entries: Vec<(Clock, Nanos, Entry)>) -> Vec<Event> 
             Entry::Invoke { client, id, op } => (clock, now, Op::Invoke { client, id, op }),
             Entry::Phase(name) => (clock, now, Op::Phase(name)),
             Entry::Kill => (clock, now, Op::Kill),
+            Entry::Advance => (clock, now, Op::Advance),
             Entry::Reply { connection, id, reply, stream_end } => {
                 let carried =
                     sends.get(&connection).and_then(|s| s.iter().find(|s| s.stream_end >= stream_end));
