@@ -141,7 +141,8 @@ impl Live {
             | Op::Reply { .. }
             | Op::Phase(_)
             | Op::Process(_)
-            | Op::Kill => {}
+            | Op::Kill
+            | Op::Advance => {}
         }
     }
 

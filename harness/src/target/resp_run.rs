@@ -280,10 +280,10 @@ fn spawn(
     Server::spawn(command, &scratch.join(format!("log{life}")))
 }
 
-/// Keeps of each run of replies to the harness's own questions the last one, which has the latest time: nothing
-/// happens in between. Where a call ends there, the time at its end must stay known.
+/// Keeps of each run of moves of the clock and replies to the harness's own questions the last one, which has the
+/// latest time: nothing happens in between. Where a call ends there, the time at its end must stay known.
 fn thin(events: &mut Vec<Event>) {
-    let own = |e: &Event| matches!(e.op, Op::Send { client: CONTROL, .. });
+    let own = |e: &Event| matches!(e.op, Op::Advance | Op::Send { client: CONTROL, .. });
     let mut ends: Vec<Clock> = events.iter().filter(|e| !own(e)).map(|e| e.end).collect();
     ends.sort_unstable();
     let ends_between = |from: Clock, to: Clock| {
