@@ -83,11 +83,11 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let socket = self.socket();
         loop {
-            match self.rig.turn(false, None) {
-                // Gated: it has come to rest, so it listens; a server that still loads does not rest.
-                Ok(_) => {}
+            // Gated: it has come to rest, so it listens, or waits for time to pass (in a sync that takes some).
+            let idle = match self.rig.turn(false, None) {
+                Ok(turn) => turn == Turn::Idle,
                 Err(stuck) => return Err(self.stuck(0, &stuck)),
-            }
+            };
             if self.server.ended().is_some() {
                 return Err(self.died_at_start());
             }
@@ -95,6 +95,9 @@ impl<'a> Run<'a> {
             if let Ok(client) = name.connect(&socket).and_then(Client::from_stream) {
                 self.clients.insert(CONTROL, client);
                 break;
+            }
+            if idle {
+                self.rig.advance_to_deadline(Nanos::MAX);
             }
             if start.elapsed() > PATIENCE {
                 return Err(RecordError::NotReady {
