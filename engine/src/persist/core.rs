@@ -104,11 +104,18 @@ impl Persistence {
         self.snapshots.changes += 1;
         if let Some(aof) = &mut self.aof {
             aof.log.push(db, argv);
+            if sabotaged!("transaction-split") {
+                // Each command is a batch of its own. A failure shows at the end of the turn.
+                let _ = aof.log.write();
+            }
         }
     }
 
     /// What is logged from here on is atomic on the disk.
     pub fn begin_transaction(&mut self) {
+        if sabotaged!("transaction-split") {
+            return;
+        }
         if let Some(aof) = &mut self.aof {
             aof.log.begin_transaction();
         }
@@ -134,6 +141,10 @@ impl Persistence {
                 // The buffer waits for cron's retry; writes are refused meanwhile.
                 _ => Ok(()),
             };
+        }
+        if policy == AppendFsync::Always && sabotaged!("reply-before-fdatasync") {
+            // Syncs what the last turn wrote, whose replies have left.
+            return aof.log.sync_rest().and_then(|()| aof.log.write()).map_err(|e| fatal(aof, e));
         }
         if policy == AppendFsync::Always {
             if aof.log.pending() > 0 {

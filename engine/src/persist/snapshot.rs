@@ -38,6 +38,9 @@ impl Persistence {
         let spawned = fork::spawn(|| write_snapshot(&temp, &path, keyspace, now_ms, checksum).is_ok());
         match spawned {
             Ok(pid) => {
+                if sabotaged!("bgsave-shown-at-once") {
+                    self.snapshots.last_save_ms = now_ms;
+                }
                 self.child = Some(Child { pid, job: Job::Save { changes: self.snapshots.changes } });
                 Ok(())
             }
