@@ -52,6 +52,7 @@ impl Persistence {
             rewrite_failures: 0,
             rewrite_not_before_ms: 0,
             read_only,
+            not_for_children: Vec::new(),
         };
         Ok((persistence, loader.keyspace, loader.report))
     }

@@ -52,7 +52,8 @@ impl Persistence {
         let base_seq = aof.take_base();
         let place = aof.place.clone();
         let rdb_base = place.rdb_base;
-        let spawned = fork::spawn(|| place.write_base(keyspace, base_seq, now_ms).is_ok());
+        let spawned =
+            fork::spawn(&self.not_for_children, || place.write_base(keyspace, base_seq, now_ms).is_ok());
         let pid =
             spawned.map_err(|source| FileError { doing: "fork for", path: place.dir.clone(), source })?;
         self.child = Some(Child { pid, job: Job::Rewrite { base_seq, first_incr, rdb_base } });
