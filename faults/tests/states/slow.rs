@@ -184,11 +184,9 @@ impl<'a> Slow<'a> {
         });
         match (&a.kind, &b.kind) {
             (EffectKind::Size { .. }, EffectKind::Size { .. })
-                if file_a == b.kind.content_of() && !set_between =>
+                if file_a == b.kind.content_of() && !set_between && !whole =>
             {
-                if !whole {
-                    return false;
-                }
+                return false;
             }
             (EffectKind::Size { .. }, EffectKind::Data { fresh, .. })
                 if i + 1 == j && a.event == b.event && !whole && (*fresh || !self.cut_before(i, file_a)) =>
