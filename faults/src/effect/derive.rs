@@ -198,7 +198,8 @@ impl Live {
         let old = self.size.get(&file).copied().unwrap_or(0);
         let to = to.min(old).min((page + 1) * PAGE);
         let has_block = self.blocks.get(&file).is_some_and(|blocks| blocks.contains(&page));
-        let part = from < to && (from % PAGE != 0 || to % PAGE != 0 && to < old);
+        let inner = !from.is_multiple_of(PAGE) || !to.is_multiple_of(PAGE) && to < old;
+        let part = from < to && inner;
         if part && has_block {
             let (start, bytes) = ((from % PAGE) as u16, 0..(to - from) as u32);
             self.push(index, event, EffectKind::Data { file, page, start, bytes, fresh: false });
