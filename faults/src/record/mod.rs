@@ -2,7 +2,7 @@
 
 mod client;
 mod disk;
-mod memory;
+mod mapping;
 mod modules;
 mod raw;
 mod recorder;

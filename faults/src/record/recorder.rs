@@ -2,7 +2,7 @@
 
 use super::client::{Peer, SocketName};
 use super::disk::{self, Found};
-use super::memory::{Memory, Setup};
+use super::mapping::{Memory, Setup};
 use super::modules::Sites;
 use super::raw::{self, Raw};
 use super::resolve::{Connection, Resolved, Resolver};

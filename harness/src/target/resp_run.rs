@@ -4,14 +4,14 @@ use crate::record::RecordError;
 use crate::target::client::{Client, ClientError, Reply};
 use crate::target::resp::RespTarget;
 use crate::target::resp_op::RespOp;
-use crate::target::rig::{Rig, Stuck};
+use crate::target::rig::{Rig, Stuck, Turn};
 use crate::target::server::{Server, how};
 use crate::target::value::encode_command;
 use crate::workload::Step;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use unplug_faults::event::{Clock, Event, Op};
+use unplug_faults::event::{Clock, Event, Nanos, Op};
 use unplug_faults::trace::{Meta, Trace};
 
 /// Real time after which a step is given up. Generous: a busy machine is no fault of the target's.
@@ -39,6 +39,7 @@ impl<'a> Run<'a> {
         seed: u64,
     ) -> Result<Self, RecordError> {
         let mut rig = Rig::start(dir, &target.conditions, seed)?;
+        rig.interrupted = target.interrupted();
         let server = spawn(target, &mut rig, dir, scratch, 0)?;
         let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
         let clients = BTreeMap::new();
@@ -82,11 +83,11 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let socket = self.socket();
         loop {
-            match self.rig.turn(false, None) {
-                // Gated: it has come to rest, so it listens; a server that still loads does not rest.
-                Ok(_) => {}
+            // Gated: it has come to rest, so it listens, or waits for time to pass (in a sync that takes some).
+            let idle = match self.rig.turn(false, None) {
+                Ok(turn) => turn == Turn::Idle,
                 Err(stuck) => return Err(self.stuck(0, &stuck)),
-            }
+            };
             if self.server.ended().is_some() {
                 return Err(self.died_at_start());
             }
@@ -94,6 +95,9 @@ impl<'a> Run<'a> {
             if let Ok(client) = name.connect(&socket).and_then(Client::from_stream) {
                 self.clients.insert(CONTROL, client);
                 break;
+            }
+            if idle {
+                self.rig.advance_to_deadline(Nanos::MAX);
             }
             if start.elapsed() > PATIENCE {
                 return Err(RecordError::NotReady {
