@@ -9,8 +9,8 @@ use unplug_faults::event::Nanos;
 
 /// How the clock is moved while background work is waited for: a server's timer ticks ten times a second.
 const TICK: Nanos = 100_000_000;
-/// How an ungated server's clock is moved. A timer comes late by up to one step, and what it does with it: a step
-/// adds that much to the measured loss.
+/// How an ungated server's clock is moved: to whole multiples of this. A timer that is due in between comes late by
+/// up to one step, and what it does with it.
 const STEP: Nanos = 10_000_000;
 /// How long an ungated server under virtual time may be silent before its clock is moved.
 const SILENCE: Duration = Duration::from_millis(50);
@@ -75,7 +75,9 @@ impl Run<'_> {
             return Ok(());
         }
         while self.rig.now() < end {
-            self.rig.advance(STEP.min(end - self.rig.now()));
+            let now = self.rig.now();
+            // To the next whole step: what is due at a whole second is then not served a part of a step later.
+            self.rig.advance((STEP - now % STEP).min(end - now));
             // The server comes to its timers on the way to this reply, and writes what was due before it.
             self.ask(index, &["PING"])?;
             self.wait_for_syncs(index)?;
