@@ -4,7 +4,7 @@ use super::memo::Memo;
 use super::phases::{Ordered, PhaseRun};
 use super::sweep::{Means, Progress, sweep};
 use crate::cell::{CellResult, Finding, Story, Teeth};
-use crate::cluster::{Case, Cluster};
+use crate::cluster::{Case, Cluster, Clusters, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
 use crate::judge::{FOREIGN, First, Judge, JudgeOptions, LIVE};
@@ -296,21 +296,26 @@ impl<'a> Run<'a> {
         let clusters = std::mem::take(&mut self.phases[index].clusters).into_sorted();
         let phase = self.phases[index].phase.clone();
         let mut notes = Vec::new();
+        // Made small, cases that looked different often are one and the same.
+        let mut small = Clusters::default();
+        for cluster in clusters {
+            small.merge(self.simplest(means, all, judge, &phase, cluster));
+        }
         let tell = |c| self.finding(means, all, judge, &phase, c, &mut notes);
-        let findings = clusters.into_iter().map(tell).collect();
+        let findings = small.into_sorted().into_iter().map(tell).collect();
         self.phases[index].blind.extend(notes);
         findings
     }
 
-    fn finding(
+    /// The cluster with its simplest case, and by the mechanism that this shows.
+    fn simplest(
         &self,
         means: &mut Means<'_>,
         all: &[Ordered<'_>],
         judge: &Judge,
         phase: &Phase,
         cluster: Cluster,
-        notes: &mut Vec<Blind>,
-    ) -> Finding {
+    ) -> Cluster {
         let ordered = &all[cluster.case.order];
         let space = self.space(ordered, phase);
         let judge_all = |states: &[CrashState]| {
@@ -324,6 +329,23 @@ impl<'a> Run<'a> {
             Ok::<_, PoolError>(states.iter().zip(&hashes).map(one).collect())
         };
         let case = fewest_deviations(cluster.case, |s| space.simpler(s), judge_all);
+        let (trace, effects, names) = (ordered.trace, ordered.effects, ordered.names);
+        let mechanism = mechanism(trace, self.history, effects, names, &case.state, &case.violation);
+        Cluster { mechanism, case, states: cluster.states }
+    }
+
+    fn finding(
+        &self,
+        means: &mut Means<'_>,
+        all: &[Ordered<'_>],
+        judge: &Judge,
+        phase: &Phase,
+        cluster: Cluster,
+        notes: &mut Vec<Blind>,
+    ) -> Finding {
+        let ordered = &all[cluster.case.order];
+        let space = self.space(ordered, phase);
+        let case = cluster.case;
         let (mut story, mut repro) = (Story::default(), None);
         if let Some(seen) = means.memo.get(case.image) {
             let subject = Subject {

@@ -245,7 +245,12 @@ impl Judge {
         let state = |n: &usize| {
             let node = &self.orders.nodes[*n];
             let operations = node.progress.iter().map(|p| u64::from(*p)).sum();
-            AllowedState { label: format!("after {operations} operations"), digest: node.digest, operations }
+            let s = if operations == 1 { "" } else { "s" };
+            AllowedState {
+                label: format!("after {operations} operation{s}"),
+                digest: node.digest,
+                operations,
+            }
         };
         (nodes.iter().take(at_most).map(state).collect(), nodes.len())
     }
