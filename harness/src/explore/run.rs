@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use unplug_faults::effect::{Effects, Names, Orders};
+use unplug_faults::event::{Event, Op};
 use unplug_faults::model::Model;
 use unplug_faults::state::{Assumption, CrashState, Plan, Space};
 use unplug_faults::trace::{Blind, Trace};
@@ -219,7 +220,10 @@ impl<'a> Run<'a> {
         {
             return Ok(teeth_of(teeth::WRITE_DELETED.to_string(), Some(class)));
         }
-        if let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end)
+        let write = |e: &Event| e.errno == 0 && matches!(e.op, Op::Write { .. });
+        let wrote =
+            |from, to| self.search.trace.events.iter().any(|e| write(e) && (from..=to).contains(&e.begin));
+        if let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end, wrote)
             && judge.differs_within(&hidden, phase.begin, phase.end)
         {
             let class = self.bites(means, self.search.trace, &hidden, phase, self.search.plan.budget)?;
