@@ -1,5 +1,6 @@
 //! Results: one cell is one contract, in one phase, under one model.
 
+use crate::target::policy::Policy;
 use crate::verdict::{Verdict, Violation};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -47,6 +48,33 @@ pub struct CellResult {
     pub teeth: Teeth,
     /// Wall-clock time spent.
     pub elapsed: std::time::Duration,
+}
+
+impl CellResult {
+    /// The cell of a policy whose run could not be recorded.
+    pub fn unrecorded(target: &str, policy: Policy, model: &str, seed: u64, why: &str) -> CellResult {
+        CellResult {
+            target: target.to_owned(),
+            policy: policy.name().to_owned(),
+            phase: "all".to_owned(),
+            model: model.to_owned(),
+            seed,
+            operations: 0,
+            events: 0,
+            crash_points: 0,
+            legal_states: Count { states: 0u8.into(), exact: false },
+            states_checked: 0,
+            images_recovered: 0,
+            exhaustive: false,
+            deviation_bound: 0,
+            worst_loss: None,
+            verdict: Verdict::NotMeasured,
+            findings: Vec::new(),
+            not_measured: vec![Blind { what: "recording".to_owned(), detail: why.to_owned() }],
+            teeth: Teeth::NotNeeded,
+            elapsed: std::time::Duration::ZERO,
+        }
+    }
 }
 
 /// The teeth check of a cell.

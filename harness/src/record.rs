@@ -98,6 +98,9 @@ pub enum RecordError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// The user interrupted the run.
+    #[error("interrupted")]
+    Interrupted,
     /// The recorder failed.
     #[error(transparent)]
     Recorder(#[from] unplug_faults::record::RecordError),

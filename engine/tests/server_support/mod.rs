@@ -1,5 +1,8 @@
 //! Starting a server on a unix socket in a directory of its own, and talking to it.
 
+// Each test that includes this uses a part of it, and a failure here is the test's.
+#![allow(dead_code, clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -12,8 +15,8 @@ use unplug_engine::resp::{Out, Reply};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server; killed when dropped.
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     socket: std::path::PathBuf,
 }
 
@@ -26,7 +29,7 @@ impl Drop for Running {
 
 impl Running {
     /// Starts the engine in `dir` and waits until it says that it is ready.
-    pub fn engine(dir: &Path, options: &[&str]) -> Running {
+    pub(crate) fn engine(dir: &Path, options: &[&str]) -> Running {
         let socket = dir.join("engine.sock");
         let mut child = Command::new(env!("CARGO_BIN_EXE_unplug-engine"))
             .args(["--port", "0", "--dir"])
@@ -44,7 +47,7 @@ impl Running {
     }
 
     /// Starts redis-server in `dir`; `None` if there is none.
-    pub fn redis(dir: &Path) -> Option<Running> {
+    pub(crate) fn redis(dir: &Path) -> Option<Running> {
         let socket = dir.join("redis.sock");
         let child = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--dir"])
@@ -58,7 +61,7 @@ impl Running {
     }
 
     /// Connects, waiting for the socket if it is not there yet.
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         let begun = Instant::now();
         loop {
             match UnixStream::connect(&self.socket) {
@@ -74,24 +77,24 @@ impl Running {
 }
 
 /// A client.
-pub struct Client {
+pub(crate) struct Client {
     stream: UnixStream,
     input: Vec<u8>,
 }
 
 impl Client {
-    pub fn send(&mut self, argv: &[&[u8]]) {
+    pub(crate) fn send(&mut self, argv: &[&[u8]]) {
         let mut out = Out::default();
         out.array(argv.len());
         argv.iter().for_each(|a| out.bulk(a));
         self.send_raw(out.bytes());
     }
 
-    pub fn send_raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
-    pub fn receive(&mut self) -> Reply {
+    pub(crate) fn receive(&mut self) -> Reply {
         loop {
             if let Some((reply, used)) = Reply::decode(&self.input).unwrap() {
                 self.input.drain(..used);
@@ -105,11 +108,11 @@ impl Client {
     }
 
     /// Whether the server has closed the connection and sent nothing more.
-    pub fn closed(&mut self) -> bool {
+    pub(crate) fn closed(&mut self) -> bool {
         self.input.is_empty() && matches!(self.stream.read(&mut [0; 16]), Ok(0))
     }
 
-    pub fn call(&mut self, line: &str) -> Reply {
+    pub(crate) fn call(&mut self, line: &str) -> Reply {
         let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         self.send(&argv);
         self.receive()

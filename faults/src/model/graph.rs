@@ -298,6 +298,12 @@ impl Graph {
     }
 }
 
+impl super::Case for Graph {
+    fn graph(&self) -> &Graph {
+        self
+    }
+}
+
 /// The masks of a page whose first sectors were written: what a write in order leaves.
 pub(crate) fn heads(sectors: u8) -> Vec<u8> {
     let mut out = Vec::new();

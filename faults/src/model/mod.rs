@@ -9,6 +9,7 @@ mod count;
 mod cover;
 mod ext4;
 mod graph;
+mod list;
 mod posix;
 mod prefix;
 
@@ -20,6 +21,7 @@ use num_bigint::BigUint;
 
 pub use ext4::Ext4Ordered;
 pub use graph::{Grain, Graph, Need, Rule};
+pub use list::{all, by_name};
 pub use posix::Posix;
 pub use prefix::Prefix;
 
@@ -63,12 +65,6 @@ pub trait Case: Send + Sync {
     }
 }
 
-impl Case for Graph {
-    fn graph(&self) -> &Graph {
-        self
-    }
-}
-
 /// A number of states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
@@ -76,18 +72,4 @@ pub struct Count {
     pub states: BigUint,
     /// Whether it is the number.
     pub exact: bool,
-}
-
-static POSIX: Posix = Posix { split: false };
-static POSIX_SPLIT: Posix = Posix { split: true };
-
-/// All models, the most orderly first.
-pub fn all() -> &'static [&'static dyn Model] {
-    static ALL: [&dyn Model; 4] = [&Prefix, &Ext4Ordered, &POSIX, &POSIX_SPLIT];
-    &ALL
-}
-
-/// The model of this name.
-pub fn by_name(name: &str) -> Option<&'static dyn Model> {
-    all().iter().copied().find(|model| model.name() == name)
 }

@@ -2,13 +2,14 @@
 
 mod client;
 mod disk;
-mod memory;
+mod mapping;
 mod modules;
 mod raw;
 mod recorder;
 mod resolve;
 mod tasks;
 mod tree;
+mod weave;
 
 pub use client::SocketName;
 pub use recorder::{Options, RecordError, Recorder};

@@ -2,14 +2,15 @@
 
 use super::client::{Peer, SocketName};
 use super::disk::{self, Found};
-use super::memory::{Memory, Setup};
+use super::mapping::{Memory, Setup};
 use super::modules::Sites;
 use super::raw::{self, Raw};
 use super::resolve::{Connection, Resolved, Resolver};
 use super::tree::Tree;
+use super::weave::{Entry, weave};
 use crate::abi;
 use crate::embed;
-use crate::event::{Clock, Event, Nanos, Op, Task};
+use crate::event::{Clock, Nanos};
 use crate::gate::{self, Area, Clock as VirtualClock, Gate, GateError, GateOptions};
 use crate::trace::{BaseNode, Blind, Meta, Trace};
 use std::collections::BTreeMap;
@@ -97,14 +98,6 @@ pub enum RecordError {
     /// The shim could not install itself.
     #[error("the shim could not install its handler and filter in the target")]
     NotInstalled,
-}
-
-enum Entry {
-    Invoke { client: u32, id: u32, op: Vec<u8> },
-    Reply { connection: Connection, id: u32, reply: Vec<u8>, stream_end: u64 },
-    Phase(String),
-    Kill,
-    Advance,
 }
 
 #[derive(Default)]
@@ -319,8 +312,7 @@ impl Recorder {
         if let Some((area, _)) = &self.time {
             resolved.blind.extend(gate::blind(area));
         }
-        let blind = resolved.blind.iter().cloned().collect();
-        let events = weave(resolved, history.entries);
+        let (events, blind) = weave(resolved, history.entries, &history.generations);
         let (gated, virtual_time) = (self.options.gated, self.time.is_some());
         let meta = Meta { epoch_ms: self.epoch_ms, gated, virtual_time, ..meta };
         Ok(Trace { meta, base: self.base, sites: sites.list, events, blind })
@@ -399,32 +391,6 @@ fn explain<'r>(
         }
     }
     (all, differences)
-}
-
-/// Puts calls, sends, marks and the history on the one clock.
-fn weave(resolved: Resolved, entries: Vec<(Clock, Nanos, Entry)>) -> Vec<Event> {
-    let sends = resolved.sends;
-    let mut events = resolved.events;
-    events.extend(resolved.marks);
-    events.extend(sends.values().flatten().map(|s| s.event.clone()));
-    for (clock, now, entry) in entries {
-        let (begin, at, op) = match entry {
-            Entry::Invoke { client, id, op } => (clock, now, Op::Invoke { client, id, op }),
-            Entry::Phase(name) => (clock, now, Op::Phase(name)),
-            Entry::Kill => (clock, now, Op::Kill),
-            Entry::Advance => (clock, now, Op::Advance),
-            Entry::Reply { connection, id, reply, stream_end } => {
-                let carried =
-                    sends.get(&connection).and_then(|s| s.iter().find(|s| s.stream_end >= stream_end));
-                let (begin, at) = carried.map_or((clock, now), |s| (s.begin, s.at));
-                (begin, at, Op::Reply { client: connection.0, id, reply })
-            }
-        };
-        events.push(Event { begin, end: begin, at, task: Task::default(), site: None, errno: 0, op });
-    }
-    // Stable: a reply stands after the send that carried it.
-    events.sort_by_key(|e| e.begin);
-    events
 }
 
 fn scan(options: &Options) -> Result<BTreeMap<Vec<u8>, Found>, RecordError> {

@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A connection: the client's number and how many times it had connected before.
 pub(crate) type Connection = (u32, u32);
 
-/// One send that reached a client.
+/// One send that reached a client, or may have.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
-    /// How many bytes of the connection were sent when it returned.
-    pub(crate) stream_end: u64,
+    /// How many bytes of the connection were sent when it returned; `None` where the target was killed inside it:
+    /// the bytes may have left, but the shim could not write down how many.
+    pub(crate) stream_end: Option<u64>,
     pub(crate) begin: u64,
     pub(crate) at: u64,
     pub(crate) event: Event,
@@ -190,13 +191,16 @@ impl<'s> Resolver<'s> {
 
     fn send(&mut self, raw: &Raw, begin: u64) {
         let Some(&connection) = self.sockets.get(&raw.ino) else { return };
-        if raw.ret < 0 || raw.is_killed() {
+        if raw.ret < 0 && !raw.is_killed() {
             return;
         }
-        let sent = self.out.sends.entry(connection).or_default().last().map_or(0, |s| s.stream_end);
-        let op = Op::Send { client: connection.0, stream_offset: sent, len: raw.a };
+        let before = self.out.sends.get(&connection).map_or(&[][..], Vec::as_slice);
+        let sent = before.iter().rev().find_map(|s| s.stream_end).unwrap_or(0);
+        let len = if raw.is_killed() { 0 } else { raw.a };
+        let op = Op::Send { client: connection.0, stream_offset: sent, len };
         let event = self.event(raw, begin, op);
-        let sent = Sent { stream_end: sent + raw.a, begin, at: raw.at, event };
+        let stream_end = (!raw.is_killed()).then_some(sent + len);
+        let sent = Sent { stream_end, begin, at: raw.at, event };
         self.out.sends.entry(connection).or_default().push(sent);
     }
 

@@ -87,15 +87,15 @@ pub struct SearchArgs {
     /// Only these persistence models; all if none is named
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     pub model: Vec<String>,
-    /// At the most so many crash states for each policy, phase and model
+    /// At the most so many crash states for each policy, phase and model; 5000 if not given, 200 on a redis-server,
+    /// where each costs three starts of the program
     #[arg(
         long,
         value_name = "STATES",
-        default_value_t = 5000,
         env = "UNPLUG_BUDGET",
         value_parser = clap::value_parser!(u64).range(1..)
     )]
-    pub budget: u64,
+    pub budget: Option<u64>,
     /// Worker processes that recover images; as many as there are processors if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,

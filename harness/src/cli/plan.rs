@@ -76,17 +76,17 @@ impl CheckPlan {
         }
         policies.sort();
         policies.dedup();
-        let explore = ExplorePlan::of(&args.search, models)?;
+        let explore = ExplorePlan::of(&args.search, default_budget(subject == Subject::Engine), models)?;
         Ok(CheckPlan { subject, policies, seed: args.subject.seed, ops: args.subject.ops, explore })
     }
 }
 
 impl ExplorePlan {
-    /// Checks what was asked for, and makes the repro directory.
+    /// Checks what was asked for, and makes the repro directory. `budget` counts where none was given.
     ///
     /// # Errors
     /// [`Failure::Usage`] that says what to do.
-    pub fn of(args: &SearchArgs, models: &[ModelInfo]) -> Result<ExplorePlan, Failure> {
+    pub fn of(args: &SearchArgs, budget: u64, models: &[ModelInfo]) -> Result<ExplorePlan, Failure> {
         let chosen = known("--model", &args.model, models)?;
         let gating = known("--fail-on", &args.fail_on, models)?;
         // A gate on a model that is not explored would always be open.
@@ -100,13 +100,19 @@ impl ExplorePlan {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(ExplorePlan {
             models: chosen,
-            budget: args.budget,
+            budget: args.budget.unwrap_or(budget),
             workers: args.workers.map_or_else(processors, usize::from),
             repro_dir,
             assume: args.assume.clone(),
             drop_sync: args.drop_sync.clone(),
         })
     }
+}
+
+/// How many states a cell gets where nothing is said, so that a check of everything ends in minutes: the engine
+/// recovers thousands of images a second, a server some dozens (three starts an image, 10 ms each).
+pub(super) fn default_budget(engine: bool) -> u64 {
+    if engine { 5000 } else { 200 }
 }
 
 /// The store that the arguments name.
@@ -126,7 +132,9 @@ pub(super) fn subject(args: &SubjectArgs) -> Result<Subject, Failure> {
         }
         (TargetName::Redis, Some(path)) => Err(Failure::usage(
             format!("--server {}: no such file", path.display()),
-            "give the path of a redis-server program".into(),
+            "give the path of a redis-server program with --server PATH, or install one with \
+             `apt-get install redis-server`"
+                .into(),
         )),
     }
 }

@@ -47,7 +47,14 @@ pub trait Runner {
     ///
     /// # Errors
     /// What kept it from being recorded.
-    fn record(&self, subject: &Subject, policy: Policy, seed: u64, ops: u32) -> Result<Trace, Failure>;
+    fn record(
+        &self,
+        subject: &Subject,
+        policy: Policy,
+        seed: u64,
+        ops: u32,
+        watch: &dyn Watch,
+    ) -> Result<Trace, Failure>;
 
     /// Explores a saved trace. Finished cells go to `watch`.
     ///
@@ -65,7 +72,7 @@ pub trait Runner {
     ///
     /// # Errors
     /// An unreadable repro, or a target that cannot be started.
-    fn replay(&self, repro: &Path, server: Option<PathBuf>) -> Result<Replayed, Failure>;
+    fn replay(&self, repro: &Path, server: Option<PathBuf>, watch: &dyn Watch) -> Result<Replayed, Failure>;
 
     /// Lays the image of a repro out and says how to start the program on it.
     ///

@@ -55,7 +55,7 @@ impl Runner for Told {
         if self.fails { Err(Failure::NotMeasured("the server died".into())) } else { Ok(()) }
     }
 
-    fn record(&self, _: &Subject, _: Policy, seed: u64, _: u32) -> Result<Trace, Failure> {
+    fn record(&self, _: &Subject, _: Policy, seed: u64, _: u32, _: &dyn Watch) -> Result<Trace, Failure> {
         let mut trace = Trace::default();
         trace.meta.seed = seed;
         if self.blind {
@@ -77,7 +77,7 @@ impl Runner for Told {
         Ok(())
     }
 
-    fn replay(&self, _: &Path, _: Option<PathBuf>) -> Result<Replayed, Failure> {
+    fn replay(&self, _: &Path, _: Option<PathBuf>, _: &dyn Watch) -> Result<Replayed, Failure> {
         let expected = violation(Class::Gap);
         Ok(Replayed { story: Story::default(), expected, now: self.now.clone() })
     }

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::plan::{CheckPlan, ExplorePlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
-use crate::cell::Story;
+use crate::cell::{CellResult, Story};
 use crate::contract::Contract;
 use crate::explore::{Again, Memo, Search, Shrunk, explore_sharing, fewest_operations};
 use crate::history::START;
@@ -15,6 +15,7 @@ use crate::target::Target;
 use crate::target::policy::Policy;
 use crate::target::resp::RespTarget;
 use crate::verdict::{ExitCode, Violation};
+use crate::worker::scratch::Scratch;
 use crate::worker::{Limits, Workers};
 use crate::workload::resp::Shape;
 use crate::workload::{Step, Workload};
@@ -31,7 +32,7 @@ use unplug_faults::trace::Trace;
 /// States with so many deviations are enumerated before any is sampled; the budget ends it earlier.
 const DEVIATIONS: u8 = 2;
 /// The name of the embedded engine in traces.
-const ENGINE: &str = "engine";
+pub(super) const ENGINE: &str = "engine";
 
 /// What the `unplug` binary runs.
 pub(super) struct Standard;
@@ -49,19 +50,32 @@ impl Runner for Standard {
                     return Ok(());
                 }
                 watch.stage(&format!("{policy}: recording"), 0);
-                let mut target = target(&plan.subject, *policy)?;
+                let mut target = target(&plan.subject, *policy)?.interrupted_by(watch.interrupted());
                 target.conditions.sync_nanos = *sync;
                 let workload = workload(*policy, plan.seed, plan.ops, *sync);
-                let trace = record(&target, &workload)?;
-                runs.push(Recorded { target, trace, workload: Some(workload) });
+                match record(&target, &workload) {
+                    Ok(trace) => runs.push(Recorded { target, trace, workload: Some(workload) }),
+                    // One policy's gap must not cost the others their results.
+                    Err(Failure::NotMeasured(why)) => unrecorded(&target, &why, plan, watch),
+                    Err(other) => return Err(other),
+                }
             }
         }
+        tell_budget(&plan.subject, &plan.explore, watch);
         drop_syncs(&mut runs, &plan.explore, watch)?;
         runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))
     }
 
-    fn record(&self, subject: &Subject, policy: Policy, seed: u64, ops: u32) -> Result<Trace, Failure> {
-        record(&target(subject, policy)?, &workload(policy, seed, ops, 0))
+    fn record(
+        &self,
+        subject: &Subject,
+        policy: Policy,
+        seed: u64,
+        ops: u32,
+        watch: &dyn Watch,
+    ) -> Result<Trace, Failure> {
+        let target = target(subject, policy)?.interrupted_by(watch.interrupted());
+        record(&target, &workload(policy, seed, ops, 0))
     }
 
     fn explore(
@@ -81,12 +95,13 @@ impl Runner for Standard {
         runs.iter().try_for_each(|run| explore(run, plan, watch))
     }
 
-    fn replay(&self, path: &Path, server: Option<PathBuf>) -> Result<Replayed, Failure> {
+    fn replay(&self, path: &Path, server: Option<PathBuf>, watch: &dyn Watch) -> Result<Replayed, Failure> {
         let repro = Repro::load(path).map_err(unreadable)?;
         let target = target_of(&repro.trace, server)?;
         let contract = repro.contract.clone();
-        let mut pool =
-            Workers::start(1, Limits::default(), || target.worker(&contract)).map_err(pool_failed)?;
+        let mut pool = Workers::start(1, Limits::default(), || target.worker(&contract))
+            .map_err(pool_failed)?
+            .interrupted_by(watch.interrupted());
         let now = match repro::replay(&repro, &mut pool).map_err(pool_failed)? {
             repro::Replayed::Same => Some(repro.violation.clone()),
             repro::Replayed::Other { class, explanation } => {
@@ -104,8 +119,8 @@ impl Runner for Standard {
         })?;
         let policy = Policy::of(&repro.contract);
         let program = match repro.trace.meta.target.as_str() {
-            ENGINE => "unplug engine",
-            _ => "redis-server",
+            ENGINE => format!("{} engine", super::commands::this_program()),
+            _ => "redis-server".to_owned(),
         };
         let quoted = |value: &str| if value.is_empty() { "''".to_owned() } else { value.to_owned() };
         let options: String = policy.options().iter().map(|(n, v)| format!(" --{n} {}", quoted(v))).collect();
@@ -159,6 +174,23 @@ fn target_of(trace: &Trace, server: Option<PathBuf>) -> Result<RespTarget, Failu
     target(&subject, policy)
 }
 
+/// One cell a model for a policy that could not be recorded: its phases are not known.
+fn unrecorded(target: &RespTarget, why: &str, plan: &CheckPlan, watch: &dyn Watch) {
+    for model in &plan.explore.models {
+        watch.cell(CellResult::unrecorded(&target.name(), target.policy, model, plan.seed, why));
+    }
+}
+
+/// Says how few states a server gets, where that is so.
+fn tell_budget(subject: &Subject, plan: &ExplorePlan, watch: &dyn Watch) {
+    if matches!(subject, Subject::Redis { .. }) {
+        watch.note(&format!(
+            "at the most {} states a cell: each new image is three starts of the server; more with --budget",
+            plan.budget
+        ));
+    }
+}
+
 /// A run, and how it was made where it can be made again.
 struct Recorded {
     target: RespTarget,
@@ -205,9 +237,12 @@ fn slow_suffix(sync_nanos: u64) -> String {
 }
 
 fn record(target: &RespTarget, workload: &Workload) -> Result<Trace, Failure> {
-    let dir =
-        tempfile::tempdir().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
-    let mut trace = target.record(dir.path(), workload).map_err(record_failed)?;
+    // In memory: how long this machine's disk takes for a sync is nothing that a result should depend on.
+    let dir = Scratch::new().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data)
+        .map_err(|e| Failure::NotMeasured(format!("no directory to record in: {}: {e}", data.display())))?;
+    let mut trace = target.record(&data, workload).map_err(record_failed)?;
     let sync = target.conditions.sync_nanos;
     if sync > 0 {
         trace.meta.options.insert(SYNC_MS.into(), (sync / MS).to_string());

@@ -1,8 +1,8 @@
-//! A small RESP2 client: named sockets, replies matched to their place in the reply stream, pipelining.
+//! A small RESP2 client: replies with their place in the reply stream, pipelining.
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
+use crate::target::value::{Value, encode_command, parse};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,120 +28,6 @@ pub enum ClientError {
     /// The server replied with an error where the harness needs an answer.
     #[error("the server replied with an error: {0}")]
     Refused(String),
-}
-
-/// A RESP2 value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// `+...`
-    Simple(Vec<u8>),
-    /// `-...`
-    Error(Vec<u8>),
-    /// `:...`
-    Int(i64),
-    /// `$...`; `None` is the null bulk string.
-    Bulk(Option<Vec<u8>>),
-    /// `*...`; `None` is the null array.
-    Array(Option<Vec<Value>>),
-}
-
-impl Value {
-    /// The bytes of a string reply.
-    pub fn bytes(&self) -> Option<&[u8]> {
-        match self {
-            Value::Simple(b) | Value::Bulk(Some(b)) => Some(b),
-            _ => None,
-        }
-    }
-
-    /// The elements of an array reply.
-    pub fn items(&self) -> Option<&[Value]> {
-        match self {
-            Value::Array(Some(items)) => Some(items),
-            _ => None,
-        }
-    }
-}
-
-/// Arrays deeper than this are not a server's.
-const DEPTH: u8 = 32;
-
-/// Parses the value that `bytes` begin with, and says how many bytes it took; `None` if it is not whole yet.
-///
-/// # Errors
-/// [`ClientError::Protocol`] where no more bytes could make it a value.
-pub fn parse(bytes: &[u8]) -> Result<Option<(Value, usize)>, ClientError> {
-    parse_at(bytes, 0, DEPTH)
-}
-
-fn parse_at(bytes: &[u8], at: usize, depth: u8) -> Result<Option<(Value, usize)>, ClientError> {
-    let Some((line, next)) = line_at(bytes, at)? else { return Ok(None) };
-    let (kind, rest) = (line[0], &line[1..]);
-    let value = match kind {
-        b'+' => Value::Simple(rest.to_vec()),
-        b'-' => Value::Error(rest.to_vec()),
-        b':' => Value::Int(number(rest)?),
-        b'$' => match number(rest)? {
-            -1 => Value::Bulk(None),
-            n => {
-                let len = usize::try_from(n).map_err(|_| protocol("a negative length"))?;
-                let end = next.checked_add(len).ok_or_else(|| protocol("a length beyond memory"))?;
-                if bytes.len() < end + 2 {
-                    return Ok(None);
-                }
-                if &bytes[end..end + 2] != b"\r\n" {
-                    return Err(protocol("a bulk string without its line end"));
-                }
-                return Ok(Some((Value::Bulk(Some(bytes[next..end].to_vec())), end + 2)));
-            }
-        },
-        b'*' => match number(rest)? {
-            -1 => Value::Array(None),
-            n if n < 0 => return Err(protocol("a negative length")),
-            _ if depth == 0 => return Err(protocol("arrays nested too deeply")),
-            n => {
-                let (mut items, mut next) = (Vec::new(), next);
-                for _ in 0..n {
-                    let Some((item, after)) = parse_at(bytes, next, depth - 1)? else { return Ok(None) };
-                    items.push(item);
-                    next = after;
-                }
-                return Ok(Some((Value::Array(Some(items)), next)));
-            }
-        },
-        other => return Err(protocol(&format!("a value that begins with {:?}", char::from(other)))),
-    };
-    Ok(Some((value, next)))
-}
-
-/// The line at `at` without its end, never empty, and where the next begins.
-fn line_at(bytes: &[u8], at: usize) -> Result<Option<(&[u8], usize)>, ClientError> {
-    let rest = bytes.get(at..).unwrap_or_default();
-    let Some(end) = rest.windows(2).position(|w| w == b"\r\n") else {
-        return Ok(None);
-    };
-    if end == 0 { Err(protocol("an empty line")) } else { Ok(Some((&rest[..end], at + end + 2))) }
-}
-
-fn number(digits: &[u8]) -> Result<i64, ClientError> {
-    let text = std::str::from_utf8(digits).map_err(|_| protocol("a number that is not one"))?;
-    text.parse().map_err(|_| protocol(&format!("the number {text:?}")))
-}
-
-fn protocol(what: &str) -> ClientError {
-    ClientError::Protocol(what.to_owned())
-}
-
-/// Appends a command in RESP form.
-pub fn encode_command<A: AsRef<[u8]>>(out: &mut Vec<u8>, args: &[A]) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "*{}\r\n", args.len());
-    for arg in args {
-        let arg = arg.as_ref();
-        let _ = write!(out, "${}\r\n", arg.len());
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
 }
 
 /// One reply, with its place in the stream.
@@ -173,18 +59,6 @@ impl Client {
     /// The socket's error.
     pub fn connect(path: &Path) -> std::io::Result<Client> {
         Client::from_stream(UnixStream::connect(path)?)
-    }
-
-    /// Connects after binding the client's own end to `name`, an abstract name by which the recorder
-    /// tells the server's connections apart.
-    ///
-    /// # Errors
-    /// The socket's error.
-    pub fn connect_named(path: &Path, name: &UnixAddr) -> std::io::Result<Client> {
-        let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        bind(fd.as_raw_fd(), name)?;
-        connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-        Client::from_stream(UnixStream::from(fd))
     }
 
     /// A client on a connected stream.
@@ -329,48 +203,6 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(10);
 
-    fn whole(bytes: &[u8]) -> Value {
-        let (value, len) = parse(bytes).unwrap().unwrap();
-        assert_eq!(len, bytes.len());
-        value
-    }
-
-    #[test]
-    fn every_kind_of_value_parses() {
-        assert_eq!(whole(b"+OK\r\n"), Value::Simple(b"OK".to_vec()));
-        assert_eq!(whole(b"-ERR no\r\n"), Value::Error(b"ERR no".to_vec()));
-        assert_eq!(whole(b":-12\r\n"), Value::Int(-12));
-        assert_eq!(whole(b"$-1\r\n"), Value::Bulk(None));
-        assert_eq!(whole(b"$4\r\na\r\nb\r\n"), Value::Bulk(Some(b"a\r\nb".to_vec())));
-        assert_eq!(whole(b"*-1\r\n"), Value::Array(None));
-        assert_eq!(
-            whole(b"*2\r\n*1\r\n:1\r\n$0\r\n\r\n"),
-            Value::Array(Some(vec![Value::Array(Some(vec![Value::Int(1)])), Value::Bulk(Some(vec![]))]))
-        );
-    }
-
-    #[test]
-    fn no_proper_prefix_of_a_value_parses() {
-        let bytes = b"*3\r\n$5\r\nhello\r\n:42\r\n*1\r\n+x\r\n";
-        for cut in 0..bytes.len() {
-            assert!(parse(&bytes[..cut]).unwrap().is_none(), "cut at {cut}");
-        }
-        assert!(parse(bytes).unwrap().is_some());
-    }
-
-    #[test]
-    fn what_is_not_resp_is_an_error() {
-        for bad in [&b"\r\n"[..], b"hello\r\n", b":x\r\n", b"$-2\r\n", b"$1\r\nabc\r\n", b"*-5\r\n"] {
-            assert!(
-                matches!(parse(bad), Err(ClientError::Protocol(_))),
-                "{:?}",
-                bad.escape_ascii().to_string()
-            );
-        }
-        let deep = b"*1\r\n".repeat(usize::from(DEPTH) + 1);
-        assert!(matches!(parse(&deep), Err(ClientError::Protocol(_))));
-    }
-
     #[test]
     fn replies_know_their_place_in_the_stream() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -417,18 +249,5 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let mut client = Client::from_stream(ours).unwrap();
         assert!(matches!(client.reply(Duration::from_millis(30)), Err(ClientError::Silent(_))));
-    }
-
-    #[test]
-    fn the_server_sees_the_clients_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let name = format!("unplug-test-{}", std::process::id());
-        let _client =
-            Client::connect_named(&path, &UnixAddr::new_abstract(name.as_bytes()).unwrap()).unwrap();
-        let (server_side, _) = listener.accept().unwrap();
-        let peer: UnixAddr = nix::sys::socket::getpeername(server_side.as_raw_fd()).unwrap();
-        assert_eq!(peer.as_abstract(), Some(name.as_bytes()));
     }
 }

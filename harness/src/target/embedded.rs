@@ -1,10 +1,10 @@
 //! Recovery of the embedded engine as a library: no process, no socket, no fork for an image.
 
 use crate::dump::{Dump, Entry};
-use crate::target::client::Value as Resp;
 use crate::target::policy::Policy;
 use crate::target::resp_op::{canonical_key, canonical_list, canonical_string};
 use crate::target::resp_recover::{probe_dump, probes};
+use crate::target::value::Value as Resp;
 use crate::worker::store::{BoxError, Subject};
 use std::path::Path;
 use unplug_engine::config::Config;

@@ -5,10 +5,12 @@ pub mod embedded;
 pub mod policy;
 pub mod resp;
 pub mod resp_op;
+pub(crate) mod resp_pace;
 pub mod resp_recover;
 pub(crate) mod resp_run;
 pub mod rig;
 pub mod server;
+pub mod value;
 
 use crate::contract::Contract;
 use crate::dump::{Digest, Dump};

@@ -1,30 +1,29 @@
 //! One recorded run of a RESP server: its lives, its clients, the steps of a workload.
 
 use crate::record::RecordError;
-use crate::target::client::{Client, ClientError, Reply, encode_command};
+use crate::target::client::{Client, ClientError, Reply};
 use crate::target::resp::RespTarget;
 use crate::target::resp_op::RespOp;
 use crate::target::rig::{Rig, Stuck, Turn};
 use crate::target::server::{Server, how};
+use crate::target::value::encode_command;
 use crate::workload::Step;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use unplug_faults::event::Nanos;
+use unplug_faults::event::{Clock, Event, Nanos, Op};
 use unplug_faults::trace::{Meta, Trace};
 
 /// Real time after which a step is given up. Generous: a busy machine is no fault of the target's.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How the clock is moved while something is waited for: a server's timer ticks ten times a second.
-const TICK: Nanos = 100_000_000;
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The harness's own connection: asks for the state of background work, and is not in the history.
 const CONTROL: u32 = u32::MAX;
 
 /// A server being recorded.
 pub(crate) struct Run<'a> {
-    target: &'a RespTarget,
-    rig: Rig,
-    server: Server,
+    pub(super) target: &'a RespTarget,
+    pub(super) rig: Rig,
+    pub(super) server: Server,
     clients: BTreeMap<u32, Client>,
     dir: PathBuf,
     scratch: PathBuf,
@@ -40,6 +39,7 @@ impl<'a> Run<'a> {
         seed: u64,
     ) -> Result<Self, RecordError> {
         let mut rig = Rig::start(dir, &target.conditions, seed)?;
+        rig.interrupted = target.interrupted();
         let server = spawn(target, &mut rig, dir, scratch, 0)?;
         let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
         let clients = BTreeMap::new();
@@ -69,7 +69,9 @@ impl<'a> Run<'a> {
         self.server.kill();
         let Run { rig, server, .. } = self;
         drop(server);
-        rig.finish(meta)
+        let mut trace = rig.finish(meta)?;
+        thin(&mut trace.events);
+        Ok(trace)
     }
 
     fn socket(&self) -> PathBuf {
@@ -139,7 +141,7 @@ impl<'a> Run<'a> {
     }
 
     /// A command of the harness's own.
-    fn ask(&mut self, index: usize, args: &[&str]) -> Result<Reply, RecordError> {
+    pub(super) fn ask(&mut self, index: usize, args: &[&str]) -> Result<Reply, RecordError> {
         let mut bytes = Vec::new();
         encode_command(&mut bytes, args);
         self.clients_turn(index)?;
@@ -187,93 +189,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What follows a turn while a reply is awaited: the clock moves when nothing else can, or when an ungated
-    /// server has been silent for a while (it may sit in a sync that takes virtual time).
-    fn after_turn(
-        &mut self,
-        index: usize,
-        turn: Result<Turn, Stuck>,
-        since: Instant,
-    ) -> Result<(), RecordError> {
-        match turn {
-            Ok(Turn::Idle) if !self.rig.advance_to_deadline(Nanos::MAX) => {
-                Err(self.stuck(index, &Stuck("nothing can run, and no timer is set".into())))
-            }
-            Ok(Turn::Exited) => Err(self.died(index)),
-            Ok(_) => {
-                if since.elapsed() > PATIENCE {
-                    return Err(self.stuck(index, &Stuck("a reply".into())));
-                }
-                if !self.rig.is_gated() && self.rig.has_clock() && since.elapsed() > SILENCE {
-                    self.rig.advance(1_000_000);
-                }
-                Ok(())
-            }
-            Err(stuck) => Err(self.stuck(index, &stuck)),
-        }
-    }
-
-    /// Waits until it is the client's turn to send.
-    fn clients_turn(&mut self, index: usize) -> Result<(), RecordError> {
-        loop {
-            match self.rig.turn(true, None) {
-                Ok(Turn::Client) => return Ok(()),
-                Ok(Turn::Exited) => return Err(self.died(index)),
-                Ok(_) => {}
-                Err(stuck) => return Err(self.stuck(index, &stuck)),
-            }
-        }
-    }
-
-    /// Moves the clock in steps, so that a timer that is due in between is served in its time.
-    fn advance(&mut self, index: usize, nanos: Nanos) -> Result<(), RecordError> {
-        if !self.rig.has_clock() {
-            self.rig.advance(nanos);
-            return Ok(());
-        }
-        let end = self.rig.now().saturating_add(nanos);
-        if self.rig.is_gated() {
-            loop {
-                match self.rig.turn(false, None) {
-                    Ok(Turn::Idle) if self.rig.advance_to_deadline(end) => {}
-                    Ok(Turn::Idle) => break,
-                    Ok(Turn::Exited) => return Err(self.died(index)),
-                    Ok(_) => {}
-                    Err(stuck) => return Err(self.stuck(index, &stuck)),
-                }
-            }
-            self.rig.advance(end.saturating_sub(self.rig.now()));
-            return Ok(());
-        }
-        while self.rig.now() < end {
-            self.rig.advance(TICK.min(end - self.rig.now()));
-            // Two round trips: the first lets the loop see the new time, the second what its timers did.
-            self.ask(index, &["PING"])?;
-            std::thread::sleep(Duration::from_millis(1));
-            self.ask(index, &["PING"])?;
-        }
-        Ok(())
-    }
-
-    /// Waits until no rewrite and no save is under way or due.
-    fn settle(&mut self, index: usize) -> Result<(), RecordError> {
-        let start = Instant::now();
-        loop {
-            let reply = self.ask(index, &["INFO", "persistence"])?;
-            if !is_busy(&reply.raw) {
-                return Ok(());
-            }
-            if start.elapsed() > PATIENCE {
-                return Err(self.stuck(index, &Stuck("the end of a rewrite or save".into())));
-            }
-            self.advance(index, TICK)?;
-            if !self.rig.is_gated() {
-                // The child works in real time.
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-    }
-
     fn restart(&mut self) -> Result<(), RecordError> {
         self.clients.clear();
         self.server.kill();
@@ -299,7 +214,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn client(&mut self, index: usize, client: u32) -> Result<&mut Client, RecordError> {
+    pub(super) fn client(&mut self, index: usize, client: u32) -> Result<&mut Client, RecordError> {
         let missing =
             || RecordError::BadOperation { step: index, why: format!("client {client} is not connected") };
         self.clients.get_mut(&client).ok_or_else(missing)
@@ -319,7 +234,7 @@ impl<'a> Run<'a> {
         RecordError::Client { step: index, source }
     }
 
-    fn died(&mut self, step: usize) -> RecordError {
+    pub(super) fn died(&mut self, step: usize) -> RecordError {
         let (program, how, log) = self.obituary();
         RecordError::Died { program, step, how, log }
     }
@@ -334,7 +249,7 @@ impl<'a> Run<'a> {
         (self.target.program.path().display().to_string(), how, self.server.log_tail())
     }
 
-    fn stuck(&self, step: usize, stuck: &Stuck) -> RecordError {
+    pub(super) fn stuck(&self, step: usize, stuck: &Stuck) -> RecordError {
         RecordError::Stuck {
             step,
             what: stuck.to_string(),
@@ -343,9 +258,6 @@ impl<'a> Run<'a> {
         }
     }
 }
-
-/// How long an ungated server under virtual time may be silent before its clock is moved.
-const SILENCE: Duration = Duration::from_millis(50);
 
 /// A client that awaits replies to one operation.
 struct Waiting {
@@ -371,6 +283,26 @@ fn spawn(
     Server::spawn(command, &scratch.join(format!("log{life}")))
 }
 
+/// Keeps of each run of moves of the clock and replies to the harness's own questions the last one, which has the
+/// latest time: nothing happens in between. Where a call ends there, the time at its end must stay known.
+fn thin(events: &mut Vec<Event>) {
+    let own = |e: &Event| matches!(e.op, Op::Advance | Op::Send { client: CONTROL, .. });
+    let mut ends: Vec<Clock> = events.iter().filter(|e| !own(e)).map(|e| e.end).collect();
+    ends.sort_unstable();
+    let ends_between = |from: Clock, to: Clock| {
+        let next = ends.partition_point(|end| *end <= from);
+        ends.get(next).is_some_and(|end| *end < to)
+    };
+    let mut kept: Vec<bool> = Vec::with_capacity(events.len());
+    let mut next_own = None;
+    for event in events.iter().rev() {
+        let is_own = own(event);
+        kept.push(!is_own || next_own.is_none_or(|next| ends_between(event.begin, next)));
+        next_own = is_own.then_some(event.begin);
+    }
+    events.retain(|_| kept.pop().unwrap_or(true));
+}
+
 /// An operation's bytes on the wire, and how many replies it gets.
 fn wire(op: &RespOp) -> (Vec<u8>, usize) {
     let mut bytes = Vec::new();
@@ -387,20 +319,28 @@ fn wire(op: &RespOp) -> (Vec<u8>, usize) {
     (bytes, op.commands.len() + 2)
 }
 
-/// Whether INFO persistence speaks of background work, under way or scheduled.
-fn is_busy(info: &[u8]) -> bool {
-    const SIGNS: [&str; 4] = [
-        "rdb_bgsave_in_progress:1",
-        "aof_rewrite_in_progress:1",
-        "aof_rewrite_scheduled:1",
-        "async_loading:1",
-    ];
-    String::from_utf8_lossy(info).lines().any(|line| SIGNS.contains(&line.trim_end()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_the_harness_own_replies_the_last_in_a_row_stays() {
+        let event = |begin: u64, client: u32| {
+            let op = Op::Send { client, stream_offset: 0, len: 1 };
+            let task = unplug_faults::event::Task::default();
+            Event { begin, end: begin, at: begin, task, site: None, errno: 0, op }
+        };
+        let clients = [CONTROL, CONTROL, 0, CONTROL, 1, CONTROL, CONTROL, CONTROL];
+        let mut events: Vec<Event> = (0..).zip(clients).map(|(i, c)| event(i, c)).collect();
+        thin(&mut events);
+        assert_eq!(events.iter().map(|e| e.begin).collect::<Vec<_>>(), [1, 2, 3, 4, 7]);
+        // A call that began earlier ends between the third and the fourth question.
+        let mut events: Vec<Event> =
+            (0..).zip([0, CONTROL, CONTROL, CONTROL]).map(|(i, c)| event(i * 2, c)).collect();
+        events[0].end = 5;
+        thin(&mut events);
+        assert_eq!(events.iter().map(|e| e.begin).collect::<Vec<_>>(), [0, 4, 6]);
+    }
 
     #[test]
     fn a_transaction_goes_as_one_piece_and_its_last_reply_counts() {
@@ -410,11 +350,5 @@ mod tests {
         let (bytes, replies) = wire(&RespOp::transaction(vec![incr(), incr()]));
         assert!(bytes.starts_with(b"*1\r\n$5\r\nMULTI\r\n") && bytes.ends_with(b"*1\r\n$4\r\nEXEC\r\n"));
         assert_eq!(replies, 4);
-    }
-
-    #[test]
-    fn background_work_is_seen_in_info() {
-        assert!(is_busy(b"$99\r\n# Persistence\r\nloading:0\r\nrdb_bgsave_in_progress:1\r\n"));
-        assert!(!is_busy(b"# Persistence\r\nrdb_bgsave_in_progress:0\r\naof_rewrite_in_progress:0\r\n"));
     }
 }

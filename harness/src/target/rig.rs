@@ -4,6 +4,8 @@ use crate::record::RecordError;
 use crate::target::client::Client;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use unplug_faults::event::{Event, Nanos, Op};
 use unplug_faults::gate::{Clock, Gate, GateOptions, Step};
@@ -49,6 +51,8 @@ pub(crate) struct Rig {
     pub(crate) recorder: Recorder,
     gate: Option<Gate>,
     clock: Option<Clock>,
+    /// Once set, no further turn is given.
+    pub(crate) interrupted: Option<Arc<AtomicBool>>,
 }
 
 impl Rig {
@@ -63,7 +67,7 @@ impl Rig {
         let gate = recorder.gate(GateOptions { seed, ..GateOptions::default() });
         let gate = gate.map_err(unplug_faults::record::RecordError::from)?;
         let clock = recorder.clock().cloned();
-        Ok(Rig { recorder, gate, clock })
+        Ok(Rig { recorder, gate, clock, interrupted: None })
     }
 
     /// Makes the command run under the shim.
@@ -85,6 +89,9 @@ impl Rig {
     /// Lets the target go on: a gated one by one decision, an ungated one for a moment, or until `client` has
     /// something to read.
     pub(crate) fn turn(&mut self, client_ready: bool, client: Option<&Client>) -> Result<Turn, Stuck> {
+        if self.interrupted.as_ref().is_some_and(|flag| flag.load(Ordering::SeqCst)) {
+            return Err(Stuck("interrupted".into()));
+        }
         let Some(gate) = &mut self.gate else {
             if client_ready {
                 return Ok(Turn::Client);

@@ -1,8 +1,9 @@
 //! A server process: its command line, its life, its end.
 
 use crate::record::RecordError;
-use crate::target::client::{Client, ClientError, Value};
+use crate::target::client::{Client, ClientError};
 use crate::target::policy::Policy;
+use crate::target::value::Value;
 use crate::worker::fork::{kill_group, tie_to_parent};
 use crate::worker::process::cpu_time;
 use crate::worker::serve::log_tail;

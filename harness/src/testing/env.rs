@@ -34,7 +34,7 @@ impl Settings {
     /// # Errors
     /// The first variable whose value cannot be used.
     pub fn read() -> Result<Settings, BadVariable> {
-        Settings::from(|name| std::env::var_os(name))
+        Settings::from(std::env::var_os)
     }
 
     fn from(get: impl Fn(&'static str) -> Option<OsString>) -> Result<Settings, BadVariable> {

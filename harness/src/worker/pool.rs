@@ -42,7 +42,6 @@ const STILLBORN: u32 = 3;
 /// A pool of recovery worker processes.
 pub struct Workers<'a> {
     command: Box<dyn Fn() -> Command + 'a>,
-    scratch: Scratch,
     limits: Limits,
     workers: Vec<WorkerProcess>,
     /// Fresh processes, each with one suspect.
@@ -54,6 +53,8 @@ pub struct Workers<'a> {
     started: u64,
     stillborn: u32,
     interrupted: Option<Arc<AtomicBool>>,
+    /// Last: the directory goes when no worker writes to it any more.
+    scratch: Scratch,
 }
 
 impl<'a> Workers<'a> {

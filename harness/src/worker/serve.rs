@@ -1,6 +1,6 @@
 //! A worker's side: reads jobs, lays out images, answers with what came back.
 
-use crate::recovery::Lives;
+use crate::recovery::{Lives, Outcome};
 use crate::worker::protocol::{Answer, Job, receive, send};
 use crate::worker::{fork, scratch};
 use std::io;
@@ -66,10 +66,24 @@ fn answer(recover: &mut impl Recover, job: &Job, image: &Path, dir: &Path) -> An
         return Answer::LayOut(job.id, libc::ENOSPC, format!("{}: no space left", dir.display()));
     }
     match lives {
-        Ok(lives) => Answer::Lives(job.id, lives),
+        Ok(lives) => Answer::Lives(job.id, anywhere(lives, image, dir)),
         Err(Unclear::Suspect) => Answer::Suspect(job.id),
         Err(Unclear::Failed(why)) => Answer::Failed(job.id, why),
     }
+}
+
+/// What came back, with messages that do not tell in which of the workers it did: a result is the same whoever
+/// recovered it.
+fn anywhere(mut lives: Lives, image: &Path, dir: &Path) -> Lives {
+    let below = |dir: &Path| format!("{}/", dir.display());
+    let (image, dir) = (below(image), below(dir));
+    for outcome in [Some(&mut lives.first), lives.second.as_mut(), lives.third.as_mut()].into_iter().flatten()
+    {
+        if let Outcome::Refused { message } | Outcome::Crashed { message } = outcome {
+            *message = message.replace(&image, "").replace(&dir, "");
+        }
+    }
+    lives
 }
 
 /// How much of a log is shown.

@@ -14,13 +14,13 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0.next_u64()
     }
 
     /// A number below `n`; 0 where `n` is 0. (The bias of a 64-bit product is beyond notice.)
     pub fn below(&mut self, n: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(n)) >> 64) as u64
     }
 
     /// A number in `low..=high`.
@@ -48,7 +48,7 @@ impl Random {
     /// Letters and digits.
     pub fn text(&mut self, len: usize) -> Vec<u8> {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
-        (0..len).map(|_| ALPHABET[(self.next() >> 58) as usize]).collect()
+        (0..len).map(|_| ALPHABET[(self.number() >> 58) as usize]).collect()
     }
 }
 
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn the_first_values_are_these() {
         let mut random = Random::new(42);
-        let first: Vec<u64> = (0..4).map(|_| random.next()).collect();
+        let first: Vec<u64> = (0..4).map(|_| random.number()).collect();
         assert_eq!(first, GOLDEN);
         assert_eq!(Random::new(7).text(12), GOLDEN_TEXT);
     }
