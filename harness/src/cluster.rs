@@ -73,6 +73,21 @@ impl Clusters {
         }
     }
 
+    /// Adds a whole cluster to that of the same mechanism.
+    pub fn merge(&mut self, other: Cluster) {
+        let key = (other.case.violation.class, other.mechanism.clone());
+        match self.by_key.entry(key) {
+            std::collections::btree_map::Entry::Vacant(slot) => drop(slot.insert(other)),
+            std::collections::btree_map::Entry::Occupied(mut slot) => {
+                let cluster = slot.get_mut();
+                cluster.states += other.states;
+                if other.case.rank() < cluster.case.rank() {
+                    cluster.case = other.case;
+                }
+            }
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
@@ -185,6 +200,16 @@ mod tests {
         let sorted = clusters.into_sorted();
         assert_eq!(sorted.len(), 2);
         assert_eq!((sorted[0].states, sorted[0].case.violation.crash_point), (3, 5));
+    }
+
+    #[test]
+    fn clusters_of_one_mechanism_become_one() {
+        let mut clusters = Clusters::default();
+        for (states, deviations) in [(3, 2), (4, 1), (5, 2)] {
+            clusters.merge(Cluster { mechanism: "a".into(), case: case(deviations, 1), states });
+        }
+        let sorted = clusters.into_sorted();
+        assert_eq!((sorted.len(), sorted[0].states, sorted[0].case.state.deviations), (1, 12, 1));
     }
 
     #[test]

@@ -203,7 +203,11 @@ fn gap(subject: &Subject<'_>, names: &Names) -> Option<String> {
     let until = reply.map_or_else(|| format!("the crash at {point}"), |a| format!("the reply at {a}"));
     let late = match sync {
         Some((i, e)) if e.begin > point => {
-            format!("no sync of {whose} between it and {until}; the first begins at {}{}", e.begin, by(i))
+            format!(
+                "no sync of {whose} between it and {until}; the first begins at {}{}, after the crash",
+                e.begin,
+                by(i)
+            )
         }
         Some((i, e)) if e.end > point => {
             format!("its sync, begun at {}{}, had not returned", e.begin, by(i))

@@ -4,7 +4,7 @@ use super::memo::Memo;
 use super::phases::{Ordered, PhaseRun};
 use super::sweep::{Means, Progress, sweep};
 use crate::cell::{CellResult, Finding, Story, Teeth};
-use crate::cluster::{Case, Cluster};
+use crate::cluster::{Case, Cluster, Clusters, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
 use crate::judge::{FOREIGN, First, Judge, JudgeOptions, LIVE};
@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use unplug_faults::effect::{Effects, Names, Orders};
+use unplug_faults::event::{Event, Op};
 use unplug_faults::model::Model;
 use unplug_faults::state::{Assumption, CrashState, Plan, Space};
 use unplug_faults::trace::{Blind, Trace};
@@ -219,7 +220,10 @@ impl<'a> Run<'a> {
         {
             return Ok(teeth_of(teeth::WRITE_DELETED.to_string(), Some(class)));
         }
-        if let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end)
+        let write = |e: &Event| e.errno == 0 && matches!(e.op, Op::Write { .. });
+        let wrote =
+            |from, to| self.search.trace.events.iter().any(|e| write(e) && (from..=to).contains(&e.begin));
+        if let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end, wrote)
             && judge.differs_within(&hidden, phase.begin, phase.end)
         {
             let class = self.bites(means, self.search.trace, &hidden, phase, self.search.plan.budget)?;
@@ -296,21 +300,26 @@ impl<'a> Run<'a> {
         let clusters = std::mem::take(&mut self.phases[index].clusters).into_sorted();
         let phase = self.phases[index].phase.clone();
         let mut notes = Vec::new();
+        // Made small, cases that looked different often are one and the same.
+        let mut small = Clusters::default();
+        for cluster in clusters {
+            small.merge(self.simplest(means, all, judge, &phase, cluster));
+        }
         let tell = |c| self.finding(means, all, judge, &phase, c, &mut notes);
-        let findings = clusters.into_iter().map(tell).collect();
+        let findings = small.into_sorted().into_iter().map(tell).collect();
         self.phases[index].blind.extend(notes);
         findings
     }
 
-    fn finding(
+    /// The cluster with its simplest case, and by the mechanism that this shows.
+    fn simplest(
         &self,
         means: &mut Means<'_>,
         all: &[Ordered<'_>],
         judge: &Judge,
         phase: &Phase,
         cluster: Cluster,
-        notes: &mut Vec<Blind>,
-    ) -> Finding {
+    ) -> Cluster {
         let ordered = &all[cluster.case.order];
         let space = self.space(ordered, phase);
         let judge_all = |states: &[CrashState]| {
@@ -324,6 +333,23 @@ impl<'a> Run<'a> {
             Ok::<_, PoolError>(states.iter().zip(&hashes).map(one).collect())
         };
         let case = fewest_deviations(cluster.case, |s| space.simpler(s), judge_all);
+        let (trace, effects, names) = (ordered.trace, ordered.effects, ordered.names);
+        let mechanism = mechanism(trace, self.history, effects, names, &case.state, &case.violation);
+        Cluster { mechanism, case, states: cluster.states }
+    }
+
+    fn finding(
+        &self,
+        means: &mut Means<'_>,
+        all: &[Ordered<'_>],
+        judge: &Judge,
+        phase: &Phase,
+        cluster: Cluster,
+        notes: &mut Vec<Blind>,
+    ) -> Finding {
+        let ordered = &all[cluster.case.order];
+        let space = self.space(ordered, phase);
+        let case = cluster.case;
         let (mut story, mut repro) = (Story::default(), None);
         if let Some(seen) = means.memo.get(case.image) {
             let subject = Subject {

@@ -101,13 +101,20 @@ impl Judge {
     }
 
     /// A judge that does not know of one operation in the middle of those that change the state between two
-    /// crash points, as if the target had made it up: the teeth check's last resort. `None` where there is
-    /// none whose absence would show.
-    pub fn hiding_one(&self, begin: Clock, end: Clock) -> Option<(Judge, u32)> {
+    /// crash points, as if the target had made it up. `wrote` says whether the target wrote between two crash points:
+    /// an operation that waits in memory shows on no disk. `None` where there is none whose absence would show.
+    pub fn hiding_one(
+        &self,
+        begin: Clock,
+        end: Clock,
+        wrote: impl Fn(Clock, Clock) -> bool,
+    ) -> Option<(Judge, u32)> {
         let changes = |k: &usize| {
             let (a, b) = (self.orders.path_nodes[*k], self.orders.path_nodes[*k + 1]);
-            let invoked = self.history.operations[self.orders.path[*k].operation].invoked;
-            self.orders.nodes[a].digest != self.orders.nodes[b].digest && (begin..=end).contains(&invoked)
+            let o = &self.history.operations[self.orders.path[*k].operation];
+            self.orders.nodes[a].digest != self.orders.nodes[b].digest
+                && (begin..=end).contains(&o.invoked)
+                && wrote(o.invoked, o.acked.unwrap_or(end).min(end))
         };
         let candidates: Vec<usize> = (0..self.orders.path.len()).filter(changes).collect();
         let hidden = *candidates.get(candidates.len() / 2)?;
@@ -245,7 +252,12 @@ impl Judge {
         let state = |n: &usize| {
             let node = &self.orders.nodes[*n];
             let operations = node.progress.iter().map(|p| u64::from(*p)).sum();
-            AllowedState { label: format!("after {operations} operations"), digest: node.digest, operations }
+            let s = if operations == 1 { "" } else { "s" };
+            AllowedState {
+                label: format!("after {operations} operation{s}"),
+                digest: node.digest,
+                operations,
+            }
         };
         (nodes.iter().take(at_most).map(state).collect(), nodes.len())
     }

@@ -125,7 +125,22 @@ pub(crate) fn differences(expected: &Dump, found: &Dump, now_ms: u64) -> Vec<Str
 /// The last line of a message that says anything: what a person would look at first.
 fn tail(message: &str) -> String {
     let line = message.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("no message");
-    line.trim().chars().take(300).collect()
+    without_scratch(line.trim()).chars().take(300).collect()
+}
+
+/// A message without the directory in which the image was laid out: its name holds the worker's number and process,
+/// which are no part of a result.
+fn without_scratch(line: &str) -> String {
+    const IMAGE: &str = "/image/";
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find(IMAGE) {
+        let path = rest[..at].rfind(|c: char| c.is_whitespace() || "'\"`(=".contains(c)).map_or(0, |i| i + 1);
+        let scratch = rest[path..at].starts_with('/') && rest[path..at].contains("/worker-");
+        out.push_str(&rest[..if scratch { path } else { at + IMAGE.len() }]);
+        rest = &rest[at + IMAGE.len()..];
+    }
+    out + rest
 }
 
 #[cfg(test)]
@@ -152,6 +167,14 @@ mod tests {
         let crash = of(Outcome::Crashed { message: "SIGSEGV".into() });
         assert_eq!(crash, First::Broke(Class::RecoveryCrash, "SIGSEGV".into()));
         assert!(matches!(of(Outcome::Hung { limit_ms: 5 }), First::Broke(Class::RecoveryHang, _)));
+    }
+
+    #[test]
+    fn where_an_image_was_laid_out_is_no_part_of_a_message() {
+        let of = |m: &str| tail(m);
+        assert_eq!(of("/dev/shm/unplug-24989-1/worker-1/image/dir/a.aof: torn"), "dir/a.aof: torn");
+        assert_eq!(of("open '/tmp/u-1-1/worker-0/image/a', /x/image/b"), "open 'a', /x/image/b");
+        assert_eq!(of("no path at all"), "no path at all");
     }
 
     #[test]
