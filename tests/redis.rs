@@ -179,7 +179,7 @@ fn ctrl_c_leaves_no_server_and_no_file_behind() {
     let (out, err) = text(&output);
     assert!(output.status.code().is_some_and(|c| c != 0), "part of the work is no pass: {out}{err}");
     assert!(out.contains("incomplete"), "the partial report is printed: {out}{err}");
-    assert!(at_work(&tmp).is_empty(), "{:?}", at_work(&tmp));
+    wait_until("the servers' end", || at_work(&tmp).is_empty());
     assert!(
         is_empty(&tmp),
         "left: {:?}",
@@ -211,7 +211,8 @@ fn a_killed_worker_takes_its_server_along_and_is_replaced() {
     let (out, err) = text(&output);
     assert!(out.contains("incomplete"), "{out}{err}");
     assert!(!out.contains("recovery-crash"), "a killed worker is no crash of the server's: {out}");
-    assert!(at_work(&tmp).is_empty() && is_empty(&tmp));
+    wait_until("the servers' end", || at_work(&tmp).is_empty());
+    assert!(is_empty(&tmp));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The engine: data, persistence and counters, driven turn by turn by a server or by the library.
 
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use crate::clock;
@@ -71,7 +72,8 @@ impl Engine {
     pub fn open(config: Config) -> Result<(Engine, LoadReport), StartError> {
         let lock = DirLock::take(&config.dir)?;
         let now_ms = clock::now_ms();
-        let (persistence, keyspace, report) = Persistence::open(&config, now_ms)?;
+        let (mut persistence, keyspace, report) = Persistence::open(&config, now_ms)?;
+        persistence.keep_from_children([lock.as_raw_fd()]);
         let mut hooks = Hooks::default();
         hooks.expiries.rebuild(&keyspace);
         let engine = Engine {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -21,11 +22,17 @@ pub enum LockError {
 /// The lock on a directory, let go when dropped. It is taken on the directory itself, so that no file of its
 /// own lies among the data.
 ///
-/// A forked child shares it until it closes its descriptors: a child that outlives its server would keep the
-/// next one out.
+/// A forked child shares it until it closes its descriptor, as the engine's do first: one that outlives its
+/// server, if only for a moment, would keep the next one out.
 #[derive(Debug)]
 pub struct DirLock {
-    _flock: Flock<File>,
+    flock: Flock<File>,
+}
+
+impl AsRawFd for DirLock {
+    fn as_raw_fd(&self) -> RawFd {
+        self.flock.as_raw_fd()
+    }
 }
 
 impl DirLock {
@@ -34,7 +41,7 @@ impl DirLock {
         let name = || dir.display().to_string();
         let file = File::open(dir).map_err(|e| LockError::Io(name(), e))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(flock) => Ok(DirLock { _flock: flock }),
+            Ok(flock) => Ok(DirLock { flock }),
             Err((_, Errno::EWOULDBLOCK)) => Err(LockError::InUse(name())),
             Err((_, e)) => Err(LockError::Io(name(), e.into())),
         }

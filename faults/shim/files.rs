@@ -14,7 +14,9 @@ const O_DSYNC: usize = 0o10000;
 const O_SYNC: usize = 0o4010000;
 const SEEK_CUR: usize = 1;
 
-/// write, pwrite, writev, pwritev, pwritev2.
+/// write, pwrite, writev, pwritev, pwritev2. The bytes are copied before the call, so a write from memory that
+/// is not there faults here instead of giving EFAULT, but for a null pointer and a bad vector: to ask the kernel
+/// each time would cost a quarter of what recording does.
 pub unsafe fn write(call: &Context) -> isize {
     let mut stat = Stat::EMPTY;
     // SAFETY: the target's own call; its memory is read as the kernel reads it.
@@ -29,12 +31,15 @@ pub unsafe fn write(call: &Context) -> isize {
             return call.pass();
         }
         if matches!(call.nr, num::WRITE | num::PWRITE64) {
+            if call.args[1] < 4096 {
+                return call.pass(); // EFAULT, or nothing to write
+            }
             let piece = Piece { at: call.args[1] as *const u8, len: call.args[2] };
             return write_pieces(call, &stat, &[piece]);
         }
         let count = call.args[2];
-        if count > 1024 {
-            return call.pass(); // EINVAL
+        if count > 1024 || !identify::is_readable(call.args[1]) {
+            return call.pass(); // EINVAL, EFAULT
         }
         let mut few = [Piece { at: core::ptr::null(), len: 0 }; 16];
         let vectors = call.args[1] as *const Piece;
@@ -202,10 +207,10 @@ pub unsafe fn sync_all(call: &Context) -> isize {
         }
         let draft = ring::begin(call.header, &call.record(KIND_SYNC_ALL), &[]);
         let ret = call.pass();
-        draft.done(call.header, ret);
         if ret == 0 {
             synced(call);
         }
+        draft.done(call.header, ret);
         ret
     }
 }

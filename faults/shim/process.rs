@@ -91,17 +91,34 @@ pub unsafe fn exec(call: &Context) -> isize {
         if !no_preload && !no_ring {
             return call.pass();
         }
-        let mut scratch = Scratch::take();
-        let buffer = scratch.bytes();
-        let list = core::slice::from_raw_parts_mut(buffer.as_mut_ptr() as *mut usize, buffer.len() / 8);
-        let Some(()) = with_shim(envp, passed, list) else {
-            call.blind(b"exec with an environment too large", b"the shim could not be handed on");
-            return call.pass();
-        };
+        // Not one of the buffers: a child of vfork has its parent's memory, and would never give it back.
+        let bytes = (count(envp) + 3) * size_of::<usize>();
+        const RW: usize = 3;
+        const PRIVATE_ANONYMOUS: usize = 0x22;
+        let at = sys::call(num::MMAP, &[0, bytes, RW, PRIVATE_ANONYMOUS, usize::MAX, 0]);
+        if (-4095..0).contains(&at) {
+            return at;
+        }
+        let list = core::slice::from_raw_parts_mut(at as *mut usize, count(envp) + 3);
+        with_shim(envp, passed, list);
         let mut args = *a;
         args[envp_at] = list.as_ptr() as usize;
-        sys::call(call.nr, &args)
+        let ret = sys::call(call.nr, &args);
+        sys::call2(num::MUNMAP, at as usize, bytes);
+        ret
     }
+}
+
+/// How many strings an environment has.
+unsafe fn count(envp: *const usize) -> usize {
+    let mut n = 0;
+    // SAFETY: the target's own environment.
+    unsafe {
+        while !envp.is_null() && *envp.add(n) != 0 {
+            n += 1;
+        }
+    }
+    n
 }
 
 /// Whether the environment's variable `name` holds all of `wanted`, perhaps among other things.

@@ -248,6 +248,8 @@ pub enum Op {
     /// Every process of the target was killed: its memory is gone, the page cache (all effects so far)
     /// survives, nothing becomes durable by it. What follows is the next life.
     Kill,
+    /// The harness moved the target's clock: from here on it shows [`Event::at`].
+    Advance,
 }
 
 /// What happened to a task.

@@ -10,6 +10,7 @@
 #[allow(unreachable_pub)]
 #[path = "../shim/abi.rs"]
 pub(crate) mod abi;
+pub mod bytes;
 pub mod codec;
 pub mod effect;
 mod embed;

@@ -27,48 +27,42 @@ pub(crate) struct Symbols {
 }
 
 impl Symbols {
-    /// What stands at an offset of a module's file; the address is a return address, so the byte before it
-    /// is asked for.
-    pub(crate) fn find(&mut self, path: &str, in_file: u64) -> Place {
+    /// What stands at an offset of a module's file: the functions inlined there, the innermost first, and last the
+    /// one that they are inlined into. The address is a return address, so the byte before it is asked for.
+    pub(crate) fn find(&mut self, path: &str, in_file: u64) -> Vec<Place> {
         let module = self.modules.entry(path.to_string()).or_insert_with(|| Module::open(path));
         let segment = module.segments.iter().find(|(at, len, _)| (*at..at + len).contains(&in_file));
         let Some(&(at, _, address)) = segment else {
-            return Place { offset: in_file, ..Place::default() };
+            return vec![Place { offset: in_file, ..Place::default() }];
         };
         let offset = in_file - at + address;
-        let Some(loader) = &module.loader else { return Place { offset, ..Place::default() } };
+        let Some(loader) = &module.loader else { return vec![Place { offset, ..Place::default() }] };
         let call = offset.saturating_sub(1);
-        // The innermost inlined function that is the program's own, where debug information tells of it; else the
-        // symbol's. (That a file is written to by a function of the standard library says nothing.)
-        let inner = loader.find_frames(call).ok().and_then(|mut frames| {
-            let mut innermost = None;
-            while let Ok(Some(frame)) = frames.next() {
-                let library = frame.location.as_ref().and_then(|l| l.file).is_some_and(is_toolchain);
-                if !library {
-                    return Some(frame);
-                }
-                innermost.get_or_insert(frame);
+        let mut places = Vec::new();
+        if let Ok(mut frames) = loader.find_frames(call) {
+            while let (true, Ok(Some(frame))) = (places.len() < MOST_INLINED, frames.next()) {
+                let name = frame.function.as_ref().and_then(|f| f.demangle().ok());
+                let line = frame.location.and_then(|l| Some(at_line(l.file?, l.line)));
+                places.push(Place { offset, symbol: name.map(std::borrow::Cow::into_owned), line });
             }
-            innermost
-        });
-        let named = inner.as_ref().and_then(|f| f.function.as_ref()?.demangle().ok().map(|n| n.into_owned()));
-        let symbol = named.or_else(|| {
-            loader.find_symbol(call).map(|s| addr2line::demangle_auto(s.into(), None).into_owned())
-        });
-        let line = inner.and_then(|f| f.location).and_then(|l| {
-            let file = l.file?;
-            Some(match l.line {
-                Some(line) => format!("{file}:{line}"),
-                None => file.to_string(),
-            })
-        });
-        Place { offset, symbol, line }
+        }
+        if places.is_empty() {
+            places.push(Place { offset, ..Place::default() });
+        }
+        // Without debug information the symbol table still has the function itself.
+        if let Some(last) = places.last_mut().filter(|p| p.symbol.is_none()) {
+            let symbol = loader.find_symbol(call);
+            last.symbol = symbol.map(|s| addr2line::demangle_auto(s.into(), None).into_owned());
+        }
+        places
     }
 }
 
-/// Whether a source file is one of the standard library's, as it names them in its debug information.
-fn is_toolchain(file: &str) -> bool {
-    file.starts_with("/rustc/")
+/// How many functions inlined at one address are told.
+const MOST_INLINED: usize = 16;
+
+fn at_line(file: &str, line: Option<u32>) -> String {
+    line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}"))
 }
 
 impl Module {

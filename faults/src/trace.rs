@@ -58,7 +58,7 @@ pub struct BaseNode {
 /// Where a call came from: the innermost frames that are known, nearest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Site {
-    /// The frames; the first is the call's return address.
+    /// The frames; the first is the call's return address. Functions inlined at one address are frames of their own.
     pub frames: Vec<Frame>,
 }
 

@@ -1,6 +1,7 @@
 //! One mechanism, one finding: violations that come about in the same way are shown once.
 
-use crate::story::{interesting_frame, outcome_of};
+use crate::history::History;
+use crate::story::{culprit, interesting_frame, outcome_of};
 use crate::verdict::{Class, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 use unplug_faults::effect::{Effect, EffectId, EffectKind, Effects, Meta, Names, Outcome};
@@ -87,6 +88,7 @@ impl Clusters {
 /// first of them was asked for.
 pub fn mechanism(
     trace: &Trace,
+    history: &History,
     effects: &Effects,
     names: &Names,
     state: &CrashState,
@@ -101,7 +103,9 @@ pub fn mechanism(
     // A plain loss is about the first thing that is missing, all else about what is odd among what is there.
     let loss = matches!(violation.class, Class::AcknowledgedLoss | Class::WindowExceeded);
     let among: Vec<usize> = odd.iter().copied().filter(|i| *i <= newest).collect();
-    let shown: &[usize] = if loss || among.is_empty() { &odd[..1] } else { &among };
+    let lost = culprit(history, effects, state, violation).unwrap_or(first);
+    let lost = [lost];
+    let shown: &[usize] = if loss || among.is_empty() { &lost } else { &among };
     let kinds: BTreeSet<String> =
         shown.iter().map(|i| kind(effects, names, *i, outcome_of(state, *i))).collect();
     let culprit = shown.first().copied().unwrap_or(first);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// The value in the target's canonical form (for RESP targets: the type's name, a space, the value).
+    #[serde(with = "unplug_faults::bytes")]
     pub value: Vec<u8>,
     /// When the key expires, in milliseconds since 1970.
     pub expires_at_ms: Option<u64>,

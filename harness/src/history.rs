@@ -146,31 +146,27 @@ impl History {
         self.phases.push(Phase { name, begin, end: begin });
     }
 
-    /// The latest time that a crash at this point can have: the instant before the next clock step, and the
-    /// last known time where none follows.
+    /// The latest time that a crash at this point can have: the instant before the clock's next step where that
+    /// is the next thing that happens, else the time that it shows. Where time is not virtual, steps are known from
+    /// the begins of calls only, and what a call that is under way has lasted does not count.
     pub fn latest_time(&self, point: Clock) -> Nanos {
         let next = self.times.partition_point(|(clock, _)| *clock <= point);
-        match (self.times.get(next), self.times.last()) {
-            (Some((_, at)), _) => at.saturating_sub(1),
-            (None, Some((_, at))) => *at,
-            (None, None) => 0,
+        match self.times.get(next) {
+            Some((clock, at)) if *clock == point + 1 => at.saturating_sub(1),
+            _ => next.checked_sub(1).and_then(|i| self.times.get(i)).map_or(0, |(_, at)| *at),
         }
     }
 
-    /// The last crash point at which a crash may still happen at or before the time `limit`; `None` if even
-    /// the first one is later.
+    /// The last crash point whose latest time is not beyond `limit`; `None` if even the first one's is.
     pub fn last_point_within(&self, limit: Nanos) -> Option<Clock> {
-        // Points from tick j - 1 up to tick j have the latest time "just before tick j".
-        let beyond = self.times.partition_point(|(_, at)| at.saturating_sub(1) <= limit);
-        if beyond < self.times.len() {
-            let previous = beyond.checked_sub(1).and_then(|i| self.times.get(i));
-            return previous.and_then(|(clock, _)| clock.checked_sub(1));
-        }
-        match self.times.last() {
-            // From the last tick on time stands still, it is not "just before" anything.
-            Some((clock, at)) if *at > limit => clock.checked_sub(1),
-            _ => Some(self.end),
-        }
+        let later = |beyond: &dyn Fn(Nanos) -> bool, before: Clock| {
+            let step = self.times.iter().find(|(_, at)| beyond(*at));
+            step.map_or(Some(self.end), |(clock, _)| clock.checked_sub(before))
+        };
+        // In front of a step the time is just short of what it steps to.
+        let in_front = later(&|at| at.saturating_sub(1) > limit, 2)?;
+        let after = later(&|at| at > limit, 1)?;
+        Some(in_front.min(after))
     }
 
     /// The one instant at which every recovery of this run happens, in milliseconds since 1970: a second
@@ -240,10 +236,38 @@ mod tests {
         let two = b.invoke(0, b"two");
         b.reply(0, two, b"+OK");
         let h = History::of(&b.trace());
-        assert_eq!(h.latest_time(h.operations[0].invoked), 499);
+        let step = h.operations[1].invoked;
+        assert_eq!(h.latest_time(h.operations[0].invoked), 0, "the reply came at the same time");
+        assert_eq!(h.latest_time(step - 2), 0);
+        assert_eq!(h.latest_time(step - 1), 499);
+        assert_eq!(h.latest_time(step), 500);
         assert_eq!(h.latest_time(h.end), 500);
-        assert_eq!(h.last_point_within(499), Some(h.operations[1].invoked - 1));
-        assert_eq!(h.last_point_within(498), h.operations[0].invoked.checked_sub(1));
+        assert_eq!(h.last_point_within(499), Some(step - 1));
+        assert_eq!(h.last_point_within(498), Some(step - 2));
         assert_eq!(h.last_point_within(500), Some(h.end));
+    }
+
+    #[test]
+    fn a_call_that_ended_before_the_clock_moved_is_not_stretched_to_that_moment() {
+        let mut b = TraceBuilder::new();
+        let sync = b.event(Op::SyncAll);
+        b.advance(5_000);
+        b.run(b"one", b"+OK");
+        let h = History::of(&b.trace());
+        assert_eq!(h.latest_time(sync), 0, "the sync has returned before the clock moved");
+        assert_eq!(h.latest_time(sync + 1), 4_999);
+    }
+
+    #[test]
+    fn a_call_during_which_the_clock_was_moved_lasts_until_then() {
+        let mut b = TraceBuilder::new();
+        let sync = b.event(Op::SyncAll);
+        b.advance(1_500);
+        let moved = b.event(Op::Advance);
+        let mut trace = b.trace();
+        trace.events[0].end = moved + 1;
+        trace.events[1].end = moved;
+        let h = History::of(&trace);
+        assert_eq!((h.latest_time(sync), h.latest_time(moved - 1), h.latest_time(moved)), (0, 1_499, 1_500));
     }
 }

@@ -1,17 +1,24 @@
 //! A violation told as a short story: what was acknowledged, what the disk kept, what came back, what was
 //! allowed, and which call left the gap.
 
+mod disk;
+mod frame;
+
+pub use frame::interesting_frame;
+
 use crate::cell::Story;
 use crate::dump::Dump;
+use crate::history::History;
 use crate::judge::{First, Judge, Seen};
 use crate::verdict::Violation;
+use std::collections::BTreeSet;
 use unplug_faults::effect::{EffectId, EffectKind, Effects, Names, Outcome};
-use unplug_faults::event::{FileId, Op};
+use unplug_faults::event::{FileId, Op, SyncKind};
 use unplug_faults::state::CrashState;
-use unplug_faults::trace::{Frame, Trace};
+use unplug_faults::trace::Trace;
 
-/// Lines of one paragraph; the report cuts further.
-const MOST_LINES: usize = 40;
+/// Lines of one paragraph: a story is to be read at a glance. The repro holds the rest.
+const MOST_LINES: usize = 3;
 
 /// What became of an effect in a state.
 pub(crate) fn outcome_of(state: &CrashState, index: usize) -> Outcome {
@@ -22,31 +29,23 @@ pub(crate) fn outcome_of(state: &CrashState, index: usize) -> Outcome {
     }
 }
 
-/// Modules whose frames say nothing of who wanted the call.
-const PLUMBING: [&str; 6] = ["libc.so", "libc-", "ld-linux", "libpthread", "unplug-shim", "unplug_shim"];
-
-fn is_plumbing(frame: &Frame) -> bool {
-    let module = PLUMBING.iter().any(|p| frame.module.starts_with(p));
-    let symbol = frame.symbol.as_deref().unwrap_or_default().trim_start_matches('<');
-    // A module that is the shim goes by the descriptor that it was loaded from.
-    module
-        || frame.module.contains("memfd:")
-        || ["std::", "core::", "alloc::", "libc::", "nix::", "rustix::", "__rust"]
-            .iter()
-            .any(|p| symbol.starts_with(p))
-}
-
-/// The call site of an event as a person would look it up: the innermost frame that is the target's own.
-pub fn interesting_frame(trace: &Trace, event: u32) -> Option<String> {
-    let site = trace.events.get(event as usize)?.site?;
-    let frames = &trace.sites.get(site.0 as usize)?.frames;
-    let frame = frames.iter().find(|f| !is_plumbing(f)).or(frames.first())?;
-    Some(match (&frame.symbol, &frame.line) {
-        (Some(symbol), Some(line)) => format!("{symbol} at {line}"),
-        (Some(symbol), None) => format!("{symbol} in {}", frame.module),
-        (None, Some(line)) => line.clone(),
-        (None, None) => format!("{}+{:#x}", frame.module, frame.offset),
-    })
+/// The effect that a violation is best told by: of a lost operation its own bytes, else the first that is odd among
+/// those of which a later one is there.
+pub(crate) fn culprit(
+    history: &History,
+    effects: &Effects,
+    state: &CrashState,
+    violation: &Violation,
+) -> Option<usize> {
+    let issued = effects.list.partition_point(|e| e.issued <= violation.crash_point);
+    let odd: Vec<usize> = (0..issued).filter(|i| outcome_of(state, *i) != Outcome::Whole).collect();
+    let own = violation.operation.and_then(|id| history.operation(id)).and_then(|o| {
+        let until = o.acked.unwrap_or(violation.crash_point);
+        let its = |i: &&usize| (o.invoked..=until).contains(&effects.list[**i].issued);
+        let data = |i: &&usize| matches!(effects.list[**i].kind, EffectKind::Data { .. });
+        odd.iter().filter(its).find(data).or_else(|| odd.iter().find(its))
+    });
+    own.or(odd.first()).copied()
 }
 
 /// The parts of a story's subject.
@@ -80,20 +79,18 @@ pub fn tell(subject: &Subject<'_>) -> Story {
     }
 }
 
-/// The last operations before the crash, and how far each had got.
+/// The operation that the violation is about, the last ones before the crash, and how far each had got.
 fn acknowledged(subject: &Subject<'_>) -> Vec<String> {
     let history = subject.judge.history();
     let point = subject.violation.crash_point;
     let before: Vec<_> = history.operations.iter().enumerate().filter(|(_, o)| o.invoked <= point).collect();
-    // The operation that the violation is about must be among those told.
     let about = subject.violation.operation;
-    let place = before.iter().position(|(_, o)| Some(o.id) == about).unwrap_or(before.len());
-    let from = before.len().saturating_sub(MOST_LINES / 4).min(place.saturating_sub(2));
+    let place = before.iter().position(|(_, o)| Some(o.id) == about);
+    // The operation in question, then the newest.
+    let newest = before.len().saturating_sub(if place.is_some() { 1 } else { 2 });
+    let told: BTreeSet<usize> = place.into_iter().chain(newest..before.len()).collect();
     let mut lines = Vec::new();
-    if from > 0 {
-        lines.push(format!("({from} earlier operations)"));
-    }
-    for (index, o) in before[from..].iter().take(MOST_LINES) {
+    for (index, o) in told.iter().map(|i| before[*i]) {
         let how = match (o.acked, o.reply.as_deref()) {
             (Some(acked), Some(reply)) if acked <= point && !subject.judge.oracle().is_error(reply) => {
                 format!("acknowledged at {acked}")
@@ -102,25 +99,30 @@ fn acknowledged(subject: &Subject<'_>) -> Vec<String> {
             _ => "not answered yet".to_string(),
         };
         let mark = if Some(o.id) == about { "  <--" } else { "" };
-        lines.push(format!("{}: {how}{mark}", subject.judge.name(*index)));
+        lines.push(format!("{}: {how}{mark}", subject.judge.name(index)));
     }
-    lines.push(format!("power lost at {point}"));
+    let others = match before.len() - told.len() {
+        0 => String::new(),
+        1 => ", after 1 other operation".to_string(),
+        n => format!(", after {n} other operations"),
+    };
+    lines.push(format!("power lost at {point}{others}"));
     lines
 }
 
-/// What the disk did not keep of what had been asked for.
+/// What the disk did not keep of what had been asked for: what explains the violation first.
 fn disk(subject: &Subject<'_>, names: &Names) -> Vec<String> {
     let issued = issued(subject);
     let odd: Vec<usize> = (0..issued).filter(|i| outcome_of(subject.state, *i) != Outcome::Whole).collect();
     if odd.is_empty() {
         return vec!["everything that was written until the crash".to_string()];
     }
-    let mut lines = vec![format!("{} of {issued} changes whole", issued - odd.len())];
-    let line = |i: &usize| names.story(subject.effects, EffectId(*i as u32), outcome_of(subject.state, *i));
-    lines.extend(odd.iter().take(MOST_LINES).map(line));
-    if odd.len() > MOST_LINES {
-        lines.push(format!("and {} more", odd.len() - MOST_LINES));
-    }
+    let culprit = culprit(subject.judge.history(), subject.effects, subject.state, subject.violation);
+    let mut lines = disk::in_words(subject, names, &odd, culprit);
+    let more = lines.len().saturating_sub(MOST_LINES);
+    lines.truncate(MOST_LINES);
+    let more = if more > 0 { format!("{more} more things are missing; ") } else { String::new() };
+    lines.push(format!("{more}{} of {issued} changes are there whole", issued - odd.len()));
     lines
 }
 
@@ -143,9 +145,11 @@ fn recovered(subject: &Subject<'_>, newest: Option<&Dump>) -> Vec<String> {
                 }
             };
             if let (Some(dump), Some(newest)) = (dump, newest) {
-                lines.push(format!("{} keys; compared with the newest allowed state:", dump.0.len()));
                 let differences = crate::judge::differences(newest, dump, subject.judge.now_ms());
-                lines.extend(differences.into_iter().take(MOST_LINES));
+                let (keys, odd) = (dump.0.len(), differences.len());
+                let more = if odd > 2 { ", such as" } else { "" };
+                lines.push(format!("{keys} keys; {odd} not as in the newest allowed state{more}:"));
+                lines.extend(differences.into_iter().take(2));
             } else if let Some(dump) = dump {
                 lines.push(format!("{} keys", dump.0.len()));
             }
@@ -156,44 +160,59 @@ fn recovered(subject: &Subject<'_>, newest: Option<&Dump>) -> Vec<String> {
 }
 
 fn allowed(subject: &Subject<'_>) -> (Vec<String>, Option<Dump>) {
-    let (states, count) = subject.judge.allowed_at(subject.violation.crash_point, 4);
+    let (states, count) = subject.judge.allowed_at(subject.violation.crash_point, 1);
     let newest = states.first().and_then(|s| subject.judge.dump_of(s.digest));
-    let mut lines: Vec<String> = states.iter().map(|s| format!("the state {}", s.label)).collect();
-    if count > states.len() {
-        lines.push(format!("and {} other states", count - states.len()));
-    }
+    let others = match count.saturating_sub(states.len()) {
+        0 => String::new(),
+        1 => ", or 1 older state".to_string(),
+        n => format!(", or {n} older states"),
+    };
+    let mut lines: Vec<String> = states.iter().map(|s| format!("the state {}{others}", s.label)).collect();
     if count == 0 {
         lines.push("no state at all".to_string());
     }
     (lines, newest)
 }
 
-/// The first call whose effect is missing or odd, and what became of its sync.
+/// The call whose effect is missing or odd, and the sync that did not force it.
 fn gap(subject: &Subject<'_>, names: &Names) -> Option<String> {
-    let odd = (0..issued(subject)).find(|i| outcome_of(subject.state, *i) != Outcome::Whole)?;
+    let odd = culprit(subject.judge.history(), subject.effects, subject.state, subject.violation)?;
     let effect = subject.effects.get(EffectId(odd as u32))?;
-    let what = names.describe(effect);
-    let by = interesting_frame(subject.trace, effect.event).map_or_else(String::new, |f| format!(", by {f}"));
-    let point = subject.violation.crash_point;
+    let what = match &effect.kind {
+        EffectKind::Data { file, .. } | EffectKind::Size { file, .. } => {
+            format!("the write to {}", names.path_at(*file, effect.issued))
+        }
+        EffectKind::Meta(_) => format!("the {}", names.describe(effect)),
+    };
+    let by = |event: usize| {
+        interesting_frame(subject.trace, event as u32).map_or_else(String::new, |f| format!(" by {f}"))
+    };
     let about = synced_by(effect);
+    let whose: Vec<String> = about.iter().map(|f| names.path_at(*f, effect.issued)).collect();
+    let whose = whose.join(" or ");
     let covers = |op: &Op| match op {
-        Op::Sync { file, .. } => about.contains(file),
+        Op::Sync { file, kind } => about.contains(file) && !matches!(kind, SyncKind::Range { .. }),
         Op::SyncAll => true,
         _ => false,
     };
+    let point = subject.violation.crash_point;
     let after = subject.trace.events.iter().enumerate().skip(effect.event as usize + 1);
     let sync = after.filter(|(_, e)| e.errno == 0).find(|(_, e)| covers(&e.op));
+    let acked = subject.violation.operation.and_then(|id| subject.judge.history().operation(id)?.acked);
+    let reply = acked.filter(|a| *a > effect.issued && *a <= point);
+    let until = reply.map_or_else(|| format!("the crash at {point}"), |a| format!("the reply at {a}"));
     let late = match sync {
-        None => "no sync ever follows".to_string(),
-        Some((_, e)) if e.begin > point => format!("the first sync begins at {}, after the crash", e.begin),
-        Some((_, e)) if e.end > point => format!("its sync, begun at {}, had not returned", e.begin),
-        Some((i, e)) => {
-            let by =
-                interesting_frame(subject.trace, i as u32).map_or_else(String::new, |f| format!(" by {f}"));
-            format!("the sync at {}{by} does not force it", e.begin)
+        Some((i, e)) if e.begin > point => {
+            format!("no sync of {whose} between it and {until}; the first begins at {}{}", e.begin, by(i))
         }
+        Some((i, e)) if e.end > point => {
+            format!("its sync, begun at {}{}, had not returned", e.begin, by(i))
+        }
+        Some((i, e)) => format!("the sync of {whose} at {}{} did not force it", e.begin, by(i)),
+        None => format!("no sync of {whose} between it and {until}, nor ever after"),
     };
-    Some(format!("{what}{by}: {late}"))
+    let at = subject.trace.events.get(effect.event as usize).map_or(effect.issued, |e| e.begin);
+    Some(format!("{what} at {at}{}: {late}", by(effect.event as usize)))
 }
 
 /// Whose sync would force an effect: the file's for its content, the directory's for its names.

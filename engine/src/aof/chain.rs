@@ -97,6 +97,9 @@ impl Chain {
 
     /// Verifies the batch before `annotation`.
     pub fn verify(&self, batch: &[u8], annotation: &Annotation) -> bool {
+        if sabotaged!("checksum-skipped") {
+            return true;
+        }
         let at = self.len + batch.len() as u64;
         annotation.crc == self.batch_crc(batch, annotation.mark)
             && annotation.check == self.check(at, annotation.mark, annotation.crc)

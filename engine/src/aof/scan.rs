@@ -46,12 +46,23 @@ pub fn scan_chained<E>(bytes: &[u8], apply: Apply<'_, E>) -> Result<ChainScan, S
     chain.accept((header_len + first.len) as u64, first.crc);
     let mut ended = false;
     let mut batch = Batch::default();
+    let mut skipped = false;
     loop {
         let start = chain.len as usize;
-        let Some((at, annotation)) = batch.read(bytes, start) else { break };
-        if !chain.verify(&bytes[start..at], &annotation) {
-            break;
+        let read = batch.read(bytes, start);
+        let sound = |(at, annotation): &(usize, Annotation)| chain.verify(&bytes[start..*at], annotation);
+        if sabotaged!("unsealed-batch-applied") && !read.as_ref().is_some_and(sound) {
+            batch.apply(bytes, apply).map_err(|e| ScanFault::Apply(start as u64, e))?;
         }
+        if sabotaged!("bad-batch-skipped") && !skipped && !read.as_ref().is_some_and(sound) {
+            let mut rest = start..bytes.len();
+            if let Some((at, a)) = rest.find_map(|at| Some((at, Annotation::parse(&bytes[at..])?))) {
+                chain.accept((at - start + a.len) as u64, a.crc);
+                skipped = true;
+                continue;
+            }
+        }
+        let Some((at, annotation)) = read.filter(sound) else { break };
         if !batch.balanced(bytes) {
             return Err(ScanFault::Brackets(start as u64));
         }

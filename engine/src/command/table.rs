@@ -182,6 +182,18 @@ pub(super) static TABLE: &[Spec] = &[
     admin("watch", -2, FAST | UNQUEUED, transaction::watch),
 ];
 
+/// The subcommands of a container command; `None` if it is none. (DEBUG is none in Redis: it looks for itself,
+/// when it is executed.)
+pub(super) fn subcommands(name: &str) -> Option<&'static [&'static str]> {
+    match name {
+        "client" => Some(&["id", "getname", "setname", "setinfo", "no-evict"]),
+        "command" => Some(&["count", "docs", "info"]),
+        "config" => Some(&["get", "set", "rewrite", "resetstat"]),
+        "object" => Some(&["encoding"]),
+        _ => None,
+    }
+}
+
 /// The command of that name, in any case.
 pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
     let mut lower = [0u8; 16];

@@ -7,6 +7,7 @@ use super::report::PersistenceInfo;
 use super::sync::Syncer;
 use crate::aof::Manifest;
 use crate::config::{AppendFsync, Config};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 /// Redis postpones a write no longer than this while a sync runs.
@@ -96,19 +97,34 @@ pub struct Persistence {
     pub(super) rewrite_failures: u32,
     pub(super) rewrite_not_before_ms: u64,
     pub(super) read_only: bool,
+    /// Descriptors that a child closes at once.
+    pub(super) not_for_children: Vec<RawFd>,
 }
 
 impl Persistence {
+    /// A child closes these first: the directory's lock and the listening sockets must be free as soon as the
+    /// server is gone, or the next one would find the directory in use and the address taken.
+    pub fn keep_from_children(&mut self, descriptors: impl IntoIterator<Item = RawFd>) {
+        self.not_for_children.extend(descriptors);
+    }
+
     /// Logs a write that was executed. Nothing reaches a file before [`Persistence::end_turn`].
     pub fn log(&mut self, db: usize, argv: &[&[u8]]) {
         self.snapshots.changes += 1;
         if let Some(aof) = &mut self.aof {
             aof.log.push(db, argv);
+            if sabotaged!("transaction-split") {
+                // Each command is a batch of its own. A failure shows at the end of the turn.
+                let _ = aof.log.write().and_then(|()| aof.log.sync());
+            }
         }
     }
 
     /// What is logged from here on is atomic on the disk.
     pub fn begin_transaction(&mut self) {
+        if sabotaged!("transaction-split") {
+            return;
+        }
         if let Some(aof) = &mut self.aof {
             aof.log.begin_transaction();
         }
@@ -134,6 +150,10 @@ impl Persistence {
                 // The buffer waits for cron's retry; writes are refused meanwhile.
                 _ => Ok(()),
             };
+        }
+        if policy == AppendFsync::Always && sabotaged!("reply-before-fdatasync") {
+            // Syncs what the last turn wrote, whose replies have left.
+            return aof.log.sync_rest().and_then(|()| aof.log.write()).map_err(|e| fatal(aof, e));
         }
         if policy == AppendFsync::Always {
             if aof.log.pending() > 0 {

@@ -50,7 +50,11 @@ pub(super) fn write_synced(
     remove_if_there(path)?;
     let file = OpenOptions::new().write(true).create_new(true).open(path).at("create", path)?;
     let mut out = Spaced { file, unsynced: 0, buffer: Vec::with_capacity(1 << 16) };
-    fill(&mut out).and_then(|()| out.flush()).and_then(|()| out.file.sync_all()).at("write", path)
+    let filled = fill(&mut out).and_then(|()| out.flush());
+    if sabotaged!("rename-before-fsync") {
+        return filled.at("write", path);
+    }
+    filled.and_then(|()| out.file.sync_all()).at("write", path)
 }
 
 /// Buffers, and syncs every [`SYNC_EVERY`] bytes.
@@ -130,11 +134,16 @@ pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), Replac
                 other => other.at("link", &prev)?,
             }
         }
+        if sabotaged!("no-directory-sync-before-rename") {
+            return Ok(());
+        }
         sync_dir(dir)
     };
     prepare().map_err(ReplaceError::Before)?;
     fs::rename(temp, path).at("rename", temp).map_err(ReplaceError::Before)?;
-    sync_dir(dir).map_err(ReplaceError::Unknown)?;
+    if !sabotaged!("no-directory-sync-after-rename") {
+        sync_dir(dir).map_err(ReplaceError::Unknown)?;
+    }
     // Needs no sync: a second name that comes back is ignored while the first one is there.
     let _ = fs::remove_file(&prev);
     Ok(())

@@ -1,6 +1,7 @@
 //! Child processes that write a copy of the data as it was at the fork.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How a child ended.
@@ -17,7 +18,8 @@ pub(super) enum Ended {
 /// `work` must take no lock that another thread may hold at the fork. The engine's only other thread waits in
 /// `fdatasync` or on its own lock, and holds none of the allocator's; glibc makes its allocator usable in the
 /// child.
-pub(super) fn spawn(work: impl FnOnce() -> bool) -> io::Result<i32> {
+/// It closes `shut` first. The caller must own these descriptors and keep them open until this returns.
+pub(super) fn spawn(shut: &[RawFd], work: impl FnOnce() -> bool) -> io::Result<i32> {
     // SAFETY: getpid has no preconditions.
     let parent = unsafe { libc::getpid() };
     // SAFETY: the child runs only `work`, which keeps to the rule above, and leaves by _exit: no destructor,
@@ -31,6 +33,10 @@ pub(super) fn spawn(work: impl FnOnce() -> bool) -> io::Result<i32> {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 libc::getppid() != parent
             };
+            for descriptor in shut {
+                // SAFETY: the child's own copy; `work` does not know it, and no destructor runs in the child.
+                unsafe { libc::close(*descriptor) };
+            }
             let done = !orphan && catch_unwind(AssertUnwindSafe(work)).unwrap_or(false);
             // SAFETY: never returns.
             unsafe { libc::_exit(i32::from(!done)) }

@@ -56,6 +56,12 @@ impl Loader<'_> {
         let last = manifest.incrs().next_back().map(|f| f.seq);
         for f in manifest.incrs() {
             let path = dir.join(&f.name);
+            if sabotaged!("incr-ignored") {
+                continue;
+            }
+            if sabotaged!("history-loaded") && !path.exists() {
+                continue;
+            }
             let bytes = self.read(&path)?;
             let is_last = last == Some(f.seq);
             let (good, chain) = if f.chained {
@@ -96,6 +102,10 @@ impl Loader<'_> {
                 self.plain(path, &bytes, loaded.len as usize, false)?;
             }
             return Ok(());
+        }
+        if !foreign && entry.name.ends_with(".rdb") {
+            // An empty file would else pass for one without commands.
+            return Err(corrupt(path, 0, "it is listed as a snapshot and does not begin as one", RESTORE));
         }
         if !entry.chained {
             return self.plain(path, &bytes, 0, false).map(drop);
@@ -141,6 +151,12 @@ impl Loader<'_> {
         }
         let good = scan.chain.len;
         if good < bytes.len() as u64 {
+            if sabotaged!("torn-tail-refused") {
+                return Err(corrupt(path, good, "the file does not end with a whole batch", RESTORE));
+            }
+            if sabotaged!("torn-tail-panics") {
+                panic!("the file does not end with a whole batch");
+            }
             if !is_last {
                 return Err(corrupt(path, good, "a checksum fails in a file that was synced whole", RESTORE));
             }

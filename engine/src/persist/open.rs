@@ -52,6 +52,7 @@ impl Persistence {
             rewrite_failures: 0,
             rewrite_not_before_ms: 0,
             read_only,
+            not_for_children: Vec::new(),
         };
         Ok((persistence, loader.keyspace, loader.report))
     }
@@ -123,7 +124,7 @@ fn open_aof(
         note_unkept_cut(loader, tail.as_ref());
         return Ok(None);
     }
-    if let Some(tail) = &tail {
+    if let Some(tail) = tail.as_ref().filter(|_| !sabotaged!("tail-not-cut")) {
         cut(loader, tail)?;
     }
     for f in manifest.files.iter().filter(|f| f.kind != FileKind::History) {

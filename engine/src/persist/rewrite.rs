@@ -6,7 +6,7 @@ use super::error::{FileError, RewriteError, RewriteStart, WriteError};
 use super::files::Place;
 use super::fork::{self, Ended};
 use super::log::{Log, Trouble, incr_name};
-use crate::aof::{FileEntry, Manifest};
+use crate::aof::{FileEntry, FileKind, Manifest};
 use crate::config::AppendFsync;
 use crate::keyspace::Keyspace;
 
@@ -24,6 +24,11 @@ impl Persistence {
             }
             None => {}
         }
+        if sabotaged!("base-forked-late") && !self.rewrite_scheduled {
+            // The new incr file begins now; the timer's next tick forks.
+            self.rewrite_scheduled = true;
+            return self.switch_incr().map(|()| RewriteStart::Started);
+        }
         let Some(aof) = &self.aof else { return Err(RewriteError::Off) };
         if aof.log.in_transaction() {
             // Half a transaction must not go to one file and half to the next.
@@ -39,13 +44,16 @@ impl Persistence {
     }
 
     fn start_rewrite(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<(), RewriteError> {
-        self.switch_incr()?;
+        if !sabotaged!("base-forked-late") {
+            self.switch_incr()?;
+        }
         let Some(aof) = &mut self.aof else { return Err(RewriteError::Off) };
         let first_incr = aof.log.seq;
         let base_seq = aof.take_base();
         let place = aof.place.clone();
         let rdb_base = place.rdb_base;
-        let spawned = fork::spawn(|| place.write_base(keyspace, base_seq, now_ms).is_ok());
+        let spawned =
+            fork::spawn(&self.not_for_children, || place.write_base(keyspace, base_seq, now_ms).is_ok());
         let pid =
             spawned.map_err(|source| FileError { doing: "fork for", path: place.dir.clone(), source })?;
         self.child = Some(Child { pid, job: Job::Rewrite { base_seq, first_incr, rdb_base } });
@@ -60,8 +68,13 @@ impl Persistence {
         if let Some(trouble) = &aof.trouble {
             return Err(WriteError::Broken(trouble.text().to_owned()).into());
         }
-        let ended =
-            aof.log.write().map_err(|e| (e, false)).and_then(|()| aof.log.sync_rest().map_err(|e| (e, true)));
+        let sync_rest =
+            |log: &mut Log| if sabotaged!("incr-left-unsynced") { Ok(()) } else { log.sync_rest() };
+        let ended = aof
+            .log
+            .write()
+            .map_err(|e| (e, false))
+            .and_then(|()| sync_rest(&mut aof.log).map_err(|e| (e, true)));
         if let Err((e, in_sync)) = ended {
             let text = e.to_string();
             let hopeless = in_sync || policy == AppendFsync::Always;
@@ -189,6 +202,11 @@ fn install_base(aof: &mut Aof, place: &Place, entry: FileEntry, first_incr: u64)
     }
     let base_path = place.dir.join(&entry.name);
     let manifest = place.succeed(&aof.manifest, entry, first_incr);
+    if sabotaged!("history-deleted-first") {
+        for f in manifest.files.iter().filter(|f| f.kind == FileKind::History) {
+            let _ = disk::remove_if_there(&place.dir.join(&f.name));
+        }
+    }
     match place.put_manifest(&manifest) {
         Ok(()) => aof.manifest = manifest,
         Err(ReplaceError::Before(_)) => {

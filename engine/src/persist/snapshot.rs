@@ -35,9 +35,14 @@ impl Persistence {
         let temp = self.snapshot_temp();
         let path = self.snapshots.path.clone();
         let checksum = self.config.rdbchecksum;
-        let spawned = fork::spawn(|| write_snapshot(&temp, &path, keyspace, now_ms, checksum).is_ok());
+        let spawned = fork::spawn(&self.not_for_children, || {
+            write_snapshot(&temp, &path, keyspace, now_ms, checksum).is_ok()
+        });
         match spawned {
             Ok(pid) => {
+                if sabotaged!("bgsave-shown-at-once") {
+                    self.snapshots.last_save_ms = now_ms;
+                }
                 self.child = Some(Child { pid, job: Job::Save { changes: self.snapshots.changes } });
                 Ok(())
             }

@@ -85,6 +85,7 @@ impl Drop for Syncer {
 }
 
 fn run(shared: &Shared) {
+    let mut first = None;
     loop {
         let mut state = shared.lock();
         let (file, len) = loop {
@@ -97,6 +98,11 @@ fn run(shared: &Shared) {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
         drop(state);
+        let file = if sabotaged!("everysec-syncs-the-old-file") {
+            Arc::clone(first.get_or_insert(file))
+        } else {
+            file
+        };
         let result = file.sync_data();
         drop(file);
         let mut state = shared.lock();

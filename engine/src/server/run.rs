@@ -1,7 +1,7 @@
 //! The event loop.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -67,8 +67,9 @@ struct Shutdown {
 
 impl Server {
     /// Listens where the engine's configuration says.
-    pub fn new(engine: Engine) -> Result<Server, RunError> {
+    pub fn new(mut engine: Engine) -> Result<Server, RunError> {
         let listeners = listen(&engine.config)?;
+        engine.persistence.keep_from_children(listeners.iter().map(|l| l.as_fd().as_raw_fd()));
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGTERM);
         mask.add(Signal::SIGINT);

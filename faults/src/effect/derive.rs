@@ -141,7 +141,8 @@ impl Live {
             | Op::Reply { .. }
             | Op::Phase(_)
             | Op::Process(_)
-            | Op::Kill => {}
+            | Op::Kill
+            | Op::Advance => {}
         }
     }
 
@@ -183,14 +184,35 @@ impl Live {
             // Nothing but the times of the inode changes (O_TRUNC of an empty file, say).
             return;
         }
+        self.zeroed(index, event, file, size, u64::MAX);
         self.size.insert(file, size);
         let keep = size.div_ceil(PAGE);
         self.blocks.entry(file).or_default().split_off(&keep);
         self.meta(index, event, Meta::Truncate { file, size });
     }
 
+    /// A cut within a page zeroes the page's rest in memory, and that page is written back by itself: the zeros
+    /// can be on the disk before the change of the file's shape is.
+    fn zeroed(&mut self, index: u32, event: &Event, file: FileId, from: u64, to: u64) {
+        let page = from / PAGE;
+        let old = self.size.get(&file).copied().unwrap_or(0);
+        let to = to.min(old).min((page + 1) * PAGE);
+        let has_block = self.blocks.get(&file).is_some_and(|blocks| blocks.contains(&page));
+        let part = from < to && (from % PAGE != 0 || to % PAGE != 0 && to < old);
+        if part && has_block {
+            let (start, bytes) = ((from % PAGE) as u16, 0..(to - from) as u32);
+            self.push(index, event, EffectKind::Data { file, page, start, bytes, fresh: false });
+        }
+    }
+
     fn allocate(&mut self, index: u32, event: &Event, file: FileId, mode: AllocateMode, at: u64, len: u64) {
         let end = at.saturating_add(len);
+        if matches!(mode, AllocateMode::Punch | AllocateMode::Zero { .. }) {
+            self.zeroed(index, event, file, at, end);
+            if at / PAGE < end / PAGE {
+                self.zeroed(index, event, file, end / PAGE * PAGE, end);
+            }
+        }
         let size = self.size.entry(file).or_default();
         let blocks = self.blocks.entry(file).or_default();
         let (first, after) = (at / PAGE, end.div_ceil(PAGE));

@@ -38,7 +38,8 @@ pub enum EffectKind {
         page: u64,
         /// Where in the page the bytes begin.
         start: u16,
-        /// The bytes, as a range of the event's data.
+        /// The bytes, as a range of the event's data (zeros, where the event has none: a truncate or a hole
+        /// that cuts a page).
         bytes: std::ops::Range<u32>,
         /// The page had no allocated block before this effect: until its data are written back it may read
         /// as zeros (or be stale), whichever the model says.

@@ -153,10 +153,12 @@ pub(crate) fn paths(dirs: &Dirs, kinds: &Kinds) -> BTreeMap<Vec<u8>, FileId> {
     found
 }
 
-/// The bytes of a write.
+/// The bytes of a write; of a change of shape that cuts a page, a page of zeros.
 pub(crate) fn data_of(trace: &Trace, event: u32) -> &[u8] {
+    static ZEROS: Page = [0; PAGE as usize];
     match trace.events.get(event as usize).map(|event| &event.op) {
         Some(Op::Write { data, .. }) => data,
+        Some(Op::Truncate { .. } | Op::Allocate { .. }) => &ZEROS,
         _ => &[],
     }
 }

@@ -24,6 +24,7 @@ pub struct ImageNode {
     /// What it is.
     pub kind: NodeKind,
     /// A file's bytes.
+    #[serde(with = "crate::bytes")]
     pub data: Vec<u8>,
     /// The path of the first name of this file, where this one is a further hard link.
     pub link_to: Option<Vec<u8>>,

@@ -189,9 +189,7 @@ impl Rules {
             _ => {}
         }
         if let Some(file) = effects.deaths.get(&id) {
-            // With its last name gone, nothing shows of a file: all of it counts as there.
-            self.cut(id, *file, 0..u64::MAX);
-            self.size_set(id, *file);
+            self.bury(id, *file);
         }
     }
 
@@ -210,6 +208,18 @@ impl Rules {
         for on in gone {
             self.need(id, on, Grain::Whole, Rule::OutOfReach);
         }
+    }
+
+    /// With its last name gone, nothing shows of a file: what was written so far counts as there. What is
+    /// written later through an open descriptor does not need the removal (R3): over a block that the file
+    /// has, it can be on the disk while the name still is.
+    fn bury(&mut self, id: EffectId, file: FileId) {
+        let known = self.files.entry(file).or_default();
+        let gone: Vec<EffectId> = known.pages.values_mut().flat_map(|page| page.data.drain(..)).collect();
+        for on in gone {
+            self.need(id, on, Grain::Whole, Rule::OutOfReach);
+        }
+        self.size_set(id, file);
     }
 
     /// The size is set by the journal: earlier extensions no longer show.

@@ -7,7 +7,7 @@ use crate::model::cover::{self, Strength};
 use crate::model::graph::{Grain, Graph, Need, Oddities, Rule};
 use crate::model::{Case, Model};
 use crate::trace::Trace;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Any subset of effects; order comes from syncs alone (IEEE Std 1003.1, fsync: "all data for the open file
 /// descriptor [...] is to be transferred to the storage device"; nothing is said of what else may be).
@@ -57,10 +57,12 @@ impl Model for Posix {
 
 /// The edges that every model but `prefix` shares. They forbid nothing that could be seen: they make one set
 /// of effects stand for each content. (1) Sizes of one file between two truncates are nested, since only the
-/// largest shows. (2) The data of an extending write show only if that size is there.
+/// largest shows. (2) The data of an extending write show only if that size is there; unless the file was cut
+/// before: then they show under the old size too, where the block is old and the cut is missing.
 pub(crate) fn visible_edges(effects: &Effects) -> Vec<(EffectId, Need)> {
     let mut edges = Vec::new();
     let mut last_size: BTreeMap<FileId, EffectId> = BTreeMap::new();
+    let mut cut: BTreeSet<FileId> = BTreeSet::new();
     for (id, effect) in effects.list.iter().enumerate() {
         let id = EffectId(id as u32);
         match &effect.kind {
@@ -69,7 +71,7 @@ pub(crate) fn visible_edges(effects: &Effects) -> Vec<(EffectId, Need)> {
                     edges.push((id, Need { on, grain: Grain::Whole, rule: Rule::SizeChain }));
                 }
             }
-            EffectKind::Data { file, .. } => {
+            EffectKind::Data { file, fresh, .. } if *fresh || !cut.contains(file) => {
                 // An extending write's size stands just before its page's data.
                 let before = id.0.checked_sub(1).map(|n| (EffectId(n), &effects.list[n as usize]));
                 if let Some((on, size)) = before
@@ -83,8 +85,9 @@ pub(crate) fn visible_edges(effects: &Effects) -> Vec<(EffectId, Need)> {
                 Meta::Truncate { file, .. } | Meta::Allocate { file, mode: Collapse | Insert, .. },
             ) => {
                 last_size.remove(file);
+                cut.insert(*file);
             }
-            EffectKind::Meta(_) => {}
+            EffectKind::Data { .. } | EffectKind::Meta(_) => {}
         }
     }
     edges

@@ -1,7 +1,7 @@
 //! `prefix`: the most orderly disk there could be.
 
 use crate::effect::{EffectId, EffectKind, Effects};
-use crate::event::FileId;
+use crate::event::{FileId, Op};
 use crate::model::cover::{self, Strength};
 use crate::model::graph::{Grain, Graph, Need, Oddities, Rule};
 use crate::model::{Case, Model};
@@ -25,8 +25,11 @@ impl Model for Prefix {
         for id in 1..effects.list.len() as u32 {
             let need = |on, grain| Need { on: EffectId(on), grain, rule: Rule::InOrder };
             edges.push((EffectId(id), need(id - 1, Grain::Whole)));
-            // A size never stands there before the data that it covers.
-            if let EffectKind::Size { .. } = effects.list[id as usize - 1].kind {
+            // A size never stands there before the data that it covers, nor zeros before their truncate.
+            let (before, here) = (&effects.list[id as usize - 1], &effects.list[id as usize]);
+            let shape = before.event == here.event
+                && !matches!(trace.events[here.event as usize].op, Op::Write { .. });
+            if shape || matches!(before.kind, EffectKind::Size { .. }) {
                 edges.push((EffectId(id - 1), need(id, Grain::Whole)));
             }
         }

@@ -1,7 +1,7 @@
 //! From return addresses to places in programs and libraries.
 
 use crate::event::SiteId;
-use crate::symbol::Symbols;
+use crate::symbol::{Place, Symbols};
 use crate::trace::{Frame, Site};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -61,7 +61,7 @@ impl Sites {
             // Beyond the first address that is no code, a chain of frame pointers has lost its way.
             let Some(m) = maps.iter().find(|m| (m.low..m.high).contains(&address)) else { break };
             let in_file = address - m.low + m.offset;
-            site.frames.push(self.frame(&m.path, in_file));
+            self.frames(&m.path, in_file, &mut site.frames);
         }
         if site.frames.is_empty() {
             return None;
@@ -75,10 +75,11 @@ impl Sites {
         Some(id)
     }
 
-    fn frame(&mut self, path: &str, in_file: u64) -> Frame {
-        let module = path.rsplit('/').next().unwrap_or(path).to_string();
-        let place = self.symbols.find(path, in_file);
-        Frame { module, offset: place.offset, symbol: place.symbol, line: place.line }
+    fn frames(&mut self, path: &str, in_file: u64, frames: &mut Vec<Frame>) {
+        let module = path.rsplit('/').next().unwrap_or(path);
+        let frame =
+            |p: Place| Frame { module: module.to_string(), offset: p.offset, symbol: p.symbol, line: p.line };
+        frames.extend(self.symbols.find(path, in_file).into_iter().map(frame));
     }
 }
 

@@ -249,6 +249,12 @@ impl Recorder {
         self.enter(Entry::Kill);
     }
 
+    /// The target's clock was moved just now. Without these marks it would show only at the next call, which may
+    /// come after the end of one that was under way.
+    pub fn advanced(&self) {
+        self.enter(Entry::Advance);
+    }
+
     fn connection(&self, client: u32, peer: impl FnOnce(u32) -> Peer) -> u32 {
         let mut history = self.history();
         let generation = history.generations.get(&client).map_or(0, |g| g + 1);

@@ -11,6 +11,7 @@ pub(crate) enum Entry {
     Reply { connection: Connection, id: u32, reply: Vec<u8>, stream_end: u64 },
     Phase(String),
     Kill,
+    Advance,
 }
 
 /// All events in the order of their begins, and what could not be observed.
@@ -31,6 +32,7 @@ pub(crate) fn weave(
             Entry::Invoke { client, id, op } => (clock, now, Op::Invoke { client, id, op }),
             Entry::Phase(name) => (clock, now, Op::Phase(name)),
             Entry::Kill => (clock, now, Op::Kill),
+            Entry::Advance => (clock, now, Op::Advance),
             Entry::Reply { connection, id, reply, stream_end } => {
                 let carried = carrier(&mut sends, connection, stream_end, clock);
                 if carried.is_none() && recorded.contains_key(&connection.0) {

@@ -4,6 +4,7 @@ use crate::effect::{EffectId, Outcome};
 use crate::event::Clock;
 use crate::model::Graph;
 use crate::state::work::Choice;
+use std::collections::VecDeque;
 
 /// The effects before a prefix that nothing forces yet. Only goes forward, so that a trace of any length
 /// costs no more than its open windows.
@@ -17,12 +18,25 @@ pub(crate) struct Window<'g> {
     weight: u64,
     next: Clock,
     early_end: u32,
+    /// When something of `prefix..early_end` is forced first: the minima of a sliding window, the front being
+    /// that of all of it, each later one that of what stands behind the one before.
+    forced: VecDeque<(u32, Clock)>,
 }
 
 impl<'g> Window<'g> {
     /// At prefix 0; `range` are the crash points that count.
     pub(crate) fn new(graph: &'g Graph, odd: &'g OddCounts, range: (Clock, Clock)) -> Self {
-        Window { graph, odd, range, prefix: 0, open: Vec::new(), weight: 0, next: Clock::MAX, early_end: 0 }
+        Window {
+            graph,
+            odd,
+            range,
+            prefix: 0,
+            open: Vec::new(),
+            weight: 0,
+            next: Clock::MAX,
+            early_end: 0,
+            forced: VecDeque::new(),
+        }
     }
 
     /// Moves on to a prefix.
@@ -40,7 +54,7 @@ impl<'g> Window<'g> {
             }
         }
         self.prefix = self.prefix.max(prefix);
-        self.early_end = self.find_early_end();
+        self.find_early_end();
     }
 
     fn expire(&mut self, now: Clock) {
@@ -53,15 +67,25 @@ impl<'g> Window<'g> {
     /// The end of the effects that may be early at this prefix: nothing from the prefix on may have been
     /// forced when the early one was issued. (What is forced came along; such a set is a longer prefix with
     /// something lost.)
-    fn find_early_end(&self) -> u32 {
-        let mut until = self.range.1.saturating_add(1);
-        let behind = self.graph.facts.iter().skip(self.prefix as usize);
-        let early = behind.take_while(|fact| {
-            let here = fact.issued < until;
-            until = until.min(fact.absent_until);
-            here
-        });
-        self.prefix + early.count() as u32
+    ///
+    /// A longer prefix leaves out some of what ends the window, so the end only goes forward.
+    fn find_early_end(&mut self) {
+        while self.forced.front().is_some_and(|(id, _)| *id < self.prefix) {
+            self.forced.pop_front();
+        }
+        self.early_end = self.early_end.max(self.prefix);
+        let beyond = self.range.1.saturating_add(1);
+        while let Some(fact) = self.graph.facts.get(self.early_end as usize) {
+            let until = self.forced.front().map_or(beyond, |(_, forced)| beyond.min(*forced));
+            if fact.issued >= until {
+                break;
+            }
+            while self.forced.back().is_some_and(|(_, forced)| *forced >= fact.absent_until) {
+                self.forced.pop_back();
+            }
+            self.forced.push_back((self.early_end, fact.absent_until));
+            self.early_end += 1;
+        }
     }
 
     /// One choice at this prefix, by a random number.
@@ -130,5 +154,69 @@ impl OddCounts {
 
     pub(crate) fn sum(&self, from: u32, to: u32) -> u64 {
         self.0[to as usize] - self.0[from as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::Effects;
+    use crate::event::{Event, FileId, NodeKind, Op, SyncKind, Task, WriteSync};
+    use crate::model;
+    use crate::trace::Trace;
+
+    /// The definition, from the beginning at every prefix.
+    fn early_end(graph: &Graph, range: (Clock, Clock), prefix: u32) -> u32 {
+        let mut until = range.1.saturating_add(1);
+        let behind = graph.facts.iter().skip(prefix as usize);
+        let early = behind.take_while(|fact| {
+            let here = fact.issued < until;
+            until = until.min(fact.absent_until);
+            here
+        });
+        prefix + early.count() as u32
+    }
+
+    #[test]
+    fn the_sliding_end_is_that_of_the_definition() {
+        let (a, b) = (FileId(1), FileId(2));
+        let mut trace = Trace::default();
+        let mut push = |op: Op| {
+            let begin = 1 + trace.events.len() as u64 * 2;
+            let task = Task::default();
+            trace.events.push(Event { begin, end: begin + 1, at: 0, task, site: None, errno: 0, op });
+        };
+        for (file, name) in [(a, b"a"), (b, b"b")] {
+            push(Op::Create { dir: FileId::ROOT, name: name.to_vec(), file, kind: NodeKind::File });
+        }
+        for n in 0..120u64 {
+            // Two logs, synced at times that have nothing to do with each other, the second one never at the end.
+            let (file, every) = if n % 3 == 0 { (b, 7) } else { (a, 11) };
+            push(Op::Write { file, offset: n * 700, data: vec![1; 700], sync: WriteSync::None });
+            if n % every == 0 && n < 90 {
+                push(Op::Sync { file, kind: SyncKind::Fdatasync });
+            }
+        }
+        let end = trace.events.last().map_or(0, |event| event.end);
+        let effects = Effects::of(&trace);
+        for name in ["posix", "ext4-ordered", "prefix"] {
+            for case in model::by_name(name).unwrap().cases(&trace, &effects) {
+                let graph = case.graph();
+                let odd = OddCounts::of(graph);
+                for range in [(0, end), (40, 150), (end, end)] {
+                    for step in [1, 2, 13] {
+                        let mut window = Window::new(graph, &odd, range);
+                        for prefix in (0..=graph.len() as u32).step_by(step) {
+                            window.advance(prefix);
+                            assert_eq!(
+                                window.early_end,
+                                early_end(graph, range, prefix),
+                                "{name} at {prefix}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! by page (tearing is assumed away: the measurements are by page).
 
 use crate::script::{Script, set};
+use unplug_faults::event::{Op, WriteSync};
 use unplug_faults::state::Assumption::NoTear;
 
 const EXT4: &str = "ext4-ordered";
@@ -149,4 +150,62 @@ fn assumptions() {
     let replace = Script::new().base("f", 'A', 1).create("t").append("t", 'B', 1).rename("t", "f");
     let seen = replace.at_end("posix", &[NoTear, NamesWithData]);
     assert!(seen.contains("f=B") && !seen.contains("f=0") && !seen.contains("f="), "{seen:?}");
+}
+
+/// truncate(2) to the middle of a page zeroes the page's rest in memory and that page is written back by itself
+/// (ext4_block_truncate_page dirties it); the size is in the journal. So the rest may be zero under the old size.
+#[test]
+fn zeros_of_a_cut_page_before_the_truncate() {
+    let script = Script::new().base("f", 'A', 2).truncate("f", 2048);
+    for model in [EXT4, "posix"] {
+        let effects = unplug_faults::effect::Effects::of(&script.trace);
+        let model = unplug_faults::model::by_name(model).expect("model");
+        let space = unplug_faults::state::Space::new(&script.trace, &effects, model, &[NoTear]);
+        let plan = unplug_faults::state::Plan { bound: 9, budget: 99, seed: 1 };
+        let found: Vec<Vec<u8>> =
+            space.states(&plan).map(|state| space.image(&state).nodes[&b"f"[..]].data.clone()).collect();
+        let zeroed = [vec![b'A'; 2048], vec![0; 2048], vec![b'A'; 4096]].concat();
+        assert!(found.contains(&zeroed), "old size, zeros behind the cut");
+        assert!(found.contains(&vec![b'A'; 8192]) && found.contains(&vec![b'A'; 2048]));
+    }
+    // In order, the truncate is one step; a truncate at a page's border zeroes nothing.
+    assert_eq!(script.at_end("prefix", &[]), set(&["f=AA", "f=A"]));
+    let script = Script::new().base("f", 'A', 2).truncate("f", 4096);
+    assert_eq!(script.at_end(EXT4, &[]), set(&["f=AA", "f=A"]));
+}
+
+/// What is appended behind a cut goes to the page with the zeros, not beside the bytes from before it: there is no
+/// state in which the new bytes stand and the old ones of the same sector behind them do too.
+#[test]
+fn append_behind_a_cut_goes_with_its_zeros() {
+    let script = Script::new().base("f", 'A', 1).truncate("f", 2048);
+    let script = script.bytes("f", 2048, vec![b'B'; 100], WriteSync::None);
+    let effects = unplug_faults::effect::Effects::of(&script.trace);
+    let model = unplug_faults::model::by_name(EXT4).expect("model");
+    let space = unplug_faults::state::Space::new(&script.trace, &effects, model, &[]);
+    let plan = unplug_faults::state::Plan { bound: 9, budget: 9999, seed: 1 };
+    let mut states = space.states(&plan);
+    let mut in_place = false;
+    for state in states.by_ref() {
+        let data = &space.image(&state).nodes[&b"f"[..]].data;
+        if data.get(2048) == Some(&b'B') {
+            assert!(data.get(2148).is_none_or(|b| *b == 0), "zeros behind the new bytes");
+            // R3: the page may be there before the truncate is.
+            in_place |= data.len() == 4096;
+        }
+    }
+    assert!(states.is_exhaustive() && in_place);
+}
+
+/// R3: a file that is open keeps its blocks when its last name goes; a write over one of them can reach the disk
+/// before the removal. One that allocates cannot (R2).
+#[test]
+fn write_after_unlink() {
+    let script = Script::new().base("f", 'A', 1);
+    let file = script.id("f");
+    let write = |offset| Op::Write { file, offset, data: vec![b'B'; 4096], sync: WriteSync::None };
+    let over = script.clone().unlink("f").op(write(0));
+    assert_eq!(over.at_end(EXT4, &[NoTear]), set(&["f=A", "f=B", ""]));
+    let behind = script.unlink("f").op(write(4096));
+    assert_eq!(behind.at_end(EXT4, &[NoTear]), set(&["f=A", ""]));
 }

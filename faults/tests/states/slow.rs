@@ -168,7 +168,11 @@ impl<'a> Slow<'a> {
         let (a, b) = (&self.list[i], &self.list[j]);
         let whole = out[i] == Outcome::Whole;
         if self.model == "prefix" {
-            let data_of_it = j + 1 == i && a.event == b.event && matches!(b.kind, EffectKind::Size { .. });
+            // A size with its data; the zeros of a cut with the truncate.
+            let data_of_it = j + 1 == i
+                && a.event == b.event
+                && (matches!(b.kind, EffectKind::Size { .. })
+                    || matches!(a.kind, EffectKind::Meta(Meta::Truncate { .. })));
             return whole || i > j && !data_of_it;
         }
         if i > j {
@@ -184,8 +188,8 @@ impl<'a> Slow<'a> {
             {
                 return false;
             }
-            (EffectKind::Size { .. }, EffectKind::Data { .. })
-                if i + 1 == j && a.event == b.event && !whole =>
+            (EffectKind::Size { .. }, EffectKind::Data { fresh, .. })
+                if i + 1 == j && a.event == b.event && !whole && (*fresh || !self.cut_before(i, file_a)) =>
             {
                 return false;
             }
@@ -240,6 +244,12 @@ impl<'a> Slow<'a> {
             matches!(&self.list[k].kind, EffectKind::Meta(Meta::Truncate { file: f, size })
                 if *f == file && page >= size.div_ceil(PAGE))
         })
+    }
+
+    fn cut_before(&self, i: usize, file: Option<FileId>) -> bool {
+        self.list[..i]
+            .iter()
+            .any(|e| matches!(e.kind, EffectKind::Meta(Meta::Truncate { .. })) && e.kind.content_of() == file)
     }
 
     /// The file whose last name effect `j` takes away.

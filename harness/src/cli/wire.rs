@@ -4,7 +4,9 @@ use super::failure::Failure;
 use super::plan::{CheckPlan, ExplorePlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use crate::cell::{CellResult, Story};
-use crate::explore::{Memo, Search, explore_sharing};
+use crate::contract::Contract;
+use crate::explore::{Again, Memo, Search, Shrunk, explore_sharing, fewest_operations};
+use crate::history::START;
 use crate::pool::PoolError;
 use crate::record::RecordError;
 use crate::report::show::{Describe, Plain, sync_name};
@@ -16,11 +18,12 @@ use crate::verdict::{ExitCode, Violation};
 use crate::worker::scratch::Scratch;
 use crate::worker::{Limits, Workers};
 use crate::workload::resp::Shape;
+use crate::workload::{Step, Workload};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use unplug_faults::codec::CodecError;
-use unplug_faults::event::{Op, SyncKind};
+use unplug_faults::event::{Event, Op, SyncKind};
 use unplug_faults::model;
 use unplug_faults::paths::Paths;
 use unplug_faults::state::Plan;
@@ -42,21 +45,25 @@ impl Runner for Standard {
     fn check(&self, plan: &CheckPlan, watch: &dyn Watch) -> Result<(), Failure> {
         let mut runs = Vec::new();
         for policy in &plan.policies {
-            if watch.interrupted().load(Ordering::SeqCst) {
-                return Ok(());
-            }
-            watch.stage(&format!("{policy}: recording"), 0);
-            let target = target(&plan.subject, *policy)?.interrupted_by(watch.interrupted());
-            match record(&target, plan.seed, plan.ops) {
-                Ok(trace) => runs.push((target, trace)),
-                // One policy's gap must not cost the others their results.
-                Err(Failure::NotMeasured(why)) => unrecorded(&target, &why, plan, watch),
-                Err(other) => return Err(other),
+            for sync in sync_durations(&plan.subject, *policy) {
+                if watch.interrupted().load(Ordering::SeqCst) {
+                    return Ok(());
+                }
+                watch.stage(&format!("{policy}: recording"), 0);
+                let mut target = target(&plan.subject, *policy)?.interrupted_by(watch.interrupted());
+                target.conditions.sync_nanos = *sync;
+                let workload = workload(*policy, plan.seed, plan.ops, *sync);
+                match record(&target, &workload) {
+                    Ok(trace) => runs.push(Recorded { target, trace, workload: Some(workload) }),
+                    // One policy's gap must not cost the others their results.
+                    Err(Failure::NotMeasured(why)) => unrecorded(&target, &why, plan, watch),
+                    Err(other) => return Err(other),
+                }
             }
         }
         tell_budget(&plan.subject, &plan.explore, watch);
         drop_syncs(&mut runs, &plan.explore, watch)?;
-        runs.iter().try_for_each(|(target, trace)| explore(target, trace, &plan.explore, watch))
+        runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))
     }
 
     fn record(
@@ -67,7 +74,8 @@ impl Runner for Standard {
         ops: u32,
         watch: &dyn Watch,
     ) -> Result<Trace, Failure> {
-        record(&target(subject, policy)?.interrupted_by(watch.interrupted()), seed, ops)
+        let target = target(subject, policy)?.interrupted_by(watch.interrupted());
+        record(&target, &workload(policy, seed, ops, 0))
     }
 
     fn explore(
@@ -82,9 +90,9 @@ impl Runner for Standard {
             let (now, then) = (target.name(), &trace.meta.target);
             watch.note(&format!("the trace was recorded with {then}; {now} recovers"));
         }
-        let mut runs = vec![(target, trace)];
+        let mut runs = vec![Recorded { target, trace, workload: None }];
         drop_syncs(&mut runs, plan, watch)?;
-        runs.iter().try_for_each(|(target, trace)| explore(target, trace, plan, watch))
+        runs.iter().try_for_each(|run| explore(run, plan, watch))
     }
 
     fn replay(&self, path: &Path, server: Option<PathBuf>, watch: &dyn Watch) -> Result<Replayed, Failure> {
@@ -166,16 +174,6 @@ fn target_of(trace: &Trace, server: Option<PathBuf>) -> Result<RespTarget, Failu
     target(&subject, policy)
 }
 
-fn record(target: &RespTarget, seed: u64, ops: u32) -> Result<Trace, Failure> {
-    // In memory: how long this machine's disk takes for a sync is nothing that a result should depend on.
-    let dir = Scratch::new().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
-    let data = dir.path().join("data");
-    std::fs::create_dir(&data)
-        .map_err(|e| Failure::NotMeasured(format!("no directory to record in: {}: {e}", data.display())))?;
-    let workload = Shape::new(target.policy, u64::from(ops)).generate(seed);
-    target.record(&data, &workload).map_err(record_failed)
-}
-
 /// One cell a model for a policy that could not be recorded: its phases are not known.
 fn unrecorded(target: &RespTarget, why: &str, plan: &CheckPlan, watch: &dyn Watch) {
     for model in &plan.explore.models {
@@ -193,16 +191,86 @@ fn tell_budget(subject: &Subject, plan: &ExplorePlan, watch: &dyn Watch) {
     }
 }
 
+/// A run, and how it was made where it can be made again.
+struct Recorded {
+    target: RespTarget,
+    trace: Trace,
+    workload: Option<Workload>,
+}
+
+/// The option of a trace that says how long each sync took, in milliseconds.
+const SYNC_MS: &str = "sync-duration-ms";
+const MS: u64 = 1_000_000;
+/// How long syncs take in the runs that measure what everysec loses on a slow disk.
+const SLOW: [u64; 4] = [0, 500 * MS, 1500 * MS, 2500 * MS];
+
+/// The durations of syncs under which a policy is run. Only everysec speaks of time, and only a gated target's time
+/// can be followed through its syncs.
+fn sync_durations(subject: &Subject, policy: Policy) -> &'static [u64] {
+    match (subject, policy) {
+        (Subject::Engine, Policy::EverySec) => &SLOW,
+        _ => &SLOW[..1],
+    }
+}
+
+/// The workload of a check. With slow syncs it is appends only: rewrites and SAVE sync in the thread that serves
+/// clients, which then cannot begin the sync of the log, and no window is promised for that.
+fn workload(policy: Policy, seed: u64, ops: u32, sync_nanos: u64) -> Workload {
+    let shape = Shape::new(policy, u64::from(ops));
+    if sync_nanos == 0 {
+        return shape.generate(seed);
+    }
+    let mut workload = shape.generate(seed);
+    let mut phases = 0;
+    workload.steps.retain_mut(|step| {
+        if let Step::Phase(name) = step {
+            phases += 1;
+            name.push_str(&slow_suffix(sync_nanos));
+        }
+        phases <= 1
+    });
+    workload
+}
+
+fn slow_suffix(sync_nanos: u64) -> String {
+    format!(", {}.{} s syncs", sync_nanos / (1000 * MS), sync_nanos / (100 * MS) % 10)
+}
+
+fn record(target: &RespTarget, workload: &Workload) -> Result<Trace, Failure> {
+    // In memory: how long this machine's disk takes for a sync is nothing that a result should depend on.
+    let dir = Scratch::new().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data)
+        .map_err(|e| Failure::NotMeasured(format!("no directory to record in: {}: {e}", data.display())))?;
+    let mut trace = target.record(&data, workload).map_err(record_failed)?;
+    let sync = target.conditions.sync_nanos;
+    if sync > 0 {
+        trace.meta.options.insert(SYNC_MS.into(), (sync / MS).to_string());
+        // What comes before the first phase is a cell of its own, and must not go by another run's name.
+        let op = Op::Phase(format!("{START}{}", slow_suffix(sync)));
+        let task = unplug_faults::event::Task::default();
+        trace.events.insert(0, Event { begin: 0, end: 0, at: 0, task, site: None, errno: 0, op });
+    }
+    Ok(trace)
+}
+
+/// What a run's policy promises. Where syncs take time, a write is kept once its own sync has ended, which began a
+/// second after it at the latest, or when the sync in front of it let it (a timer's tick late): the documented
+/// second, and what the disk adds to it.
+fn contract_of(policy: Policy, trace: &Trace) -> Contract {
+    let sync = trace.meta.options.get(SYNC_MS).and_then(|ms| ms.parse::<u64>().ok()).unwrap_or(0) * MS;
+    match policy.contract() {
+        Contract::EverySec { window } => Contract::EverySec { window: window.max(sync + 100 * MS) + sync },
+        other => other,
+    }
+}
+
 /// Takes the syncs out that `--drop-sync` names. A pattern that matches nothing is a mistake: the run that
 /// follows would show what the unchanged store does.
-fn drop_syncs(
-    runs: &mut [(RespTarget, Trace)],
-    plan: &ExplorePlan,
-    watch: &dyn Watch,
-) -> Result<(), Failure> {
+fn drop_syncs(runs: &mut [Recorded], plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failure> {
     for pattern in &plan.drop_sync {
-        let known: BTreeSet<String> = runs.iter().flat_map(|(_, trace)| syncs(trace)).collect();
-        let dropped: usize = runs.iter_mut().map(|(_, trace)| pattern.apply(trace)).sum();
+        let known: BTreeSet<String> = runs.iter().flat_map(|run| syncs(&run.trace)).collect();
+        let dropped: usize = runs.iter_mut().map(|run| pattern.apply(&mut run.trace)).sum();
         if dropped == 0 {
             let known: Vec<_> = known.into_iter().collect();
             let hint = format!("the syncs of this run are\n    {}", known.join("\n    "));
@@ -230,8 +298,17 @@ fn syncs(trace: &Trace) -> BTreeSet<String> {
     out
 }
 
-fn explore(target: &RespTarget, trace: &Trace, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failure> {
-    let contract = target.policy.contract();
+fn explore(run: &Recorded, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failure> {
+    let Recorded { target, trace, workload } = run;
+    let contract = contract_of(target.policy, trace);
+    let record_again = |workload: &Workload| {
+        let mut trace = record(target, workload).ok()?;
+        plan.drop_sync.iter().for_each(|pattern| drop(pattern.apply(&mut trace)));
+        Some(trace)
+    };
+    let repeatable = workload.as_ref().filter(|_| target.conditions.gated);
+    let again = repeatable.map(|workload| Again { workload, record: &record_again });
+    let mut shrunk = Shrunk::default();
     let cancel = watch.interrupted();
     let mut pool = Workers::start(plan.workers, Limits::default(), || target.worker(&contract))
         .map_err(pool_failed)?
@@ -260,9 +337,12 @@ fn explore(target: &RespTarget, trace: &Trace, plan: &ExplorePlan, watch: &dyn W
             watch.advance(p.states.saturating_sub(told));
             told = p.states;
         };
-        for cell in explore_sharing(&search, &mut memo, &mut pool, &mut progress, &cancel) {
-            watch.cell(cell);
+        let mut cells = explore_sharing(&search, &mut memo, &mut pool, &mut progress, &cancel);
+        if let Some(again) = again.as_ref().filter(|_| cells.iter().any(|c| !c.findings.is_empty())) {
+            watch.stage(&format!("{} / {name}: fewest operations", target.policy), 0);
+            fewest_operations(&search, again, &mut cells, &mut shrunk, &mut pool, &cancel);
         }
+        cells.into_iter().for_each(|cell| watch.cell(cell));
     }
     Ok(())
 }

@@ -8,12 +8,43 @@ use unplug_faults::image::ImageHash;
 
 /// How many contents that are no prefix of the history are kept whole, for classification and stories.
 const MOST_DUMPS: usize = 4096;
+/// How many bytes they may take together.
+const MOST_DUMP_BYTES: usize = 128 << 20;
 
 /// What the images of one trace recovered to. It is looked up, never iterated: its order cannot show.
 #[derive(Debug, Default)]
 pub struct Memo {
     seen: HashMap<ImageHash, Seen>,
     dumps: HashMap<Digest, Dump>,
+    /// About how many bytes the dumps take.
+    dump_bytes: usize,
+}
+
+/// What is kept of one image's recovery.
+pub(super) struct Noted {
+    image: ImageHash,
+    seen: Seen,
+    /// The content with its identity, where it is no prefix.
+    strange: Option<(Digest, Dump)>,
+}
+
+impl Noted {
+    /// Sums up an image's lives.
+    pub(super) fn of(image: ImageHash, lives: Lives, judge: &Judge) -> Noted {
+        let seen = Seen::of(&lives, judge.now_ms());
+        let strange = match (&seen.first, lives.first) {
+            (First::Holds(digest), Outcome::Recovered(dump)) if !judge.is_prefix(*digest) => {
+                Some((*digest, dump))
+            }
+            _ => None,
+        };
+        Noted { image, seen, strange }
+    }
+}
+
+/// About how many bytes a dump takes.
+fn size(dump: &Dump) -> usize {
+    dump.0.iter().map(|(key, entry)| key.len() + entry.value.len() + 128).sum()
 }
 
 impl Memo {
@@ -56,14 +87,19 @@ impl Memo {
         (0..images.len()).filter(new).collect()
     }
 
-    pub(super) fn note(&mut self, image: ImageHash, lives: Lives, judge: &Judge) {
-        let seen = Seen::of(&lives, judge.now_ms());
-        if let (First::Holds(digest), Outcome::Recovered(dump)) = (&seen.first, lives.first)
-            && !judge.is_prefix(*digest)
+    /// Keeps what an image came to. To be called in the order of the states: which dumps find room depends on
+    /// it, and must not depend on which worker was quicker.
+    pub(super) fn note(&mut self, noted: Noted) {
+        if let Some((digest, dump)) = noted.strange
             && self.dumps.len() < MOST_DUMPS
+            && !self.dumps.contains_key(&digest)
         {
-            self.dumps.insert(*digest, dump);
+            let bytes = size(&dump);
+            if self.dump_bytes + bytes <= MOST_DUMP_BYTES {
+                self.dump_bytes += bytes;
+                self.dumps.insert(digest, dump);
+            }
         }
-        self.seen.insert(image, seen);
+        self.seen.insert(noted.image, noted.seen);
     }
 }

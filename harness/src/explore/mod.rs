@@ -3,10 +3,12 @@
 mod memo;
 mod phases;
 mod run;
+mod shrink;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
 pub use memo::Memo;
 pub use run::{Search, explore, explore_sharing};
+pub use shrink::{Again, Shrunk, fewest_operations};
 pub use sweep::Progress;

@@ -79,7 +79,7 @@ impl PhaseRun {
         let how = if self.violating > MOST_TOLD_APART {
             "not told apart".to_string()
         } else {
-            mechanism(ordered.trace, ordered.effects, ordered.names, state, &violation)
+            mechanism(ordered.trace, judge.history(), ordered.effects, ordered.names, state, &violation)
         };
         self.clusters.add(how, Case { state: state.clone(), image, violation, order: ordered.index });
     }

@@ -7,7 +7,7 @@ use crate::cell::{CellResult, Finding, Story, Teeth};
 use crate::cluster::{Case, Cluster};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
-use crate::judge::{First, Judge, JudgeOptions};
+use crate::judge::{FOREIGN, First, Judge, JudgeOptions, LIVE};
 use crate::minimise::fewest_deviations;
 use crate::pool::{Pool, PoolError};
 use crate::repro::{Allowed, Repro, cut};
@@ -70,6 +70,18 @@ pub fn explore_sharing(
     progress: &mut dyn FnMut(Progress),
     cancel: &AtomicBool,
 ) -> Vec<CellResult> {
+    explore_with(search, memo, pool, progress, cancel, true)
+}
+
+/// As [`explore_sharing`]; without `teeth` no cell can hold.
+pub(super) fn explore_with(
+    search: &Search<'_>,
+    memo: &mut Memo,
+    pool: &mut dyn Pool,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &AtomicBool,
+    teeth: bool,
+) -> Vec<CellResult> {
     let started = Instant::now();
     let history = History::of(search.trace);
     let mut run = Run::new(search, &history);
@@ -99,15 +111,18 @@ pub fn explore_sharing(
         let begun = Instant::now();
         run.sweep_phase(&mut means, &all, &judge, index);
         means.counting = false;
-        let teeth = run.teeth(&mut means, &judge, index);
+        let bite = match teeth {
+            true => run.teeth(&mut means, &judge, index),
+            false => Bite::Teeth(Teeth::NotNeeded),
+        };
         means.counting = true;
         let findings = run.findings(&mut means, &all, &judge, index);
-        cells.push(run.cell(index, findings, teeth, begun.elapsed()));
+        cells.push(run.cell(index, findings, bite, begun.elapsed()));
     }
     cells
 }
 
-fn with_names(trace: &Trace) -> (Effects, Names) {
+pub(super) fn with_names(trace: &Trace) -> (Effects, Names) {
     let effects = Effects::of(trace);
     let names = Names::of(trace, &effects);
     (effects, names)
@@ -116,7 +131,7 @@ fn with_names(trace: &Trace) -> (Effects, Names) {
 /// The teeth check of one phase.
 enum Bite {
     Teeth(Teeth),
-    /// Nothing that could be broken was promised there.
+    /// No state of the phase came back with any content.
     NothingToBreak,
 }
 
@@ -197,18 +212,46 @@ impl<'a> Run<'a> {
 
     /// Where nothing must be kept, only the content can be wrong: a write that was never made, and, since a
     /// target with checksums rightly turns that into an older state, an operation that the judge knows
-    /// nothing of.
+    /// nothing of. Where even that can show in no state of the phase, content that nobody wrote.
     fn bite_content(&self, means: &mut Means<'_>, judge: &Judge, phase: &Phase) -> Result<Bite, PoolError> {
         if let Some(sabotaged) = teeth::delete_middle_write(self.search.trace, phase.begin, phase.end)
             && let Some(class) = self.bites(means, &sabotaged, judge, phase, SABOTAGE_BUDGET)?
         {
             return Ok(teeth_of(teeth::WRITE_DELETED.to_string(), Some(class)));
         }
-        let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end) else {
-            return Ok(Bite::NothingToBreak);
-        };
-        let class = self.bites(means, self.search.trace, &hidden, phase, self.search.plan.budget)?;
-        Ok(teeth_of(format!("operation {id} hidden from the judge"), class))
+        if let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end)
+            && judge.differs_within(&hidden, phase.begin, phase.end)
+        {
+            let class = self.bites(means, self.search.trace, &hidden, phase, self.search.plan.budget)?;
+            return Ok(teeth_of(format!("operation {id} hidden from the judge"), class));
+        }
+        self.bite_impostor(means, judge, phase)
+    }
+
+    /// The last resort: what came back from the last state of the phase's first lot is exchanged for content that
+    /// nobody wrote.
+    fn bite_impostor(&self, means: &mut Means<'_>, judge: &Judge, phase: &Phase) -> Result<Bite, PoolError> {
+        let (effects, names) = with_names(self.search.trace);
+        let ordered = Ordered { trace: self.search.trace, effects: &effects, names: &names, index: 0 };
+        let space = self.space(&ordered, phase);
+        let plan = Plan { budget: IMPOSTOR_BUDGET, ..self.search.plan.clone() };
+        let (mut live, mut foreign, mut tried) = (None, None, false);
+        let swept = sweep(means, &space, &plan, judge, &mut |state, _, seen, memo| {
+            let First::Holds(digest) = &seen.first else { return ControlFlow::Continue(()) };
+            let known = memo.dump_of(seen).cloned().or_else(|| judge.dump_of(*digest));
+            let Some(dump) = known else { return ControlFlow::Continue(()) };
+            tried = true;
+            live = live.or_else(|| judge.refuses_live(state.first, state.last));
+            foreign = foreign.or_else(|| judge.refuses_foreign(state.first, state.last, &dump));
+            if live.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match (live, foreign, swept.error) {
+            (Some(class), ..) => Ok(teeth_of(LIVE.to_string(), Some(class))),
+            (None, Some(class), _) => Ok(teeth_of(FOREIGN.to_string(), Some(class))),
+            (None, None, Some(error)) => Err(error),
+            (None, None, None) if tried => Ok(teeth_of(FOREIGN.to_string(), None)),
+            (None, None, None) => Ok(Bite::NothingToBreak),
+        }
     }
 
     /// Explores a phase of a sabotaged trace until it has a violation; its class.
@@ -389,6 +432,8 @@ impl<'a> Run<'a> {
 
 /// How many states of a sabotaged trace are tried: a sabotage that bites shows among the first.
 const SABOTAGE_BUDGET: u64 = 20_000;
+/// How many states are tried with content that nobody wrote: the judge refuses it at once or never.
+const IMPOSTOR_BUDGET: u64 = 64;
 
 fn teeth_of(sabotage: String, class: Option<Class>) -> Bite {
     Bite::Teeth(match class {

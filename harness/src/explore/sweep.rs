@@ -1,6 +1,6 @@
 //! Going through crash states in their canonical order, recovering each distinct image once.
 
-use super::memo::Memo;
+use super::memo::{Memo, Noted};
 use crate::judge::{Judge, Seen};
 use crate::pool::{Pool, PoolError};
 use std::collections::BTreeMap;
@@ -34,6 +34,8 @@ pub(super) struct Means<'a> {
     /// Teeth checks are not part of what the budget speaks of.
     pub(super) counting: bool,
     next_job: u64,
+    /// What came back before something that was asked for earlier: never much more than is in flight.
+    early: BTreeMap<u64, Noted>,
 }
 
 impl<'a> Means<'a> {
@@ -43,7 +45,16 @@ impl<'a> Means<'a> {
         progress: &'a mut dyn FnMut(Progress),
         cancel: &'a AtomicBool,
     ) -> Self {
-        Means { memo, pool, progress, cancel, told: Progress::default(), counting: true, next_job: 0 }
+        Means {
+            memo,
+            pool,
+            progress,
+            cancel,
+            told: Progress::default(),
+            counting: true,
+            next_job: 0,
+            early: BTreeMap::new(),
+        }
     }
 
     /// Recovers every image of these states that is not known yet. Results arrive in any order; all are
@@ -64,6 +75,7 @@ impl<'a> Means<'a> {
                 Err(_) => break,
             }
         }
+        self.note_before(u64::MAX);
         result
     }
 
@@ -104,9 +116,18 @@ impl<'a> Means<'a> {
     ) {
         // A job that is not ours is left over from an exploration that was broken off.
         if let Some(image) = asked.remove(&job) {
-            self.memo.note(image, lives, judge);
+            self.early.insert(job, Noted::of(image, lives, judge));
             self.told.images += 1;
             (self.progress)(self.told);
+        }
+        self.note_before(asked.keys().next().copied().unwrap_or(u64::MAX));
+    }
+
+    /// Notes in the order of the states, up to the first that has not come back.
+    fn note_before(&mut self, job: u64) {
+        let later = self.early.split_off(&job);
+        for noted in std::mem::replace(&mut self.early, later).into_values() {
+            self.memo.note(noted);
         }
     }
 }

@@ -64,6 +64,11 @@ fn checked(image: &Image) -> Outcome {
     Outcome::Recovered(oracle.dump())
 }
 
+/// A recovery that knows of snapshots only, where none was made.
+fn empty(_: &Image) -> Outcome {
+    Outcome::Recovered(Dump::default())
+}
+
 /// A recovery without checksums, which goes on behind a hole.
 fn careless(image: &Image) -> Outcome {
     let mut oracle = MapOracle::new();
@@ -293,12 +298,15 @@ fn a_harness_without_teeth_is_broken() {
 }
 
 #[test]
-fn a_phase_in_which_nothing_was_promised_is_not_measured() {
+fn where_nothing_was_promised_what_nobody_wrote_is_found_out() {
     let cells =
         case(Contract::No, "prefix").run(&log_trace(3, 0, &["append", "idle"]), &mut FakePool::new(checked));
     let verdicts: Vec<Verdict> = cells.iter().map(|c| c.verdict).collect();
-    assert_eq!(verdicts, [Verdict::Holds, Verdict::NotMeasured]);
-    assert_eq!(cells[1].not_measured[0].what, "nothing was promised");
+    assert_eq!(verdicts, [Verdict::Holds, Verdict::Holds]);
+    assert_eq!(bitten(&cells[1]), crate::judge::FOREIGN);
+    let snapshot =
+        case(Contract::Snapshot, "prefix").run(&log_trace(3, 0, &["append"]), &mut FakePool::new(empty));
+    assert_eq!((snapshot[0].verdict, bitten(&snapshot[0])), (Verdict::Holds, crate::judge::LIVE));
     // Under a contract of acknowledged operations the idle phase has something to lose.
     let cells = case(Contract::Always, "prefix")
         .run(&log_trace(3, 1, &["append", "idle"]), &mut FakePool::new(checked));

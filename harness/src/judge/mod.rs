@@ -4,6 +4,7 @@ mod allowed;
 mod classify;
 mod court;
 mod decide;
+mod impostor;
 mod mixture;
 mod orders;
 mod seen;
@@ -11,5 +12,6 @@ mod seen;
 mod tests;
 
 pub use court::{AllowedState, Judge, JudgeOptions};
+pub use impostor::{FOREIGN, LIVE};
 pub(crate) use seen::differences;
 pub use seen::{First, Seen};

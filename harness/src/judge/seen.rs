@@ -1,6 +1,6 @@
 //! What an image's recovery comes to, short enough to be kept for every image.
 
-use crate::dump::{Digest, Dump};
+use crate::dump::{Digest, Dump, Entry};
 use crate::recovery::{Lives, Outcome};
 use crate::verdict::Class;
 
@@ -36,33 +36,49 @@ impl Seen {
             }
         };
         let (across, complete) = match &lives.first {
-            Outcome::Recovered(dump) => across(dump, lives, now_ms),
+            Outcome::Recovered(dump) => match &first {
+                First::Holds(digest) => across(dump, *digest, lives, now_ms),
+                First::Broke(..) => (None, true),
+            },
             _ => (None, true),
         };
         Seen { first, across, complete }
     }
 }
 
-/// Compares the second and third start with what they should give.
-fn across(first: &Dump, lives: &Lives, now_ms: u64) -> (Option<(Class, String)>, bool) {
+/// Compares the second and third start with what they should give. `digest` is that of the first.
+fn across(first: &Dump, digest: Digest, lives: &Lives, now_ms: u64) -> (Option<(Class, String)>, bool) {
     let second = match &lives.second {
         None => return (None, false),
-        Some(Outcome::Recovered(dump)) if dump.digest(now_ms) == first.digest(now_ms) => dump,
+        Some(Outcome::Recovered(dump)) if dump.digest(now_ms) == digest => dump,
         Some(other) => {
             let what = format!("the second start after a kill {}", how(first, other, now_ms));
             return (Some((Class::NotIdempotent, what)), true);
         }
     };
-    let mut expected = second.clone();
-    expected.0.extend(lives.probes.0.clone());
     match &lives.third {
         None => (None, false),
-        Some(Outcome::Recovered(dump)) if dump.digest(now_ms) == expected.digest(now_ms) => (None, true),
+        Some(Outcome::Recovered(dump))
+            if dump.digest(now_ms) == with_probes(second, &lives.probes, now_ms) =>
+        {
+            (None, true)
+        }
         Some(other) => {
+            let mut expected = second.clone();
+            expected.0.extend(lives.probes.0.clone());
             let what = format!("the start after new writes {}", how(&expected, other, now_ms));
             (Some((Class::LostAfterRecovery, what)), true)
         }
     }
+}
+
+/// The identity of a state with the probes put over it, which needs no copy: an identity is a sum over keys.
+fn with_probes(second: &Dump, probes: &Dump, now_ms: u64) -> Digest {
+    let alive = |e: &Entry| e.expires_at_ms.is_none_or(|t| t > now_ms);
+    let replaced = probes.0.keys().filter_map(|key| Some((key, second.0.get(key).filter(|e| alive(e))?)));
+    let gone = replaced.fold(0u128, |sum, (key, entry)| sum.wrapping_add(entry.identity(key)));
+    let sum = second.digest(now_ms).0.wrapping_sub(gone).wrapping_add(probes.digest(now_ms).0);
+    Digest(sum)
 }
 
 /// How an outcome differs from an expected state.

@@ -83,11 +83,11 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let socket = self.socket();
         loop {
-            match self.rig.turn(false, None) {
-                // Gated: it has come to rest, so it listens; a server that still loads does not rest.
-                Ok(_) => {}
+            // Gated: it has come to rest, so it listens, or waits for time to pass (in a sync that takes some).
+            let idle = match self.rig.turn(false, None) {
+                Ok(turn) => turn == Turn::Idle,
                 Err(stuck) => return Err(self.stuck(0, &stuck)),
-            }
+            };
             if self.server.ended().is_some() {
                 return Err(self.died_at_start());
             }
@@ -95,6 +95,9 @@ impl<'a> Run<'a> {
             if let Ok(client) = name.connect(&socket).and_then(Client::from_stream) {
                 self.clients.insert(CONTROL, client);
                 break;
+            }
+            if idle {
+                self.rig.advance_to_deadline(Nanos::MAX);
             }
             if start.elapsed() > PATIENCE {
                 return Err(RecordError::NotReady {
@@ -280,10 +283,10 @@ fn spawn(
     Server::spawn(command, &scratch.join(format!("log{life}")))
 }
 
-/// Keeps of each run of replies to the harness's own questions the last one, which has the latest time: nothing
-/// happens in between. Where a call ends there, the time at its end must stay known.
+/// Keeps of each run of moves of the clock and replies to the harness's own questions the last one, which has the
+/// latest time: nothing happens in between. Where a call ends there, the time at its end must stay known.
 fn thin(events: &mut Vec<Event>) {
-    let own = |e: &Event| matches!(e.op, Op::Send { client: CONTROL, .. });
+    let own = |e: &Event| matches!(e.op, Op::Advance | Op::Send { client: CONTROL, .. });
     let mut ends: Vec<Clock> = events.iter().filter(|e| !own(e)).map(|e| e.end).collect();
     ends.sort_unstable();
     let ends_between = |from: Clock, to: Clock| {

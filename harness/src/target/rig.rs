@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use unplug_faults::event::Nanos;
+use unplug_faults::event::{Event, Nanos, Op};
 use unplug_faults::gate::{Clock, Gate, GateOptions, Step};
 use unplug_faults::record::{Options, Recorder};
 use unplug_faults::trace::{Meta, Trace};
@@ -123,7 +123,11 @@ impl Rig {
     /// Moves the target's clock, or waits in real time where that is the target's.
     pub(crate) fn advance(&self, nanos: Nanos) {
         match &self.clock {
-            Some(clock) => drop(clock.advance(nanos)),
+            Some(_) if nanos == 0 => {}
+            Some(clock) => {
+                clock.advance(nanos);
+                self.recorder.advanced();
+            }
             None => std::thread::sleep(Duration::from_nanos(nanos)),
         }
     }
@@ -135,6 +139,7 @@ impl Rig {
         match (&self.clock, deadline) {
             (Some(clock), Some(deadline)) => {
                 clock.advance_to(deadline);
+                self.recorder.advanced();
                 true
             }
             _ => false,
@@ -149,8 +154,18 @@ impl Rig {
 
     /// The trace. Every process of the target must have ended.
     pub(crate) fn finish(self, meta: Meta) -> Result<Trace, RecordError> {
-        Ok(self.recorder.finish(meta)?)
+        let mut trace = self.recorder.finish(meta)?;
+        one_advance(&mut trace);
+        Ok(trace)
     }
+}
+
+/// Of advances between which no tick of the clock was drawn, the last says it all.
+fn one_advance(trace: &mut Trace) {
+    let idle = |a: &Event, b: &Event| a.op == Op::Advance && b.op == Op::Advance && a.begin + 1 == b.begin;
+    let next: Vec<bool> = trace.events.windows(2).map(|w| idle(&w[0], &w[1])).collect();
+    let mut next = next.into_iter();
+    trace.events.retain(|_| !next.next().unwrap_or(false));
 }
 
 /// The gate cannot go on: the run is not measured.

@@ -62,11 +62,9 @@ mod tests {
     fn a_test_knows_its_path() {
         let direct = crate::test_path!();
         assert_eq!(direct.path(), "testing::path::tests::a_test_knows_its_path");
-        let nested = || {
-            let inner = || crate::test_path!();
-            inner()
-        };
-        let in_closure = nested();
+        let inner = || crate::test_path!();
+        let outer = || inner();
+        let in_closure = outer();
         assert_eq!(in_closure.path(), direct.path());
         assert_ne!(in_closure.place(), direct.place());
         assert_eq!(std::thread::current().name(), Some(direct.path()));

@@ -3,6 +3,7 @@
 use crate::worker::fork::{kill_group, pass_socket, tie_to_parent};
 use crate::worker::pool::Limits;
 use crate::worker::protocol::{Answer, Job, decode, encode};
+use crate::worker::scratch::remove;
 use crate::worker::serve::{ENV_DIR, log_tail};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -199,7 +200,7 @@ impl AsFd for WorkerProcess {
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
         self.end();
-        let _ = std::fs::remove_dir_all(&self.dir);
+        remove(&self.dir);
     }
 }
 

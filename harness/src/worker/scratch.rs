@@ -5,16 +5,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Names the directory under which scratch directories are made.
 pub const ENV_TMP: &str = "UNPLUG_TMP";
 
 const PREFIX: &str = "unplug-";
 const LOCK: &str = ".lock";
-/// How often a directory that fills up again is removed, and how long it is left alone in between.
-const REMOVALS: u32 = 50;
-const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// A directory of this process, removed when dropped. Should the process be killed, the next one that makes a
 /// scratch directory beside it removes it: the lock inside tells that its owner is gone.
@@ -67,13 +64,21 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What a killed process was about to do in the kernel may still put a file there.
-        for _ in 0..REMOVALS {
-            match fs::remove_dir_all(&self.path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => std::thread::sleep(REMOVAL_PAUSE),
-                _ => return,
-            }
+        remove(&self.path);
+    }
+}
+
+/// Removes a directory in which processes that were killed a moment ago may still be making files: a server dies by
+/// its worker's death, not before it.
+pub(crate) fn remove(dir: &Path) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let start = Instant::now();
+    while let Err(error) = fs::remove_dir_all(dir) {
+        // What cannot be removed is left to the next sweep.
+        if error.kind() == io::ErrorKind::NotFound || start.elapsed() > PATIENCE {
+            return;
         }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -134,6 +139,22 @@ mod tests {
         assert!(alive.path().exists() && foreign.exists() && !dead.exists());
         let path = alive.path().to_path_buf();
         drop(alive);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_in_which_files_are_still_made_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("busy");
+        fs::create_dir(&path).unwrap();
+        let busy = path.clone();
+        let maker = std::thread::spawn(move || {
+            for n in 0..2000 {
+                let _ = File::create(busy.join(n.to_string()));
+            }
+        });
+        remove(&path);
+        maker.join().unwrap();
         assert!(!path.exists());
     }
 

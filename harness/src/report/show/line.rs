@@ -137,6 +137,7 @@ fn of_op(op: &Op, before: &Paths, after: &Paths, describe: &dyn Describe) -> Lin
             let what = "every process; what it had written is in the page cache, not on the disk";
             Line { mark: Mark::Heading, ..plain("kill", what.into(), String::new()) }
         }
+        Op::Advance => plain("clock", "moved".into(), String::new()),
     }
 }
 

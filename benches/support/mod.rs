@@ -1,0 +1,101 @@
+//! What the benchmarks of recovered images share.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use unplug::pool::Pool;
+use unplug::target::Target;
+use unplug::target::resp::RespTarget;
+use unplug::worker::{Limits, Workers};
+use unplug::workload::resp::Shape;
+use unplug_faults::effect::Effects;
+use unplug_faults::image::Image;
+use unplug_faults::model;
+use unplug_faults::state::{Plan, Space};
+
+pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Two workers, as many as the targets speak of.
+pub const WORKERS: usize = 2;
+
+/// The `unplug` of this build.
+pub fn unplug() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_unplug"))
+}
+
+/// Distinct images of a recorded run of `operations` operations, evenly chosen, at the most so many.
+pub fn images(target: &RespTarget, operations: u64, most: usize) -> Result<Vec<Image>> {
+    let dir = tempfile::tempdir_in("/dev/shm")?;
+    let trace = target.record(dir.path(), &Shape::new(target.policy, operations).generate(1))?;
+    let effects = Effects::of(&trace);
+    let model = model::by_name("ext4-ordered").ok_or("no such model")?;
+    let space = Space::new(&trace, &effects, model, &[]);
+    let mut hasher = space.hasher();
+    let mut seen = std::collections::HashSet::new();
+    let plan = Plan { bound: 1, budget: 20_000, seed: 1 };
+    let mut states: Vec<_> = space.states(&plan).collect();
+    states.retain(|state| seen.insert(hasher.hash(state)));
+    let step = states.len().div_ceil(most).max(1);
+    Ok(states.iter().step_by(step).map(|state| space.image(state)).collect())
+}
+
+/// A pool for this target.
+pub fn pool(target: &RespTarget) -> Result<Workers<'_>> {
+    let contract = target.policy.contract();
+    Ok(Workers::start(WORKERS, Limits::default(), move || target.worker(&contract))?)
+}
+
+/// Recovers and compares every image once; real time.
+pub fn recover(pool: &mut Workers<'_>, images: &[Image]) -> Result<Duration> {
+    let started = Instant::now();
+    let mut waiting = images.iter().enumerate();
+    loop {
+        while pool.in_flight() < pool.capacity()
+            && let Some((job, image)) = waiting.next()
+        {
+            pool.submit(job as u64, image.clone(), NOW_MS)?;
+        }
+        if pool.in_flight() == 0 {
+            return Ok(started.elapsed());
+        }
+        let (_, lives) = pool.next()?;
+        std::hint::black_box(unplug::judge::Seen::of(&lives, NOW_MS));
+    }
+}
+
+/// An instant after every recorded one.
+const NOW_MS: u64 = unplug::target::rig::EPOCH_MS + 3_600_000;
+
+/// CPU time, user and system, of this process and of its children that have ended.
+fn cpu() -> Duration {
+    use nix::sys::resource::{Usage, UsageWho, getrusage};
+    let sum = |usage: Usage| {
+        let parts = [usage.user_time(), usage.system_time()];
+        parts.iter().map(|t| Duration::new(t.tv_sec() as u64, t.tv_usec() as u32 * 1000)).sum::<Duration>()
+    };
+    [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN]
+        .into_iter()
+        .filter_map(|w| getrusage(w).ok())
+        .map(sum)
+        .sum()
+}
+
+/// CPU time for an image over all processes: what other load on the machine disturbs little.
+pub fn cpu_for_each(target: &RespTarget, images: &[Image], times: u32) -> Result<Duration> {
+    let mut pool = pool(target)?;
+    recover(&mut pool, &images[..images.len().min(20)])?;
+    drop(pool);
+    let before = cpu();
+    let mut pool = self::pool(target)?;
+    for _ in 0..times {
+        recover(&mut pool, images)?;
+    }
+    drop(pool);
+    Ok((cpu() - before) / times / images.len().max(1) as u32)
+}
+
+/// Prints CPU time for an image, and what it allows on two cores.
+pub fn tell(name: &str, each: Duration) {
+    let rate = WORKERS as f64 / each.as_secs_f64().max(1e-9);
+    println!("{name}: {:.0} us CPU an image, {rate:.0}/s on {WORKERS} whole cores", each.as_secs_f64() * 1e6);
+}

@@ -1,0 +1,50 @@
+//! Bugs that are built in on purpose, to see whether Unplug finds them.
+//!
+//! This module exists only in a build with `--cfg unplug_sabotage` (see `tests/sabotage.rs`); in every other
+//! build `sabotaged!` is the constant `false`, and what it guards is not compiled into the program.
+
+use std::sync::OnceLock;
+
+/// The environment variable that names the bug; without it there is none.
+pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
+
+/// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
+pub const NAMES: [&str; 18] = [
+    // Writing.
+    "reply-before-fdatasync",
+    "no-directory-sync-after-rename",
+    "no-directory-sync-before-rename",
+    "rename-before-fsync",
+    "history-deleted-first",
+    "incr-left-unsynced",
+    "everysec-syncs-the-old-file",
+    "base-forked-late",
+    "bgsave-shown-at-once",
+    "transaction-split",
+    // Recovery.
+    "checksum-skipped",
+    "tail-not-cut",
+    "bad-batch-skipped",
+    "unsealed-batch-applied",
+    "history-loaded",
+    "incr-ignored",
+    "torn-tail-refused",
+    "torn-tail-panics",
+];
+
+/// Whether the bug `name` is asked for.
+pub fn on(name: &str) -> bool {
+    static ASKED: OnceLock<Option<String>> = OnceLock::new();
+    let asked = ASKED.get_or_init(|| {
+        let asked = std::env::var(VARIABLE).ok().filter(|name| !name.is_empty());
+        if let Some(asked) = &asked
+            && !NAMES.contains(&asked.as_str())
+        {
+            eprintln!("{VARIABLE}: no sabotage is called '{asked}'");
+            std::process::exit(2);
+        }
+        asked
+    });
+    debug_assert!(NAMES.contains(&name), "{name} is not listed");
+    asked.as_deref() == Some(name)
+}

@@ -1,0 +1,185 @@
+//! The fewest operations: where a run can be recorded again, a violation is shown by a workload without the steps
+//! that do not matter for it.
+
+use super::memo::Memo;
+use super::run::{Search, explore_with, with_names};
+use super::sweep::{Means, sweep};
+use crate::cell::{CellResult, Finding};
+use crate::cluster::mechanism;
+use crate::history::History;
+use crate::judge::{Judge, JudgeOptions};
+use crate::minimise::fewest_steps;
+use crate::pool::Pool;
+use crate::repro::Repro;
+use crate::verdict::Class;
+use crate::workload::{Step, Workload};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use unplug_faults::effect::Orders;
+use unplug_faults::state::{Plan, Space};
+use unplug_faults::trace::Trace;
+
+/// How often a run is recorded again for one finding.
+const RECORDINGS: usize = 32;
+/// How many findings of one policy are made small: the first of each mechanism and phase.
+const MOST_FINDINGS: usize = 4;
+/// How many states more than the first run needed are tried before a mechanism counts as gone.
+const MARGIN: u64 = 200;
+
+/// How a run is recorded again. Only for targets whose recordings are repeatable.
+pub struct Again<'a> {
+    /// What was run.
+    pub workload: &'a Workload,
+    /// Records another workload under the same conditions; `None` where it cannot be run.
+    pub record: &'a dyn Fn(&Workload) -> Option<Trace>,
+}
+
+/// The findings of one policy that were made small already, under whatever model.
+#[derive(Default)]
+pub struct Shrunk(BTreeSet<(String, Class, String)>);
+
+/// Replaces findings by what the same mechanism looks like in a run of fewer operations.
+pub fn fewest_operations(
+    search: &Search<'_>,
+    again: &Again<'_>,
+    cells: &mut [CellResult],
+    done: &mut Shrunk,
+    pool: &mut dyn Pool,
+    cancel: &AtomicBool,
+) {
+    for cell in cells {
+        for finding in &mut cell.findings {
+            let key = (cell.phase.clone(), finding.violation.class, finding.mechanism.clone());
+            if done.0.len() >= MOST_FINDINGS || cancel.load(Ordering::Relaxed) || !done.0.insert(key) {
+                continue;
+            }
+            if let Some(small) = shrink(search, again, finding, pool, cancel) {
+                let old = std::mem::replace(finding, Finding { states: finding.states, ..small });
+                if let Some(path) = old.repro.filter(|p| Some(p) != finding.repro.as_ref()) {
+                    // A larger repro of the same mechanism; left behind it would only confuse.
+                    let _ = std::fs::remove_file(path);
+                }
+            }
+        }
+    }
+}
+
+fn shrink(
+    search: &Search<'_>,
+    again: &Again<'_>,
+    finding: &Finding,
+    pool: &mut dyn Pool,
+    cancel: &AtomicBool,
+) -> Option<Finding> {
+    let wanted = (finding.violation.class, finding.mechanism.as_str());
+    let needed = states_until(search, search.trace, wanted, search.plan.budget, pool, cancel)?;
+    let mut shows = |workload: &Workload| {
+        let trace = (again.record)(workload)?;
+        states_until(search, &trace, wanted, needed * 2 + MARGIN, pool, cancel).map(|_| trace)
+    };
+    // What is issued after the crash cannot matter, except to the seeded scheduler.
+    let before = search.trace.events.iter().filter(|e| {
+        e.begin <= finding.violation.crash_point && matches!(e.op, unplug_faults::event::Op::Invoke { .. })
+    });
+    let cut = first_operations(again.workload, before.count());
+    let start = if shows(&cut).is_some() { cut } else { again.workload.clone() };
+    let small = fewest_steps(&start, RECORDINGS, |w| shows(w).is_some());
+    let trace = (again.record)(&small)?;
+    told(search, &trace, wanted, pool, cancel)
+}
+
+/// The workload up to the step that issues its n-th operation.
+fn first_operations(workload: &Workload, n: usize) -> Workload {
+    let mut left = n;
+    let wanted = |step: &&Step| {
+        let more = left > 0;
+        left -= match step {
+            Step::Invoke { .. } => left.min(1),
+            Step::Together(calls) => left.min(calls.len()),
+            _ => 0,
+        };
+        more
+    };
+    Workload { steps: workload.steps.iter().take_while(wanted).cloned().collect(), seed: workload.seed }
+}
+
+/// How many states of a whole run are visited until one shows the mechanism.
+fn states_until(
+    search: &Search<'_>,
+    trace: &Trace,
+    (class, how): (Class, &str),
+    budget: u64,
+    pool: &mut dyn Pool,
+    cancel: &AtomicBool,
+) -> Option<u64> {
+    let history = History::of(trace);
+    let orders = Orders::of(trace);
+    if !trace.blind.is_empty() || orders.blind.is_some() {
+        return None;
+    }
+    let options = JudgeOptions::at(history.recovery_ms(trace.meta.virtual_time));
+    let judge = Judge::new(&history, search.contract.clone(), search.target.oracle(), options).ok()?;
+    let trace = orders.traces.first()?;
+    let (effects, names) = with_names(trace);
+    let space = Space::new(trace, &effects, search.model, search.assume);
+    let plan = Plan { budget, ..search.plan.clone() };
+    let (mut memo, mut progress) = (Memo::new(), |_| {});
+    let mut means = Means::new(&mut memo, pool, &mut progress, cancel);
+    let mut found = false;
+    let swept = sweep(&mut means, &space, &plan, &judge, &mut |state, _, seen, memo| {
+        let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
+        found = violation.is_some_and(|v| {
+            v.class == class && mechanism(trace, &history, &effects, &names, state, &v) == how
+        });
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    found.then_some(swept.states)
+}
+
+/// The mechanism's finding in this run, with its story, and its repro where repros are kept.
+fn told(
+    search: &Search<'_>,
+    trace: &Trace,
+    (class, how): (Class, &str),
+    pool: &mut dyn Pool,
+    cancel: &AtomicBool,
+) -> Option<Finding> {
+    // The run's other findings are not asked for: their repros are written where they go by themselves.
+    let scratch = tempfile::tempdir().ok()?;
+    let repro_dir = search.repro_dir.map(|_| scratch.path());
+    let (contract, plan) = (search.contract.clone(), search.plan.clone());
+    let small = Search { trace, contract, plan, repro_dir, ..*search };
+    let cells = explore_with(&small, &mut Memo::new(), pool, &mut |_| {}, cancel, false);
+    let same = |f: &Finding| f.violation.class == class && f.mechanism == how;
+    let mut finding = cells.into_iter().flat_map(|c| c.findings).find(same)?;
+    if let (Some(dir), Some(path)) = (search.repro_dir, &finding.repro) {
+        finding.repro = Some(Repro::load(path).ok()?.save(dir).ok()?);
+    }
+    Some(finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invoke(n: u8) -> Step {
+        Step::Invoke { client: 0, op: vec![n] }
+    }
+
+    #[test]
+    fn steps_after_the_last_operation_that_was_issued_go() {
+        let steps = vec![
+            Step::Phase("a".into()),
+            invoke(1),
+            Step::Together(vec![(0, vec![2]), (1, vec![3])]),
+            Step::Settle,
+            invoke(4),
+            Step::Advance { nanos: 1 },
+        ];
+        let workload = Workload { steps, seed: 3 };
+        assert_eq!(first_operations(&workload, 1).steps, workload.steps[..2]);
+        assert_eq!(first_operations(&workload, 2).steps, workload.steps[..3], "half a step cannot be issued");
+        assert_eq!(first_operations(&workload, 4).steps, workload.steps[..5]);
+    }
+}

@@ -1,0 +1,386 @@
+//! The teeth of the whole tool: bugs put into the engine's code and into recorded traces on purpose. Each row
+//! says as what it must be found; a bug that is not found, or is found as something else, fails the test.
+//!
+//! The engine with the bugs is built here, once, by a private cfg and into a target directory of its own; an
+//! environment variable chooses one. The same program records and recovers, so bugs of writing and bugs of
+//! recovery are found in the same way.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use unplug_faults::codec::{read_trace, write_trace};
+use unplug_faults::event::{Op, SyncKind};
+use unplug_faults::mutate;
+use unplug_faults::trace::Trace;
+
+/// A bug of the engine.
+struct Bug {
+    /// Its name: see `engine/src/sabotage.rs`.
+    name: &'static str,
+    policy: &'static str,
+    /// As what it must be found. More than one class: which of them shows depends on where a page ends, but
+    /// nothing else may show.
+    found_as: &'static [&'static str],
+    /// Why it must be that. Read this before a row is changed.
+    because: &'static str,
+}
+
+const fn bug(
+    name: &'static str,
+    policy: &'static str,
+    found_as: &'static [&'static str],
+    because: &'static str,
+) -> Bug {
+    Bug { name, policy, found_as, because }
+}
+
+/// Written before the first run, which found every one of them. It also found classes that follow from the bug
+/// and had not been thought of: lost-after-recovery of `incr-ignored`, duplicated-operation of
+/// `bad-batch-skipped`, not-idempotent of `unsealed-batch-applied`.
+const ENGINE: &[Bug] = &[
+    // Writing.
+    bug(
+        "reply-before-fdatasync",
+        "always",
+        &["acknowledged-loss"],
+        "the reply leaves a turn before the sync",
+    ),
+    bug(
+        "no-directory-sync-after-rename",
+        "always",
+        &["refuses-to-open"],
+        "the old manifest comes back, and what it lists is deleted, or what it does not list is written to",
+    ),
+    bug(
+        "no-directory-sync-before-rename",
+        "always",
+        &["refuses-to-open"],
+        "a manifest lists a file whose name is not on the disk",
+    ),
+    bug("rename-before-fsync", "always", &["refuses-to-open"], "a name that stands for half a file"),
+    bug("history-deleted-first", "always", &["refuses-to-open"], "the manifest still lists what is deleted"),
+    bug(
+        "incr-left-unsynced",
+        "no",
+        &["refuses-to-open"],
+        "a file that is not the last one is torn, which the next one's header shows",
+    ),
+    bug(
+        "everysec-syncs-the-old-file",
+        "everysec",
+        &["window-exceeded", "refuses-to-open"],
+        "after a rewrite nothing is synced, and marks say it is",
+    ),
+    bug(
+        "base-forked-late",
+        "always",
+        &["duplicated-operation"],
+        "what is logged between the new incr file and the fork stands in the base, too",
+    ),
+    bug(
+        "bgsave-shown-at-once",
+        "snapshot",
+        &["acknowledged-loss"],
+        "LASTSAVE shows a save that has not ended",
+    ),
+    bug(
+        "transaction-split",
+        "always",
+        &["torn-operation"],
+        "half of a transaction has a checksum of its own",
+    ),
+    // Recovery.
+    bug("checksum-skipped", "no", &["silent-corruption"], "a page of zeros inside a value is a value"),
+    bug("tail-not-cut", "always", &["lost-after-recovery"], "new batches stand behind a batch that is none"),
+    bug(
+        "bad-batch-skipped",
+        "no",
+        &["gap", "duplicated-operation"],
+        "later batches are loaded without one in between; an LPOP left out looks like its RPUSH done twice",
+    ),
+    bug(
+        "unsealed-batch-applied",
+        "no",
+        &["torn-operation", "silent-corruption", "not-idempotent"],
+        "half a transaction, or a value with zeros in it; the cut takes even a whole command from the second start",
+    ),
+    bug("history-loaded", "always", &["duplicated-operation"], "the base holds what history holds"),
+    bug(
+        "incr-ignored",
+        "always",
+        &["acknowledged-loss", "lost-after-recovery"],
+        "only the base is loaded; where nothing was acknowledged yet, what is written after recovery goes",
+    ),
+    bug("torn-tail-refused", "always", &["refuses-to-open"], "any crash inside a write leaves a torn tail"),
+    bug("torn-tail-panics", "always", &["recovery-crash"], "the same, with a panic"),
+];
+
+/// How a trace is changed, and how many of its events were.
+type Change = fn(&Trace) -> (Trace, usize);
+
+/// A bug at the boundary: the target did right, and the calls came to nothing, or in another order.
+struct Boundary {
+    name: &'static str,
+    policy: &'static str,
+    found_as: &'static [&'static str],
+    because: &'static str,
+    change: Change,
+}
+
+/// Written before the first run.
+const BOUNDARY: &[Boundary] = &[
+    Boundary {
+        name: "drop fdatasync of incr files",
+        policy: "always",
+        found_as: &["acknowledged-loss", "refuses-to-open"],
+        because: "replies wait for nothing; a file that a rewrite has left is torn, or a mark says too much",
+        change: |t| mutate::drop_syncs(t, "fdatasync:*incr*"),
+    },
+    Boundary {
+        name: "drop fsync of manifests",
+        policy: "always",
+        found_as: &["refuses-to-open"],
+        because: "the manifest's name stands for half of it",
+        change: |t| mutate::drop_syncs(t, "fsync:*manifest"),
+    },
+    Boundary {
+        name: "drop fsync of bases",
+        policy: "always",
+        found_as: &["refuses-to-open"],
+        because: "the base's name stands for half of it",
+        change: |t| mutate::drop_syncs(t, "fsync:*rewriteaof*"),
+    },
+    Boundary {
+        name: "drop fsync of the directory",
+        policy: "always",
+        found_as: &["acknowledged-loss", "refuses-to-open"],
+        because: "names come and go: without any manifest and with the incr file's name gone all is new",
+        change: |t| mutate::drop_syncs(t, "fsync:appendonlydir"),
+    },
+    Boundary {
+        name: "drop the background syncs",
+        policy: "everysec",
+        found_as: &["window-exceeded", "refuses-to-open"],
+        because: "nothing is synced before the next rewrite; a mark says too much",
+        change: |t| mutate::drop_syncs(t, "fdatasync:*incr*"),
+    },
+    Boundary {
+        name: "drop fsync of snapshots",
+        policy: "snapshot",
+        found_as: &["refuses-to-open"],
+        because: "the snapshot's name stands for half of it",
+        change: |t| mutate::drop_syncs(t, "fsync:*.rdb"),
+    },
+    Boundary {
+        name: "drop fsync of the snapshot's directory",
+        policy: "snapshot",
+        found_as: &["acknowledged-loss"],
+        because: "the old snapshot's name comes back after a save was acknowledged",
+        change: |t| mutate::drop_syncs(t, "fsync:."),
+    },
+    Boundary {
+        name: "drop the last sync",
+        policy: "always",
+        found_as: &["acknowledged-loss", "refuses-to-open"],
+        because: "a reply without a sync; the next batch's mark says that there was one",
+        change: |t| match last_log_sync(t) {
+            Some(n) => mutate::drop_nth_sync(t, n),
+            None => (t.clone(), 0),
+        },
+    },
+    Boundary {
+        name: "acknowledge early",
+        policy: "always",
+        found_as: &["acknowledged-loss"],
+        because: "replies leave before the sync that they wait for",
+        change: mutate::acknowledge_early,
+    },
+    Boundary {
+        name: "swap a write with its sync",
+        policy: "always",
+        found_as: &["acknowledged-loss", "refuses-to-open"],
+        because: "the sync comes before what it is to force; the next mark says too much",
+        change: swap_last_write_with_its_sync,
+    },
+    Boundary {
+        name: "delete a write",
+        policy: "always",
+        found_as: &["refuses-to-open"],
+        because: "later marks say that the hole had been synced",
+        change: delete_a_log_write,
+    },
+];
+
+/// The number, among the syncs, of the append phase's last one of the log.
+fn last_log_sync(trace: &Trace) -> Option<usize> {
+    let (_, sync) = *append_pairs(trace).last()?;
+    Some(trace.events[..sync].iter().filter(|e| matches!(e.op, Op::Sync { .. } | Op::SyncAll)).count())
+}
+
+/// Writes to the log in the append phase that have their sync right behind them: all, under always.
+fn append_pairs(trace: &Trace) -> Vec<(usize, usize)> {
+    let end = trace.events.iter().position(|e| matches!(&e.op, Op::Phase(name) if name == "rewrite"));
+    let begin = trace.events.iter().position(|e| matches!(&e.op, Op::Phase(name) if name == "append"));
+    let (begin, end) = (begin.unwrap_or(0), end.unwrap_or(trace.events.len()));
+    let is_pair = |at: &usize| {
+        matches!(
+            (&trace.events[*at].op, trace.events.get(at + 1).map(|e| &e.op)),
+            (Op::Write { file, .. }, Some(Op::Sync { file: synced, kind: SyncKind::Fdatasync })) if file == synced
+        )
+    };
+    (begin..end).filter(is_pair).map(|at| (at, at + 1)).collect()
+}
+
+fn swap_last_write_with_its_sync(trace: &Trace) -> (Trace, usize) {
+    match append_pairs(trace).last() {
+        Some((write, sync)) => mutate::swap_events(trace, *write, *sync),
+        None => (trace.clone(), 0),
+    }
+}
+
+fn delete_a_log_write(trace: &Trace) -> (Trace, usize) {
+    let pairs = append_pairs(trace);
+    let Some((write, _)) = pairs.get(pairs.len() / 2) else { return (trace.clone(), 0) };
+    let before = trace.events[..*write].iter().filter(|e| matches!(e.op, Op::Write { .. })).count();
+    mutate::delete_write(trace, before)
+}
+
+/// The whole test, building included.
+const BOUND: Duration = Duration::from_secs(240);
+
+#[test]
+fn every_sabotage_is_found_and_named() {
+    let began = Instant::now();
+    let names: BTreeSet<&str> = ENGINE.iter().map(|b| b.name).collect();
+    assert!(names.len() == ENGINE.len() && ENGINE.len() >= 9 && ENGINE.len() + BOUNDARY.len() >= 15);
+    let dir = tempfile::tempdir().expect("a directory");
+    let ordinary = Path::new(env!("CARGO_BIN_EXE_unplug"));
+    let mut table = Table::default();
+    for row in BOUNDARY {
+        let trace = dir.path().join("whole.trace");
+        let made = output(
+            unplug(ordinary, dir.path(), &["record", "engine", "--policy", row.policy, "-o"]).arg(&trace),
+        );
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let (changed, events) = (row.change)(&read_trace(&trace).expect("just written"));
+        assert!(events > 0, "{}: found nothing to break", row.name);
+        let trace = dir.path().join("changed.trace");
+        write_trace(&trace, &changed).expect("written");
+        let explored = output(unplug(ordinary, dir.path(), &["explore"]).arg(&trace).args(search("1500")));
+        table.row("trace", row.name, row.policy, row.found_as, row.because, &explored);
+    }
+    let built = build();
+    let built_s = began.elapsed().as_secs();
+    // What is found below must be the sabotage's doing.
+    for policy in ["always", "no", "everysec", "snapshot"] {
+        let sound =
+            output(unplug(&built, dir.path(), &["check", "engine", "--policy", policy]).args(search("800")));
+        table.row("engine", "(none)", policy, &[], "nothing is built in", &sound);
+    }
+    for row in ENGINE {
+        let mut command = unplug(&built, dir.path(), &["check", "engine", "--policy", row.policy]);
+        let checked = output(command.env("UNPLUG_SABOTAGE", row.name).args(search("1500")));
+        table.row("engine", row.name, row.policy, row.found_as, row.because, &checked);
+    }
+    println!("{}built after {built_s} s, all after {} s", table.text, began.elapsed().as_secs());
+    assert!(table.wrong.is_empty(), "{}\nnot as expected: {:?}", table.text, table.wrong);
+    // A machine that is busy with other things is no failure; a test that nobody will wait for is one.
+    assert!(began.elapsed() < BOUND * 3, "took {:?}", began.elapsed());
+}
+
+/// An option that all explorations share.
+fn search(budget: &str) -> [&str; 6] {
+    ["--model", "posix", "--format", "json", "--budget", budget]
+}
+
+fn unplug(program: &Path, dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(dir).stdin(Stdio::null()).env_remove("UNPLUG_SABOTAGE");
+    for name in ["UNPLUG_SEED", "UNPLUG_BUDGET"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}
+
+/// Builds the program with the bugs in it.
+fn build() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let target = root.join("target/sabotage");
+    let built = output(
+        Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--package", "unplug", "--bin", "unplug"])
+            .args(["--no-default-features", "--features", "cli"])
+            .current_dir(root)
+            .env("CARGO_TARGET_DIR", &target)
+            .env("CARGO_INCREMENTAL", "0")
+            .env("RUSTFLAGS", "--cfg unplug_sabotage")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("CARGO_BUILD_TARGET"),
+    );
+    assert!(built.status.success(), "the build failed:\n{}", String::from_utf8_lossy(&built.stderr));
+    target.join("debug/unplug")
+}
+
+/// What was found, row by row.
+#[derive(Default)]
+struct Table {
+    text: String,
+    wrong: Vec<String>,
+}
+
+impl Table {
+    fn row(
+        &mut self,
+        where_: &str,
+        name: &str,
+        policy: &str,
+        expected: &[&str],
+        because: &str,
+        ran: &Output,
+    ) {
+        let (found, trouble) = classes(ran);
+        let expected: BTreeSet<String> = expected.iter().map(|c| (*c).to_owned()).collect();
+        let right =
+            trouble.is_none() && found.is_subset(&expected) && found.is_empty() == expected.is_empty();
+        let mark = if right { "  " } else { "! " };
+        let shown = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        self.text += &format!(
+            "{mark}{where_:<7} {name:<40} {policy:<9} expected {:<36} found {:<36} {}\n",
+            shown(&expected),
+            shown(&found),
+            trouble.as_deref().unwrap_or(because),
+        );
+        if !right {
+            self.wrong.push(name.to_owned());
+        }
+    }
+}
+
+/// The classes of all violations, and what kept the run from being one.
+fn classes(ran: &Output) -> (BTreeSet<String>, Option<String>) {
+    let mut found = BTreeSet::new();
+    let mut cells = 0;
+    for line in String::from_utf8_lossy(&ran.stdout).lines() {
+        let Ok(cell) = serde_json::from_str::<serde_json::Value>(line) else {
+            return (found, Some(format!("no JSON: {line}")));
+        };
+        cells += 1;
+        // Where a sabotage breaks everything there may be nothing left for the cell's own teeth to break.
+        let verdict = cell["verdict"].as_str().unwrap_or_default();
+        if !["holds", "violated"].contains(&verdict) {
+            return (found, Some(format!("{}: {verdict} {}", cell["phase"], cell["not_measured"])));
+        }
+        let violations = cell["violations"].as_array().into_iter().flatten();
+        found.extend(violations.filter_map(|v| v["class"].as_str()).map(str::to_owned));
+    }
+    let code = ran.status.code();
+    let trouble = (cells == 0 || !matches!(code, Some(0 | 1))).then(|| {
+        format!("{cells} cells, exit code {code:?}: {}", String::from_utf8_lossy(&ran.stderr).trim())
+    });
+    (found, trouble)
+}
