@@ -303,7 +303,9 @@ fn explore(run: &Recorded, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), 
     let contract = contract_of(target.policy, trace);
     let record_again = |workload: &Workload| {
         let mut trace = record(target, workload).ok()?;
-        plan.drop_sync.iter().for_each(|pattern| drop(pattern.apply(&mut trace)));
+        for pattern in &plan.drop_sync {
+            pattern.apply(&mut trace);
+        }
         Some(trace)
     };
     let repeatable = workload.as_ref().filter(|_| target.conditions.gated);

@@ -4,14 +4,14 @@ use crate::record::RecordError;
 use crate::target::client::{Client, ClientError, Reply};
 use crate::target::resp::RespTarget;
 use crate::target::resp_op::RespOp;
-use crate::target::rig::{Rig, Stuck};
+use crate::target::rig::{Rig, Stuck, Turn};
 use crate::target::server::{Server, how};
 use crate::target::value::encode_command;
 use crate::workload::Step;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use unplug_faults::event::{Clock, Event, Op};
+use unplug_faults::event::{Clock, Event, Nanos, Op};
 use unplug_faults::trace::{Meta, Trace};
 
 /// Real time after which a step is given up. Generous: a busy machine is no fault of the target's.
