@@ -69,3 +69,38 @@ fn commands_are_found_where_they_stand() {
 fn the_parser_is_sound() {
     Cli::command().debug_assert();
 }
+
+#[test]
+fn the_store_in_the_readme_is_the_one_that_is_tested() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let test = std::fs::read_to_string(root().join("tests/readme_store.rs")).expect("the test");
+    let (_, store) = test.split_once("// README: from here\n").expect("the mark");
+    assert!(readme.contains(&format!("```rust\n{store}```")), "README.md shows another store");
+}
+
+#[test]
+fn the_readme_names_every_model() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let named = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+    let (_, models) = readme.split_once("\n## Models\n").expect("a chapter on models");
+    let (models, _) = models.split_once("\n## ").expect("another chapter follows");
+    let named: Vec<String> = models.lines().filter_map(named).collect();
+    let known: Vec<&str> = unplug_faults::model::all().iter().map(|m| m.name()).collect();
+    assert_eq!(named, known, "in the order of the report");
+}
+
+#[test]
+fn the_readme_names_every_variable_that_a_user_can_set() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let places = ["harness/src/testing/env.rs", "harness/src/cli/args.rs", "harness/src/worker/scratch.rs"];
+    for place in places {
+        let source = std::fs::read_to_string(root().join(place)).expect(place);
+        let quoted = source.split('"').skip(1).step_by(2);
+        let mut found = 0;
+        for name in quoted.filter(|q| q.starts_with("UNPLUG_") && !q.contains('=')) {
+            found += 1;
+            assert!(readme.contains(&format!("| `{name}` |")), "README.md does not explain {name}");
+        }
+        assert!(found > 0, "{place} names no variable");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Zero-filled memory is a valid area in which nothing is gated and time is real. Every word is atomic, but
 //! almost nothing is contended: in a gated run one task at a time holds the turn, and the supervisor acts only
-//! when none does. [`Slot::state`] is both the state and the futex on which a task waits for its grant.
+//! when none does. `Slot::state` is both the state and the futex on which a task waits for its grant.
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 

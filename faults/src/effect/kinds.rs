@@ -12,7 +12,7 @@ pub const PAGE: u64 = 4096;
 /// Size of a sector: overwritten pages tear at this grain.
 pub const SECTOR: u64 = 512;
 
-/// Index into [`Effects::list`]; effects stand in the order of the events that cause them.
+/// Index into [`Effects::list`](super::Effects::list); effects stand in the order of the events that cause them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EffectId(pub u32);
 

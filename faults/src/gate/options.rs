@@ -42,7 +42,7 @@ pub enum Step {
     },
 }
 
-/// What [`Gate::run_until_idle`] does when nothing can run but a task waits for time.
+/// What [`Gate::run_until_idle`](super::Gate::run_until_idle) does when nothing can run but a task waits for time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockPolicy {
     /// Returns.
@@ -51,7 +51,7 @@ pub enum ClockPolicy {
     Until(Nanos),
 }
 
-/// How [`Gate::run_until_idle`] ended.
+/// How [`Gate::run_until_idle`](super::Gate::run_until_idle) ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ran {
     /// Turns granted.

@@ -3,12 +3,14 @@
 mod memo;
 mod phases;
 mod run;
+mod search;
 mod shrink;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
 pub use memo::Memo;
-pub use run::{Search, explore, explore_sharing};
+pub use run::{explore, explore_sharing};
+pub use search::Search;
 pub use shrink::{Again, Shrunk, fewest_operations};
 pub use sweep::Progress;

@@ -2,6 +2,7 @@
 
 use super::memo::Memo;
 use super::phases::{Ordered, PhaseRun};
+use super::search::Search;
 use super::sweep::{Means, Progress, sweep};
 use crate::cell::{CellResult, Finding, Story, Teeth};
 use crate::cluster::{Case, Cluster, Clusters, mechanism};
@@ -18,7 +19,6 @@ use crate::teeth;
 use crate::verdict::{Class, Verdict};
 use num_bigint::BigUint;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use unplug_faults::effect::{Effects, Names, Orders};
@@ -26,24 +26,6 @@ use unplug_faults::event::{Event, Op};
 use unplug_faults::model::Model;
 use unplug_faults::state::{Assumption, CrashState, Plan, Space};
 use unplug_faults::trace::{Blind, Trace};
-
-/// What is to be explored.
-pub struct Search<'a> {
-    /// The run.
-    pub trace: &'a Trace,
-    /// What was run.
-    pub target: &'a dyn Target,
-    /// What it promises.
-    pub contract: Contract,
-    /// What the disk may do.
-    pub model: &'a dyn Model,
-    /// How much is tried.
-    pub plan: Plan,
-    /// Rules that are taken away.
-    pub assume: &'a [Assumption],
-    /// Where repro files go; `None`: none are written.
-    pub repro_dir: Option<&'a Path>,
-}
 
 /// Explores one trace under one model: a cell for each phase. Interrupted, it gives what it has, marked as
 /// not measured.
@@ -393,7 +375,7 @@ impl<'a> Run<'a> {
         };
         Repro {
             trace: cut(subject.trace, subject.violation.crash_point),
-            worker: worker_arguments(self.search),
+            worker: self.search.worker_arguments(),
             contract: self.search.contract.clone(),
             model: self.search.model.name().to_string(),
             phase: phase.name.clone(),
@@ -474,11 +456,6 @@ fn broken_off(error: &PoolError) -> Blind {
         _ => "recovery of images",
     };
     Blind { what: what.to_string(), detail: error.to_string() }
-}
-
-fn worker_arguments(search: &Search<'_>) -> Vec<String> {
-    let command = search.target.worker(&search.contract);
-    command.get_args().map(|a| a.to_string_lossy().into_owned()).collect()
 }
 
 /// A cell's verdict: what was found weighs more than what was not looked at, and a harness without teeth

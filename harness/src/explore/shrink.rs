@@ -2,7 +2,8 @@
 //! that do not matter for it.
 
 use super::memo::Memo;
-use super::run::{Search, explore_with, with_names};
+use super::run::{explore_with, with_names};
+use super::search::Search;
 use super::sweep::{Means, sweep};
 use crate::cell::{CellResult, Finding};
 use crate::cluster::mechanism;

@@ -15,8 +15,6 @@ pub struct Settings {
     pub budget: Option<u64>,
     /// `UNPLUG_REPLAY`: a repro file that a check runs instead of exploring.
     pub replay: Option<PathBuf>,
-    /// `UNPLUG_UPDATE`: accept what is found as the new baseline. Ignored under `CI`.
-    pub update: bool,
 }
 
 /// A variable's value cannot be used.
@@ -56,20 +54,11 @@ impl Settings {
             }
             replay => replay,
         };
-        let asked = match get("UNPLUG_UPDATE") {
-            None => false,
-            Some(value) => match value.to_str() {
-                Some("0" | "") => false,
-                Some("1") => true,
-                _ => return Err(bad("UNPLUG_UPDATE", &value, "0 or 1 is expected")),
-            },
-        };
-        let update = asked && get("CI").is_none_or(|ci| ci.is_empty());
         let (seed, budget) = (number("UNPLUG_SEED")?, number("UNPLUG_BUDGET")?);
         if budget == Some(0) {
             return Err(bad("UNPLUG_BUDGET", "0".as_ref(), "nothing would be tried"));
         }
-        Ok(Settings { seed, cases, budget, replay, update })
+        Ok(Settings { seed, cases, budget, replay })
     }
 }
 
@@ -88,10 +77,8 @@ mod tests {
 
     #[test]
     fn good_values_are_taken() {
-        let all =
-            [("UNPLUG_SEED", "7"), ("UNPLUG_CASES", "3"), ("UNPLUG_BUDGET", "100"), ("UNPLUG_UPDATE", "1")];
-        let expected =
-            Settings { seed: Some(7), cases: Some(3), budget: Some(100), replay: None, update: true };
+        let all = [("UNPLUG_SEED", "7"), ("UNPLUG_CASES", "3"), ("UNPLUG_BUDGET", "100")];
+        let expected = Settings { seed: Some(7), cases: Some(3), budget: Some(100), replay: None };
         assert_eq!(settings(&all), Ok(expected));
         assert_eq!(settings(&[]), Ok(Settings::default()));
     }
@@ -105,16 +92,10 @@ mod tests {
             ("UNPLUG_CASES", "4294967296"),
             ("UNPLUG_BUDGET", ""),
             ("UNPLUG_BUDGET", "0"),
-            ("UNPLUG_UPDATE", "yes"),
             ("UNPLUG_REPLAY", "/no/such/file"),
         ] {
             let error = settings(&[(name, value)]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name}={value}")), "{error}");
         }
-    }
-
-    #[test]
-    fn nothing_is_updated_in_ci() {
-        assert!(!settings(&[("UNPLUG_UPDATE", "1"), ("CI", "true")]).unwrap().update);
     }
 }
