@@ -37,6 +37,7 @@ impl Gate {
         let words = area.words();
         words.ruled.store(u32::from(!rules.is_empty()), Release);
         words.next_process.store(1, Release);
+        words.starter.store(std::process::id(), Release);
         words.next_thread[0].store(1, Release);
         words.used.store(1, Release);
         words.slots[0].state.store(RESERVED, Release);
