@@ -181,7 +181,9 @@ impl Subject {
 
 /// Workloads of which most are killed and started again at some step.
 fn restarted(policy: Policy) -> impl Strategy<Value = Workload> {
-    let restart = prop::option::weighted(0.7, any::<prop::sample::Index>());
+    // Which snapshot a later life began with is not recorded: such a run is not measured.
+    let share = if policy.appends() { 0.7 } else { 0.0 };
+    let restart = prop::option::weighted(share, any::<prop::sample::Index>());
     (workloads(policy, 4..18), restart).prop_map(|(mut workload, restart)| {
         if let Some(at) = restart {
             let at = 1 + at.index(workload.steps.len());
@@ -202,7 +204,8 @@ fn holds(policy: Policy) {
     eprintln!("{policy}: {tally:?}");
     // Snapshots change few files, and most moments of such a run have nothing in flight.
     let least = if policy.appends() { 500 } else { 10 };
-    assert!(tally.states > least && tally.kills > 0 && tally.saves > 0, "{policy}: {tally:?}");
+    assert!(tally.states > least && tally.saves > 0, "{policy}: {tally:?}");
+    assert_eq!(tally.kills > 0, policy.appends(), "{policy}: {tally:?}");
     assert_eq!(tally.rewrites > 0, policy.appends(), "{policy}: {tally:?}");
 }
 
