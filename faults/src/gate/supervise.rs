@@ -172,6 +172,18 @@ impl Gate {
         }
     }
 
+    /// Every process of the target was killed and has ended: a later life finds all slots free, whatever the
+    /// supervisor had seen of their ends.
+    pub fn killed(&mut self) {
+        let words = self.area.words();
+        for slot in slots(words) {
+            slot.tid_addr.store(0, Release);
+            slot.state.store(abi::GONE, Release);
+        }
+        words.turn.store(0, Release);
+        self.processes = Processes::default();
+    }
+
     /// One of `choices`. A single choice draws too, so that the sequence depends on the number of decisions only.
     fn pick(&mut self, choices: usize) -> usize {
         let wide = u64::from(self.random.next_u32()) * choices as u64;
