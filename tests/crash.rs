@@ -181,11 +181,10 @@ impl Subject {
 
 /// Workloads of which most are killed and started again at some step.
 fn restarted(policy: Policy) -> impl Strategy<Value = Workload> {
-    // Which snapshot a later life began with is not recorded: such a run is not measured.
-    let share = if policy.appends() { 0.7 } else { 0.0 };
-    let restart = prop::option::weighted(share, any::<prop::sample::Index>());
+    let restart = prop::option::weighted(0.7, any::<prop::sample::Index>());
     (workloads(policy, 4..18), restart).prop_map(|(mut workload, restart)| {
-        if let Some(at) = restart {
+        // Which snapshot a later life began with is not recorded: such a run is not measured.
+        if let Some(at) = restart.filter(|_| policy.appends()) {
             let at = 1 + at.index(workload.steps.len());
             workload.steps.splice(at..at, [Step::Phase(RECOVERY.into()), Step::KillAndRestart]);
         }
