@@ -182,7 +182,7 @@ impl Subject {
 /// Workloads of which most are killed and started again at some step.
 fn restarted(policy: Policy) -> impl Strategy<Value = Workload> {
     let restart = prop::option::weighted(0.7, any::<prop::sample::Index>());
-    (workloads(policy, 4..18), restart).prop_map(|(mut workload, restart)| {
+    (workloads(policy, 4..18), restart).prop_map(move |(mut workload, restart)| {
         // Which snapshot a later life began with is not recorded: such a run is not measured.
         if let Some(at) = restart.filter(|_| policy.appends()) {
             let at = 1 + at.index(workload.steps.len());
