@@ -108,6 +108,11 @@ impl Subject {
             let never = AtomicBool::new(false);
             for cell in explore_sharing(&search, &mut memo, &mut pool, &mut |_| {}, &never) {
                 self.tally.borrow_mut().states += cell.states_checked;
+                // A random phase may hold no promise; anything else that is not measured is not a pass.
+                let blind = cell.not_measured.iter().find(|b| !b.what.starts_with("nothing was promised"));
+                if let Some(blind) = blind {
+                    return Err(format!("{} is not measured: {}: {}", cell.phase, blind.what, blind.detail));
+                }
                 if let Some(finding) = cell.findings.first() {
                     let (violation, story) = (&finding.violation, &finding.story);
                     return Err(format!(
@@ -177,8 +182,9 @@ impl Subject {
 /// Workloads of which most are killed and started again at some step.
 fn restarted(policy: Policy) -> impl Strategy<Value = Workload> {
     let restart = prop::option::weighted(0.7, any::<prop::sample::Index>());
-    (workloads(policy, 4..18), restart).prop_map(|(mut workload, restart)| {
-        if let Some(at) = restart {
+    (workloads(policy, 4..18), restart).prop_map(move |(mut workload, restart)| {
+        // Which snapshot a later life began with is not recorded: such a run is not measured.
+        if let Some(at) = restart.filter(|_| policy.appends()) {
             let at = 1 + at.index(workload.steps.len());
             workload.steps.splice(at..at, [Step::Phase(RECOVERY.into()), Step::KillAndRestart]);
         }
@@ -195,7 +201,10 @@ fn holds(policy: Policy) {
     }
     let tally = subject.tally.into_inner();
     eprintln!("{policy}: {tally:?}");
-    assert!(tally.states > 100 && tally.kills > 0 && tally.saves > 0, "{policy}: {tally:?}");
+    // Snapshots change few files, and most moments of such a run have nothing in flight.
+    let least = if policy.appends() { 500 } else { 10 };
+    assert!(tally.states > least && tally.saves > 0, "{policy}: {tally:?}");
+    assert_eq!(tally.kills > 0, policy.appends(), "{policy}: {tally:?}");
     assert_eq!(tally.rewrites > 0, policy.appends(), "{policy}: {tally:?}");
 }
 
@@ -232,7 +241,7 @@ fn without_syncs_the_property_fails_and_the_failure_is_kept() {
     assert_eq!(files.len(), 1, "{files:?}");
     let steps = &files[0].1.workload.steps;
     let operations = steps.iter().filter(|s| matches!(s, Step::Invoke { .. } | Step::Together(_))).count();
-    assert!(operations <= 2, "not shrunk: {steps:?}");
+    assert!(operations <= 5, "not shrunk: {steps:?}");
 
     let again = broken().run().expect_err("it still fails");
     assert!(again.contains(".json again: "), "{again}");

@@ -9,7 +9,9 @@ use unplug::target::Target;
 use unplug::target::policy::Policy;
 use unplug::target::resp::RespTarget;
 use unplug::target::resp_op::RespOp;
+use unplug::workload::resp::Shape;
 use unplug::workload::{Step, Workload};
+use unplug_faults::codec;
 use unplug_faults::event::{Event, Op, ProcessEvent};
 use unplug_faults::trace::Trace;
 
@@ -107,4 +109,28 @@ fn appends_during_a_rewrite_interleave_and_the_seed_decides_how() {
     let distinct: BTreeSet<&String> = orders.iter().collect();
     assert!(distinct.len() > 2, "the seed does not decide: {orders:#?}");
     assert_eq!(interleaving(&during_a_rewrite(3)), orders[2], "the same seed, the same order");
+}
+
+/// A store that was killed is started again in the same recording, and repeats itself in that life too.
+#[test]
+fn a_later_life_is_repeated_byte_for_byte() {
+    for policy in Policy::ALL {
+        let workload = Shape { restart: true, ..Shape::new(policy, 24) }.generate(5);
+        let record = || {
+            let target = RespTarget::engine(env!("CARGO_BIN_EXE_unplug"), policy);
+            let trace = target.record(binary::directory().path(), &workload).expect("recorded");
+            assert_eq!(trace.blind, [], "{policy}");
+            assert_eq!(trace.events.iter().filter(|e| e.op == Op::Kill).count(), 1, "{policy}");
+            trace
+        };
+        let first = record();
+        for _ in 0..3 {
+            let again = record();
+            let pairs = first.events.iter().zip(&again.events);
+            let other = pairs.enumerate().find(|(_, (a, b))| a != b);
+            assert_eq!(other, None, "{policy}: the first event that differs");
+            let bytes = |trace| codec::encode(codec::Kind::Trace, trace).expect("encodes");
+            assert!(bytes(&first) == bytes(&again), "{policy}: the traces differ");
+        }
+    }
 }

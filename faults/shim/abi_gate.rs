@@ -108,6 +108,8 @@ pub struct GateArea {
     pub signals: AtomicU32,
     /// Order in which futex waits began.
     pub order: AtomicU32,
+    /// The process that starts the target's lives: a child of it is no stranger.
+    pub starter: AtomicU32,
     /// Virtual nanoseconds since the start.
     pub nanos: AtomicU64,
     /// Wall clock at virtual instant 0, in nanoseconds since 1970.

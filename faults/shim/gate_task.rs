@@ -167,6 +167,13 @@ pub unsafe fn started(area: &'static GateArea) {
         let slot = slots(area).iter().find(reserved).or_else(|| slots(area).iter().find(first));
         match slot {
             Some(slot) => register(area, slot),
+            // A later life of a target that was killed: whoever started the first has started this.
+            None if sys::call0(GETPPID) as u32 == area.starter.load(Acquire) => {
+                let process = area.next_process.fetch_add(1, AcqRel);
+                if let Some(slot) = reserve(area, process) {
+                    register(area, slot);
+                }
+            }
             None => {
                 me_or_late(area);
             }

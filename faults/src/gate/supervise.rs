@@ -37,6 +37,7 @@ impl Gate {
         let words = area.words();
         words.ruled.store(u32::from(!rules.is_empty()), Release);
         words.next_process.store(1, Release);
+        words.starter.store(std::process::id(), Release);
         words.next_thread[0].store(1, Release);
         words.used.store(1, Release);
         words.slots[0].state.store(RESERVED, Release);
@@ -169,6 +170,18 @@ impl Gate {
         for slot in slots(words) {
             futex_wake(&slot.state);
         }
+    }
+
+    /// Every process of the target was killed and has ended: a later life finds all slots free, whatever the
+    /// supervisor had seen of their ends.
+    pub fn killed(&mut self) {
+        let words = self.area.words();
+        for slot in slots(words) {
+            slot.tid_addr.store(0, Release);
+            slot.state.store(abi::GONE, Release);
+        }
+        words.turn.store(0, Release);
+        self.processes = Processes::default();
     }
 
     /// One of `choices`. A single choice draws too, so that the sequence depends on the number of decisions only.

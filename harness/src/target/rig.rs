@@ -149,6 +149,9 @@ impl Rig {
     /// Tells the gate that the target's processes were killed.
     pub(crate) fn killed(&mut self) -> Result<(), RecordError> {
         self.recorder.kill_mark();
+        if let Some(gate) = &mut self.gate {
+            gate.killed();
+        }
         Ok(())
     }
 
