@@ -36,8 +36,9 @@ const fn bug(
 }
 
 /// Written before the first run, which found every one of them. It also found classes that follow from the bug
-/// and had not been thought of: lost-after-recovery of `incr-ignored`, duplicated-operation of
-/// `bad-batch-skipped`, not-idempotent of `unsealed-batch-applied`.
+/// and had not been thought of, and that were added: acknowledged-loss of `transaction-split`, lost-after-recovery
+/// of `incr-ignored`, duplicated-operation and resurrection of `bad-batch-skipped`, not-idempotent of
+/// `unsealed-batch-applied`.
 const ENGINE: &[Bug] = &[
     // Writing.
     bug(
@@ -79,16 +80,10 @@ const ENGINE: &[Bug] = &[
         "what is logged between the new incr file and the fork stands in the base, too",
     ),
     bug(
-        "bgsave-shown-at-once",
-        "snapshot",
-        &["acknowledged-loss"],
-        "LASTSAVE shows a save that has not ended",
-    ),
-    bug(
         "transaction-split",
         "always",
-        &["torn-operation"],
-        "half of a transaction has a checksum of its own",
+        &["torn-operation", "acknowledged-loss"],
+        "half of a transaction has a checksum of its own; a half may look like an older state",
     ),
     // Recovery.
     bug("checksum-skipped", "no", &["silent-corruption"], "a page of zeros inside a value is a value"),
@@ -96,7 +91,7 @@ const ENGINE: &[Bug] = &[
     bug(
         "bad-batch-skipped",
         "no",
-        &["gap", "duplicated-operation"],
+        &["gap", "duplicated-operation", "resurrection"],
         "later batches are loaded without one in between; an LPOP left out looks like its RPUSH done twice",
     ),
     bug(
@@ -370,7 +365,10 @@ fn classes(ran: &Output) -> (BTreeSet<String>, Option<String>) {
             return (found, Some(format!("no JSON: {line}")));
         };
         cells += 1;
-        // Where a sabotage breaks everything there may be nothing left for the cell's own teeth to break.
+        // Under snapshots nothing is promised before the first save.
+        if cell["policy"] == "snapshot" && cell["phase"] != "save" {
+            continue;
+        }
         let verdict = cell["verdict"].as_str().unwrap_or_default();
         if !["holds", "violated"].contains(&verdict) {
             return (found, Some(format!("{}: {verdict} {}", cell["phase"], cell["not_measured"])));
@@ -379,7 +377,7 @@ fn classes(ran: &Output) -> (BTreeSet<String>, Option<String>) {
         found.extend(violations.filter_map(|v| v["class"].as_str()).map(str::to_owned));
     }
     let code = ran.status.code();
-    let trouble = (cells == 0 || !matches!(code, Some(0 | 1))).then(|| {
+    let trouble = (cells == 0 || !matches!(code, Some(0 | 1 | 3 | 4))).then(|| {
         format!("{cells} cells, exit code {code:?}: {}", String::from_utf8_lossy(&ran.stderr).trim())
     });
     (found, trouble)

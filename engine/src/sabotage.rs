@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 17] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -19,7 +19,6 @@ pub const NAMES: [&str; 18] = [
     "incr-left-unsynced",
     "everysec-syncs-the-old-file",
     "base-forked-late",
-    "bgsave-shown-at-once",
     "transaction-split",
     // Recovery.
     "checksum-skipped",

@@ -72,6 +72,50 @@ fn watch_sees_other_clients_and_broken_transactions_are_aborted() {
     let aborted = "EXECABORT Transaction discarded because of previous errors.";
     assert_eq!(a.call("EXEC"), Reply::Error(aborted.into()));
     assert_eq!(a.call("EXEC"), Reply::Error("ERR EXEC without MULTI".into()));
+    // What cannot succeed is refused when it is queued.
+    for unknown in ["CLIENT NOSUCH", "CONFIG NOSUCH x", "COMMAND NOSUCH", "OBJECT NOSUCH k"] {
+        a.call("MULTI");
+        let refusal = a.call(unknown);
+        assert!(
+            matches!(&refusal, Reply::Error(e) if e.starts_with("ERR unknown subcommand 'NOSUCH'")),
+            "{refusal:?}"
+        );
+        assert_eq!(a.call("EXEC"), Reply::Error(aborted.into()), "{unknown}");
+    }
+}
+
+#[test]
+fn a_child_holds_neither_the_lock_nor_the_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::engine(dir.path(), &["--save", ""]);
+    let mut client = server.connect();
+    // Enough that the child is still at it while this test looks.
+    let large = vec![b'x'; 8 << 20];
+    for key in [b"a", b"b", b"c", b"d", b"e", b"f"] {
+        client.send(&[b"SET", key, &large]);
+        assert!(!client.receive().is_error());
+    }
+    assert!(!client.call("BGSAVE").is_error());
+    let links = |pid: &str| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        entries.filter_map(|e| std::fs::read_link(e.path()).ok()).collect()
+    };
+    let server_pid = server.child.id().to_string();
+    let at = dir.path().canonicalize().unwrap();
+    assert!(links(&server_pid).contains(&at), "the server holds its directory");
+    let children = std::fs::read_to_string(format!("/proc/{server_pid}/task/{server_pid}/children")).unwrap();
+    let child = children.split_whitespace().next().expect("the child still runs");
+    // It writes by now, so it has closed what it was to close.
+    let writes = || links(child).iter().any(|l| l.to_string_lossy().ends_with(".rdb"));
+    while !writes() {
+        assert!(std::path::Path::new(&format!("/proc/{child}/fd")).exists() && !links(child).is_empty());
+    }
+    let held = links(child);
+    assert!(!held.contains(&at), "{held:?}");
+    let sockets = |held: &[std::path::PathBuf]| {
+        held.iter().filter(|l| l.to_string_lossy().starts_with("socket:")).count()
+    };
+    assert!(sockets(&held) < sockets(&links(&server_pid)), "the listening socket is closed: {held:?}");
 }
 
 #[test]

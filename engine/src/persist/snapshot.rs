@@ -40,9 +40,6 @@ impl Persistence {
         });
         match spawned {
             Ok(pid) => {
-                if sabotaged!("bgsave-shown-at-once") {
-                    self.snapshots.last_save_ms = now_ms;
-                }
                 self.child = Some(Child { pid, job: Job::Save { changes: self.snapshots.changes } });
                 Ok(())
             }

@@ -162,6 +162,21 @@ fn a_file_that_is_listed_must_be_there_and_whole() {
 }
 
 #[test]
+fn an_empty_base_is_not_an_empty_store() {
+    let dir = tempdir();
+    let config = config(dir.path(), AppendFsync::Always);
+    Store::open(&config).turn("INCR n");
+    let base = manifest(dir.path()).with_file_name("appendonly.aof.1.base.rdb");
+    let whole = fs::read(&base).unwrap();
+    for len in 0..whole.len() {
+        fs::write(&base, &whole[..len]).unwrap();
+        assert!(Store::try_open(&config).is_err(), "the base is cut at {len}");
+    }
+    fs::write(&base, whole).unwrap();
+    Store::open(&config);
+}
+
+#[test]
 fn a_rewrite_in_a_transaction_waits_for_its_end() {
     let dir = tempdir();
     let mut store = Store::open(&config(dir.path(), AppendFsync::Always));
