@@ -9,9 +9,8 @@ use crate::state::{CrashState, Space};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-/// How often the trace is gone over: many candidates are illegal or have been given already. A pass only draws for
-/// what is still wanting, and one that finds nothing new is the last: so many cost little.
-const PASSES: u32 = 48;
+/// How often the trace is gone over: many candidates are illegal or have been given already.
+const PASSES: u32 = 6;
 
 pub(crate) struct Sampler<'s> {
     space: &'s Space<'s>,
