@@ -35,10 +35,15 @@ const fn bug(
     Bug { name, policy, found_as, because }
 }
 
-/// Written before the first run, which found every one of them. It also found classes that follow from the bug
-/// and had not been thought of, and that were added: acknowledged-loss of `transaction-split`, lost-after-recovery
-/// of `incr-ignored`, duplicated-operation and resurrection of `bad-batch-skipped`, not-idempotent of
-/// `unsealed-batch-applied`.
+/// The first version of this table was written before the first run (commit 7626be0). Changed after runs by hand:
+/// - Two of its rows are gone. `bgsave-shown-at-once` was NOT found: no reply of the workload shows a save too
+///   early. `torn-tail-loops` was not measured: a minute was not enough.
+/// - Classes were added: acknowledged-loss of `transaction-split`, lost-after-recovery of `incr-ignored`,
+///   duplicated-operation and resurrection of `bad-batch-skipped` (resurrection is unexplained: the judge may
+///   miss that it is one gap), not-idempotent of `unsealed-batch-applied` (torn-operation was never seen).
+/// - Bugs were changed: `transaction-split` syncs, `bad-batch-skipped` skips once. `rename-before-fsync` was also
+///   a gap until the engine refused an empty base.
+/// - `everysec-syncs-the-old-file` was seen only while the sound engine showed window-exceeded, too.
 const ENGINE: &[Bug] = &[
     // Writing.
     bug(
@@ -123,7 +128,7 @@ struct Boundary {
     change: Change,
 }
 
-/// Written before the first run.
+/// Written before the first run; none of these rows has been run yet.
 const BOUNDARY: &[Boundary] = &[
     Boundary {
         name: "drop fdatasync of incr files",
