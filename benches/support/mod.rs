@@ -13,18 +13,18 @@ use unplug_faults::image::Image;
 use unplug_faults::model;
 use unplug_faults::state::{Plan, Space};
 
-pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Two workers, as many as the targets speak of.
-pub const WORKERS: usize = 2;
+pub(crate) const WORKERS: usize = 2;
 
 /// The `unplug` of this build.
-pub fn unplug() -> &'static Path {
+pub(crate) fn unplug() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_unplug"))
 }
 
 /// Distinct images of a recorded run of `operations` operations, evenly chosen, at the most so many.
-pub fn images(target: &RespTarget, operations: u64, most: usize) -> Result<Vec<Image>> {
+pub(crate) fn images(target: &RespTarget, operations: u64, most: usize) -> Result<Vec<Image>> {
     let dir = tempfile::tempdir_in("/dev/shm")?;
     let trace = target.record(dir.path(), &Shape::new(target.policy, operations).generate(1))?;
     let effects = Effects::of(&trace);
@@ -40,13 +40,13 @@ pub fn images(target: &RespTarget, operations: u64, most: usize) -> Result<Vec<I
 }
 
 /// A pool for this target.
-pub fn pool(target: &RespTarget) -> Result<Workers<'_>> {
+pub(crate) fn pool(target: &RespTarget) -> Result<Workers<'_>> {
     let contract = target.policy.contract();
     Ok(Workers::start(WORKERS, Limits::default(), move || target.worker(&contract))?)
 }
 
 /// Recovers and compares every image once; real time.
-pub fn recover(pool: &mut Workers<'_>, images: &[Image]) -> Result<Duration> {
+pub(crate) fn recover(pool: &mut Workers<'_>, images: &[Image]) -> Result<Duration> {
     let started = Instant::now();
     let mut waiting = images.iter().enumerate();
     loop {
@@ -81,7 +81,7 @@ fn cpu() -> Duration {
 }
 
 /// CPU time for an image over all processes: what other load on the machine disturbs little.
-pub fn cpu_for_each(target: &RespTarget, images: &[Image], times: u32) -> Result<Duration> {
+pub(crate) fn cpu_for_each(target: &RespTarget, images: &[Image], times: u32) -> Result<Duration> {
     let mut pool = pool(target)?;
     recover(&mut pool, &images[..images.len().min(20)])?;
     drop(pool);
@@ -95,7 +95,7 @@ pub fn cpu_for_each(target: &RespTarget, images: &[Image], times: u32) -> Result
 }
 
 /// Prints CPU time for an image, and what it allows on two cores.
-pub fn tell(name: &str, each: Duration) {
+pub(crate) fn tell(name: &str, each: Duration) {
     let rate = WORKERS as f64 / each.as_secs_f64().max(1e-9);
     println!("{name}: {:.0} us CPU an image, {rate:.0}/s on {WORKERS} whole cores", each.as_secs_f64() * 1e6);
 }

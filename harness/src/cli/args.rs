@@ -87,7 +87,7 @@ pub struct SearchArgs {
     /// Only these persistence models; all if none is named
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     pub model: Vec<String>,
-    /// At the most so many crash states for each policy, phase and model; 5000 if not given, 200 on a redis-server,
+    /// At the most so many crash states for each policy, phase and model; 16000 if not given, 200 on a redis-server,
     /// where each costs three starts of the program
     #[arg(
         long,

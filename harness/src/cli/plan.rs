@@ -112,7 +112,7 @@ impl ExplorePlan {
 /// How many states a cell gets where nothing is said, so that a check of everything ends in minutes: the engine
 /// recovers thousands of images a second, a server some dozens (three starts an image, 10 ms each).
 pub(super) fn default_budget(engine: bool) -> u64 {
-    if engine { 5000 } else { 200 }
+    if engine { 16_000 } else { 200 }
 }
 
 /// The store that the arguments name.

@@ -5,7 +5,7 @@ use super::table::verdict_name;
 use crate::cell::{CellResult, Finding, Teeth};
 use serde::Serialize;
 
-/// The version of what [`line`] gives; a changed meaning or a field that goes makes a new one.
+/// The version of what [`line()`] gives; a changed meaning or a field that goes makes a new one.
 pub const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]

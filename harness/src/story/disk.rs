@@ -23,7 +23,7 @@ pub(super) fn in_words(
             _ => None,
         };
         if Some(*index) == culprit {
-            first = Some(file.map_or(Err(told.len()), Ok));
+            first = Some(file.ok_or(told.len()));
         }
         match file {
             None => told.push((None, names.story(subject.effects, EffectId(*index as u32), outcome))),

@@ -107,7 +107,7 @@ impl Server {
     /// thread.
     ///
     /// # Errors
-    /// As [`start_error`] tells them apart; or the log cannot be made.
+    /// As `start_error` tells them apart; or the log cannot be made.
     pub fn spawn(mut command: Command, log: &Path) -> Result<Server, RecordError> {
         let file = std::fs::File::create(log).map_err(RecordError::io("cannot make the log", log))?;
         let again = file.try_clone().map_err(RecordError::io("cannot make the log", log))?;
