@@ -1,5 +1,6 @@
 //! Exploring one trace: crash states in, judged cells out.
 
+mod bite;
 mod memo;
 mod phases;
 mod run;

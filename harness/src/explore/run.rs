@@ -1,5 +1,6 @@
 //! One exploration from beginning to end: sweep, teeth, findings, cells.
 
+use super::bite::{Bite, broken_off, teeth_of, verdict};
 use super::memo::Memo;
 use super::phases::{Ordered, PhaseRun};
 use super::search::Search;
@@ -16,7 +17,7 @@ use crate::story::{Subject, tell};
 use crate::target::Target;
 use crate::target::policy::Policy;
 use crate::teeth;
-use crate::verdict::{Class, Verdict};
+use crate::verdict::Class;
 use num_bigint::BigUint;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
@@ -109,13 +110,6 @@ pub(super) fn with_names(trace: &Trace) -> (Effects, Names) {
     let effects = Effects::of(trace);
     let names = Names::of(trace, &effects);
     (effects, names)
-}
-
-/// The teeth check of one phase.
-enum Bite {
-    Teeth(Teeth),
-    /// No state of the phase came back with any content.
-    NothingToBreak,
 }
 
 struct Run<'a> {
@@ -442,31 +436,3 @@ impl<'a> Run<'a> {
 const SABOTAGE_BUDGET: u64 = 20_000;
 /// How many states are tried with content that nobody wrote: the judge refuses it at once or never.
 const IMPOSTOR_BUDGET: u64 = 64;
-
-fn teeth_of(sabotage: String, class: Option<Class>) -> Bite {
-    Bite::Teeth(match class {
-        Some(class) => Teeth::Bit { sabotage, class },
-        None => Teeth::Blunt { sabotage },
-    })
-}
-
-fn broken_off(error: &PoolError) -> Blind {
-    let what = match error {
-        PoolError::Interrupted => "interrupted",
-        _ => "recovery of images",
-    };
-    Blind { what: what.to_string(), detail: error.to_string() }
-}
-
-/// A cell's verdict: what was found weighs more than what was not looked at, and a harness without teeth
-/// more than either.
-fn verdict(violated: bool, not_measured: bool, teeth: &Teeth) -> Verdict {
-    match teeth {
-        Teeth::Blunt { .. } => Verdict::HarnessBroken,
-        _ if violated => Verdict::Violated,
-        _ if not_measured => Verdict::NotMeasured,
-        Teeth::Bit { .. } => Verdict::Holds,
-        // Nothing was found and nothing was shown to be findable.
-        Teeth::NotNeeded => Verdict::NotMeasured,
-    }
-}

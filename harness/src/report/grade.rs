@@ -12,6 +12,8 @@ pub struct Graded<'a> {
     pub finding: &'a Finding,
     /// Where it is real.
     pub grade: Grade,
+    /// The other policies and phases in which the same mechanism was seen, as `policy / phase`.
+    pub also: Vec<String>,
 }
 
 /// Where a violation is real. Of real file systems only models that were explored are spoken of.
@@ -76,13 +78,13 @@ fn rank(model: &str) -> u8 {
     }
 }
 
-/// All findings, each mechanism of one policy and phase once, in the order of the cells.
+/// All findings, each mechanism of one run of `check` once, in the order of the cells.
 pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
     let mut out: Vec<Graded<'_>> = Vec::new();
     for cell in cells {
         for finding in &cell.findings {
             let same = |c: &CellResult, f: &Finding| {
-                same_run(c, cell)
+                (&c.target, c.seed) == (&cell.target, cell.seed)
                     && f.violation.class == finding.violation.class
                     && f.mechanism == finding.mechanism
             };
@@ -95,9 +97,22 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
                 .filter(|(c, f)| same(c, f))
                 .collect();
             shown.sort_by_key(|(c, _)| rank(&c.model));
-            let seen: Vec<&str> = shown.iter().map(|(c, _)| c.model.as_str()).collect();
             let (cell, finding) = shown.first().copied().unwrap_or((cell, finding));
-            out.push(Graded { cell, finding, grade: grade(cells, cell, &seen) });
+            let places: Vec<&CellResult> = shown.iter().map(|(c, _)| *c).collect();
+            let (grade, also) = (grade(cells, &places), also(cell, &places));
+            out.push(Graded { cell, finding, grade, also });
+        }
+    }
+    out
+}
+
+/// Where else a mechanism was seen than in the cell that is shown.
+fn also(shown: &CellResult, places: &[&CellResult]) -> Vec<String> {
+    let mut out = Vec::new();
+    for place in places.iter().filter(|c| !same_run(c, shown)) {
+        let name = format!("{} / {}", place.policy, place.phase);
+        if !out.contains(&name) {
+            out.push(name);
         }
     }
     out
@@ -107,25 +122,32 @@ fn same_run(a: &CellResult, b: &CellResult) -> bool {
     (&a.target, &a.policy, &a.phase, a.seed) == (&b.target, &b.policy, &b.phase, b.seed)
 }
 
-fn grade(cells: &[CellResult], of: &CellResult, seen: &[&str]) -> Grade {
+fn grade(cells: &[CellResult], places: &[&CellResult]) -> Grade {
+    let mut seen: Vec<&str> = Vec::new();
+    for place in places {
+        if !seen.contains(&place.model.as_str()) {
+            seen.push(&place.model);
+        }
+    }
     let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     if seen.contains(&"prefix") {
-        return Grade::InOrder { seen: owned(seen) };
+        return Grade::InOrder { seen: owned(&seen) };
     }
     let mut on: Vec<&str> = seen.iter().filter_map(|m| file_system(m)).collect();
     on.dedup();
     if !on.is_empty() {
-        return Grade::Real { on: owned(&on), seen: owned(seen) };
+        return Grade::Real { on: owned(&on), seen: owned(&seen) };
     }
     // A cell that was not measured shows nothing, and its silence is no evidence.
-    let not: Vec<&str> = cells
-        .iter()
-        .filter(|c| same_run(c, of) && matches!(c.verdict, Verdict::Holds | Verdict::Violated))
-        .map(|c| c.model.as_str())
-        .filter(|m| file_system(m).is_some())
-        .collect();
+    let measured = |c: &&CellResult| {
+        places.iter().any(|p| same_run(c, p)) && matches!(c.verdict, Verdict::Holds | Verdict::Violated)
+    };
+    let mut not: Vec<&str> = cells.iter().filter(measured).map(|c| c.model.as_str()).collect();
+    not.retain(|m| file_system(m).is_some());
+    not.sort_unstable();
+    not.dedup();
     match not.is_empty() {
-        true => Grade::Ungraded { seen: owned(seen) },
-        false => Grade::PosixOnly { seen: owned(seen), not: owned(&not) },
+        true => Grade::Ungraded { seen: owned(&seen) },
+        false => Grade::PosixOnly { seen: owned(&seen), not: owned(&not) },
     }
 }

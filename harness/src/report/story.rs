@@ -25,6 +25,9 @@ pub fn finding(number: usize, graded: &Graded<'_>, look: Look) -> String {
     let _ = writeln!(out, "{number}. {class}: {} / {} / {}", cell.policy, cell.phase, cell.model);
     let _ = writeln!(out, "   {}", violation.explanation);
     let _ = writeln!(out, "   grade         {}", graded.grade);
+    if !graded.also.is_empty() {
+        let _ = writeln!(out, "   also in       {}", graded.also.join("; "));
+    }
     if violation.stricter_than_documented {
         let _ = writeln!(out, "   promise       stricter than what the target documents");
     }
