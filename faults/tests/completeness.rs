@@ -241,6 +241,25 @@ fn raw_system_calls_are_all_recorded() {
     }
 }
 
+/// SQLite from its own C source, the library's calls and those of its rollback journal.
+#[test]
+fn sqlite_has_no_call_outside_the_gadget() {
+    if !strace_is_here() {
+        return;
+    }
+    let (dir, out) = (common::directory(), common::directory());
+    let recorder = Recorder::start(Options::new(dir.path())).unwrap();
+    let mut command = common::role("sqlite", dir.path());
+    recorder.arm(&mut command);
+    let status = common::wait(&mut under_strace(&command, out.path()));
+    assert!(status.success());
+    let trace = recorder.finish(Meta::default()).unwrap();
+    assert_eq!(trace.blind, []);
+    let calls = compare(&trace, out.path(), dir.path());
+    eprintln!("sqlite: {calls} calls, each recorded");
+    assert!(calls > 60, "only {calls} calls seen");
+}
+
 /// The test has teeth: a call that strace shows from elsewhere, without a trap, fails it.
 #[test]
 #[should_panic(expected = "outside the gadget")]

@@ -26,6 +26,7 @@ pub const ROLES: &[Role] = &[
     ("passed", passed),
     ("marks", marks),
     ("rustix", rustix_calls),
+    ("sqlite", sqlite),
 ];
 
 /// Plays a role.
@@ -170,6 +171,21 @@ fn rustix_calls() {
     rustix::fs::fdatasync(&dir).unwrap();
     rustix::fs::unlinkat(cwd, "more", AtFlags::empty()).unwrap();
     rustix::fs::unlinkat(cwd, "dir", AtFlags::REMOVEDIR).unwrap();
+}
+
+/// SQLite, built from its own C source: a rollback journal that is unlinked at each commit, and VACUUM.
+fn sqlite() {
+    let database = rusqlite::Connection::open("db").unwrap();
+    database.pragma_update(None, "journal_mode", "DELETE").unwrap();
+    database.pragma_update(None, "synchronous", "EXTRA").unwrap();
+    database.execute_batch("CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB)").unwrap();
+    for k in 0..4 {
+        database.execute("INSERT INTO t VALUES (?1, zeroblob(5000))", [k]).unwrap();
+    }
+    database
+        .execute_batch("BEGIN; DELETE FROM t WHERE k = 1; UPDATE t SET v = 'x' WHERE k = 2; COMMIT; VACUUM")
+        .unwrap();
+    database.close().unwrap();
 }
 
 fn opens() {
