@@ -8,6 +8,7 @@ use crate::state::work::{Choice, Work};
 use crate::state::{CrashState, Space};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How often the trace is gone over: many candidates are illegal or have been given already.
 const PASSES: u32 = 6;
@@ -90,8 +91,11 @@ impl<'s> Sampler<'s> {
         self.draws > 0
     }
 
-    pub(crate) fn next(&mut self) -> Option<CrashState> {
+    pub(crate) fn next(&mut self, stop: Option<&AtomicBool>) -> Option<CrashState> {
         loop {
+            if stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                return None;
+            }
             if self.drawn >= self.draws && !self.next_pass() {
                 return None;
             }

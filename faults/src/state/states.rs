@@ -10,6 +10,7 @@ use crate::state::{CrashState, Plan, Space};
 use num_bigint::BigUint;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Identities are mixed already.
 #[derive(Default)]
@@ -44,6 +45,7 @@ pub struct States<'s> {
     whole: Option<u8>,
     shard: Option<(u64, u64)>,
     index: u64,
+    stop: Option<&'s AtomicBool>,
 }
 
 enum Stage<'s> {
@@ -70,6 +72,7 @@ impl<'s> States<'s> {
             whole: None,
             shard: None,
             index: 0,
+            stop: None,
         };
         states.begin(0);
         states
@@ -79,6 +82,14 @@ impl<'s> States<'s> {
     #[must_use]
     pub fn shard(mut self, k: u64, n: u64) -> Self {
         self.shard = Some((k, n.max(1)));
+        self
+    }
+
+    /// Ends early, as if there were no more states, once the flag is set: with a budget far above what can be
+    /// reached, the search for one more new state may take long.
+    #[must_use]
+    pub fn stopped_by(mut self, flag: &'s AtomicBool) -> Self {
+        self.stop = Some(flag);
         self
     }
 
@@ -124,7 +135,8 @@ impl<'s> States<'s> {
 
     fn next_any(&mut self) -> Option<CrashState> {
         loop {
-            if self.left() == 0 || self.all == Some(self.emitted) {
+            let stopped = self.stop.is_some_and(|flag| flag.load(Ordering::Relaxed));
+            if stopped || self.left() == 0 || self.all == Some(self.emitted) {
                 return None;
             }
             let next = match &mut self.stage {
@@ -140,7 +152,7 @@ impl<'s> States<'s> {
                         continue;
                     }
                 },
-                Stage::Sample(sampler) => match sampler.next() {
+                Stage::Sample(sampler) => match sampler.next(self.stop) {
                     Some(state) => state,
                     None => {
                         self.stage = match sampler.level() {

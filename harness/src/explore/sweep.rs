@@ -168,17 +168,18 @@ pub(super) fn sweep(
     visit: &mut dyn FnMut(&CrashState, ImageHash, &Seen, &Memo) -> ControlFlow<()>,
 ) -> Swept {
     let mut swept = Swept::default();
-    let mut states = space.states(plan);
+    let cancel = means.cancel;
+    let mut states = space.states(plan).stopped_by(cancel);
     let mut hasher = space.hasher();
     loop {
         let room = usize::try_from(plan.budget - swept.states).unwrap_or(LOT).min(LOT);
         let lot: Vec<CrashState> = states.by_ref().take(room).collect();
-        if lot.is_empty() {
-            swept.to_the_end = room > 0 || states.next().is_none();
+        if cancel.load(Ordering::Relaxed) {
+            swept.error = Some(PoolError::Interrupted);
             return swept;
         }
-        if means.cancel.load(Ordering::Relaxed) {
-            swept.error = Some(PoolError::Interrupted);
+        if lot.is_empty() {
+            swept.to_the_end = room > 0 || states.next().is_none();
             return swept;
         }
         let hashes: Vec<ImageHash> = lot.iter().map(|s| hasher.hash(s)).collect();
