@@ -11,12 +11,15 @@ fn redacted(text: &str) -> String {
 fn redact(line: &str) -> String {
     let mut words: Vec<String> = Vec::new();
     for word in line.split(' ') {
-        let bare = word.trim_end_matches([',', ')', ']', ';']);
+        let bare = word.trim_end_matches([',', ')', ']', ';', ':']);
         let tail = &word[bare.len()..];
         let place = bare.rsplit_once(':').filter(|(path, n)| {
             path.ends_with(".rs") && !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())
         });
+        // A repro is named after its content, which holds the addresses of this build's call sites.
+        let named = bare.strip_suffix(".repro").and_then(|name| name.rsplit_once('-'));
         words.push(match place {
+            None if named.is_some() => format!("{}-HASH.repro{tail}", named.map_or("", |(name, _)| name)),
             Some((path, _)) => format!("{}:LINE{tail}", path.rsplit('/').next().unwrap_or(path)),
             None => word.to_owned(),
         });
