@@ -13,6 +13,7 @@
 mod abi;
 mod abi_gate;
 mod copy;
+mod descriptors;
 mod dispatch;
 mod files;
 mod filter;
