@@ -105,13 +105,13 @@ fn what_was_not_recorded_is_when_its_number_becomes_a_file() {
 }
 
 #[test]
-fn what_fails_is_nobodys() {
+fn a_failed_write_is_not_the_old_files() {
     let Some(trace) = run(&["failing"]) else { return };
     assert_eq!(trace.blind, []);
     let lines = lines(&trace);
     assert_eq!(lines[..3], ["create ./f File", "create ./r File", "write f 0 \"first   \" None"]);
-    // The sync goes to what the number is now.
-    assert_eq!(lines[3..], ["sync r Fsync"]);
+    // The closed number is nothing; then both calls go to what the number is now.
+    assert_eq!(lines[3..], ["write r 0 \"\" None errno 9", "sync r Fsync"]);
 }
 
 #[test]
