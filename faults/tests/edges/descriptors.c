@@ -75,18 +75,14 @@ static int listener(void) {
 }
 
 /* Makes the number `want`, which is the lowest free one, mean something else, in the way `how`. */
-static int make(const char *how, int want, int g, int pipe_end, int server, int pty) {
+static int make(const char *how, int want, int g, int pipe_end, int server, int pty, int low) {
     int two[2];
 #define IS(name) (strcmp(how, name) == 0)
     if (IS("socket")) { need(socketpair(AF_UNIX, SOCK_DGRAM, 0, two) == 0, how); return two[0]; }
     if (IS("socketpair-raw")) { need(syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, two) == 0, how); return two[0]; }
-    if (IS("pipe")) { need(pipe(two) == 0, how); shut(two[0]); return fcntl(two[1], F_DUPFD, 0); }
-    if (IS("pipe2-raw")) {
-        int low = open("/dev/null", O_RDONLY);
-        need(syscall(SYS_pipe2, two, 0) == 0, how);
-        shut(low); shut(two[0]);
-        return dup(two[1]);
-    }
+    /* The end to write to is the second: a lower number is free for the first. */
+    if (IS("pipe")) { shut(low); need(pipe(two) == 0, how); return two[1]; }
+    if (IS("pipe2-raw")) { shut(low); need(syscall(SYS_pipe2, two, 0) == 0, how); return two[1]; }
     if (IS("dup")) return dup(g);
     if (IS("dup-raw")) return syscall(SYS_dup, g);
     if (IS("dup2")) return dup2(g, want);
@@ -120,15 +116,15 @@ static int make(const char *how, int want, int g, int pipe_end, int server, int 
 
 /* f through a number, the number anew in some way, the new thing through the number, f by another one. */
 static void reuse(const char *how) {
-    int two[2];
-    need(pipe(two) == 0, "pipe");
+    int two[2], low = open("/dev/null", O_RDONLY);
+    need(low >= 0 && pipe(two) == 0, "pipe");
     int g = made("g"), pipe_end = two[1], server = listener(), pty = open("/dev/ptmx", O_RDWR | O_NOCTTY);
     if (pty >= 0) unlockpt(pty);
     int n = made("f"), other = dup(n);
     put(n, "first");
     put(n, "second");
     if (strcmp(how, "dup2") && strcmp(how, "dup2-raw") && strcmp(how, "dup3")) shut(n);
-    int again = make(how, n, g, pipe_end, server, pty);
+    int again = make(how, n, g, pipe_end, server, pty, low);
     if (again != n) fprintf(stderr, "%s: %d, not %d\n", how, again, n);
     need(again == n, how);
     signal(SIGPIPE, SIG_IGN);
