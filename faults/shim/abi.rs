@@ -53,9 +53,6 @@ pub const FLAG_GATED: u32 = 1;
 /// [`Header::flags`]: the target's clock is the harness's.
 pub const FLAG_VIRTUAL: u32 = 2;
 
-/// [`Header::flags`]: times are the processor's time stamps, which the recorder turns into nanoseconds.
-pub const FLAG_STAMPS: u32 = 4;
-
 /// The head of the shared memory. The recorder writes it before the target starts; afterwards only the
 /// atomic words change.
 #[repr(C)]
@@ -122,7 +119,7 @@ pub struct Record {
     pub begin: u64,
     /// The clock when it returned, or [`NEVER`].
     pub end: AtomicU64,
-    /// The target's time, in nanoseconds since the recording began; a time stamp with [`FLAG_STAMPS`].
+    /// The target's time, in nanoseconds since the recording began.
     pub at: u64,
     /// Process.
     pub pid: u32,

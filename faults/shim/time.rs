@@ -4,7 +4,7 @@
 //! or for time and a futex, ends when the clock is moved; one for time and descriptors looks at the clock every
 //! few real milliseconds, as the kernel cannot wait for both.
 
-use crate::abi::{FLAG_GATED, FLAG_STAMPS, FLAG_VIRTUAL, Header};
+use crate::abi::{FLAG_GATED, FLAG_VIRTUAL, Header};
 use crate::abi_gate::*;
 use crate::gate_turn::{area, me, met};
 use crate::num::*;
@@ -167,16 +167,10 @@ pub fn instant(area: &GateArea, clock: i32, at: u64) -> u64 {
     if at >= NEVER - 1 { NEVER } else { at.saturating_sub(zero) }
 }
 
-/// The target's time in nanoseconds since the recording began, or a time stamp. Called for each record.
-#[inline(always)]
+/// The target's time in nanoseconds since the recording began. Called for each record.
 pub unsafe fn now(header: &Header) -> u64 {
     if header.flags & FLAG_VIRTUAL != 0 {
         return area(header).nanos.load(Acquire);
-    }
-    if header.flags & FLAG_STAMPS != 0 {
-        // SAFETY: the recorder has made sure that the kernel's own clock is this counter. Asking the kernel's clock
-        // costs twice as much.
-        return unsafe { core::arch::x86_64::_rdtsc() };
     }
     // SAFETY: libc's own function. CLOCK_MONOTONIC.
     unsafe { sys::real_clock(1).wrapping_sub(header.start_mono) }

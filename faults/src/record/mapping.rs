@@ -136,19 +136,6 @@ impl Memory {
     }
 }
 
-/// The processor's time stamp counter.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn stamp() -> u64 {
-    // SAFETY: every x86-64 processor has it; the kernel takes it away from nobody who does not ask for that.
-    unsafe { core::arch::x86_64::_rdtsc() }
-}
-
-/// There is no shim for this processor, so nobody asks.
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn stamp() -> u64 {
-    0
-}
-
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: our own mapping, not used after this. A failure leaves it mapped, which is harmless.

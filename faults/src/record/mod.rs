@@ -7,7 +7,6 @@ mod modules;
 mod raw;
 mod recorder;
 mod resolve;
-mod stamps;
 mod tasks;
 mod tree;
 mod weave;

@@ -6,7 +6,6 @@ use super::mapping::{Memory, Setup};
 use super::modules::Sites;
 use super::raw::{self, Raw};
 use super::resolve::{Connection, Resolved, Resolver};
-use super::stamps::{Moment, monotonic};
 use super::tree::Tree;
 use super::weave::{Entry, weave};
 use crate::abi;
@@ -116,8 +115,6 @@ pub struct Recorder {
     options: Options,
     number: u64,
     start_mono: u64,
-    /// When the recording began, where the shim gives time stamps.
-    stamps: Option<Moment>,
     epoch_ms: u64,
     /// The gate's and the virtual clock's part of the shared memory, where time is virtual.
     time: Option<(Arc<Area>, VirtualClock)>,
@@ -142,14 +139,12 @@ impl Recorder {
         let found = scan(&options)?;
         let (tree, base) = Tree::new(meta.ino(), &found);
         let start_mono = monotonic();
-        let stamps = if options.epoch_ms().is_some() { None } else { Moment::start() };
-        let stamped = if stamps.is_some() { abi::FLAG_STAMPS } else { 0 };
         let setup = Setup {
             root: options.root.as_os_str().as_bytes(),
             ignore: &options.ignore,
             root_dev: meta.dev(),
             start_mono,
-            flags: options.flags() | stamped,
+            flags: options.flags(),
         };
         let memory = Memory::new(options.ring_bytes, &setup).map_err(RecordError::Memory)?;
         memory.remember(meta.ino());
@@ -175,7 +170,6 @@ impl Recorder {
             options,
             number: RECORDERS.fetch_add(1, Ordering::Relaxed),
             start_mono,
-            stamps,
             epoch_ms,
             time,
             tree,
@@ -299,11 +293,7 @@ impl Recorder {
         }
         let real = scan(&self.options)?;
         let history = self.history.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut records = raw::parse(self.memory.records());
-        if let Some(start) = &self.stamps {
-            let end = Moment::now();
-            records.iter_mut().for_each(|r| r.at = start.nanos_at(&end, r.at));
-        }
+        let records = raw::parse(self.memory.records());
         let mut sites = Sites::default();
         let (mut resolved, differences) = explain(&records, &real, |records| {
             Resolver::new(self.tree.clone(), &mut sites, &history.peers).run(records)
@@ -408,4 +398,9 @@ fn scan(options: &Options) -> Result<BTreeMap<Vec<u8>, Found>, RecordError> {
         path: options.root.join(std::ffi::OsStr::from_bytes(&path)).display().to_string(),
         error,
     })
+}
+
+fn monotonic() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }
