@@ -15,6 +15,7 @@ pub mod codec;
 pub mod effect;
 mod embed;
 pub mod event;
+pub mod fork_server;
 pub mod gate;
 pub mod image;
 pub mod mark;

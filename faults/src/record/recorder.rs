@@ -130,7 +130,8 @@ impl Recorder {
     /// No shim for this platform, a directory that cannot be read, no memory.
     pub fn start(options: Options) -> Result<Recorder, RecordError> {
         static RECORDERS: AtomicU64 = AtomicU64::new(0);
-        let shim = embed::shim_file().map_err(RecordError::Memory)?.ok_or(RecordError::Unsupported)?;
+        let shim =
+            embed::Library::Shim.file().map_err(RecordError::Memory)?.ok_or(RecordError::Unsupported)?;
         let directory =
             |path: &Path, error| RecordError::Directory { path: path.display().to_string(), error };
         let root = options.root.canonicalize().map_err(|e| directory(&options.root, e))?;

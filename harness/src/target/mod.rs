@@ -4,12 +4,15 @@ pub mod client;
 pub mod embedded;
 pub mod policy;
 pub mod resp;
+pub mod resp_dump;
 pub mod resp_op;
 pub(crate) mod resp_pace;
 pub mod resp_recover;
 pub(crate) mod resp_run;
+pub mod resp_starts;
 pub mod rig;
 pub mod server;
+pub(crate) mod template;
 pub mod value;
 
 use crate::contract::Contract;
