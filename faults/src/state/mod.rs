@@ -16,11 +16,18 @@
 //! counts as none: that is a write cut short in order. An effect counts as early only where nothing between the
 //! prefix and it had been forced when it was issued; other sets are longer prefixes with something lost.
 
+#[cfg(test)]
+mod brute;
 mod choice;
 mod hasher;
+mod level;
+mod order;
+mod rest;
 mod sample;
 mod space;
 mod states;
+mod strata;
+mod stratum;
 mod types;
 mod work;
 
