@@ -80,7 +80,10 @@ impl Spec {
         };
         let possible = |a: u32, b: u32| a != b && (b < a || issued[a as usize] == issued[b as usize]);
         let edges = self.edges.iter().filter(|(a, b, _)| possible(*a, *b));
-        let edges = edges.map(|(a, b, sector)| (EffectId(*a), need(*b, *sector))).collect();
+        // Names have no sectors, and who shares none needs none.
+        let all = |at: u32| (self.facts[at as usize].3 == 0).then_some(self.facts[at as usize].0);
+        let shared = |a: u32, b: u32| all(a).zip(all(b)).is_some_and(|(a, b)| a & b != 0);
+        let edges = edges.map(|(a, b, sector)| (EffectId(*a), need(*b, *sector && shared(*a, *b)))).collect();
         let mut graph = Graph::new(effects, Default::default(), edges);
         for (at, (sectors, tears, stale, parts, _)) in self.facts.iter().enumerate() {
             let fact = &mut graph.facts[at];
@@ -90,7 +93,9 @@ impl Spec {
             fact.stale &= *parts == 0;
             if *parts != 0 {
                 let (a, b) = self.halves[at];
-                graph.halves.insert(EffectId(at as u32), (issued[at] + Clock::from(a), issued[at] + Clock::from(b)));
+                graph
+                    .halves
+                    .insert(EffectId(at as u32), (issued[at] + Clock::from(a), issued[at] + Clock::from(b)));
             }
         }
         let forced = self.forced.iter().zip(&issued);

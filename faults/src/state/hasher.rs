@@ -8,7 +8,7 @@ use crate::image::{
 };
 use crate::state::{CrashState, Space};
 use crate::trace::Trace;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Between two snapshots of a page lie at most this many writes to it.
@@ -19,9 +19,10 @@ pub(crate) struct Index {
     step: u32,
     /// The disk after every `step` effects.
     checkpoints: Vec<Disk>,
-    /// Effects on names, in order.
+    /// Effects on names, in order, and the directories before every `names_step`th of them.
     names: Vec<u32>,
-    base_dirs: Dirs,
+    names_step: usize,
+    dirs: Vec<Dirs>,
     files: BTreeMap<FileId, FileLog>,
     /// Data effects on each page, in order. Only ever looked up by key.
     pages: HashMap<(FileId, u64), PageLog>,
@@ -51,7 +52,8 @@ impl Index {
             step,
             checkpoints: Vec::new(),
             names: Vec::new(),
-            base_dirs: disk.dirs.clone(),
+            names_step: (effects.list.iter().filter(|e| e.kind.content_of().is_none()).count() / 64).max(32),
+            dirs: vec![disk.dirs.clone()],
             files: BTreeMap::new(),
             pages: HashMap::new(),
         };
@@ -70,6 +72,9 @@ impl Index {
 
     fn note(&mut self, id: u32, effect: &Effect, disk: &Disk) {
         let Some(file) = effect.kind.content_of() else {
+            if !self.names.is_empty() && self.names.len().is_multiple_of(self.names_step) {
+                self.dirs.push(disk.dirs.clone());
+            }
             self.names.push(id);
             return;
         };
@@ -167,6 +172,24 @@ pub(crate) struct Cursor {
     sums: BTreeMap<FileId, Sums>,
     view: View,
     total: u128,
+    /// How to take the last effects back.
+    trail: VecDeque<Undo>,
+}
+
+/// So many effects can be taken back.
+const TRAIL: usize = 512;
+
+/// What stood there before an effect.
+struct Undo {
+    total: u128,
+    what: Before,
+}
+
+enum Before {
+    Names(Box<(Dirs, View)>),
+    File(FileId, Box<(Content, Sums)>),
+    Size(FileId, u64),
+    Page(FileId, u64, Box<([u128; 8], u128)>, Option<Arc<Page>>),
 }
 
 /// Hashes states; quick when they come in canonical order.
@@ -212,6 +235,7 @@ impl<'s> Hasher<'s> {
     }
 
     fn go(&mut self, prefix: u32) {
+        while self.at.prefix > prefix && self.at.back() {}
         let near = self.at.prefix <= prefix && prefix - self.at.prefix <= self.space.index().step;
         if !near {
             self.at = Cursor::at(self.space, prefix);
@@ -237,8 +261,11 @@ impl<'s> Hasher<'s> {
 
     fn with_names(&self, state: &CrashState, changed: &[(FileId, u64, u128)]) -> u128 {
         let index = self.space.index();
-        let mut dirs = index.base_dirs.clone();
-        for &id in &index.names {
+        let (low, end) = span(state);
+        let at = index.names.partition_point(|id| *id < low) / index.names_step;
+        let at = at.min(index.dirs.len() - 1);
+        let mut dirs = index.dirs[at].clone();
+        for &id in index.names[at * index.names_step..].iter().take_while(|id| **id < end) {
             let parts = match outcome_in(state, id) {
                 Outcome::Absent => continue,
                 Outcome::Parts(parts) => parts,
@@ -269,7 +296,7 @@ impl<'s> Hasher<'s> {
 
     /// All effects on the file anew, from the last checkpoint before anything differs.
     fn fold(&self, file: FileId, log: &FileLog, state: &CrashState) -> (u64, u128) {
-        let low = state.except.first().map_or(state.prefix, |(id, _)| id.0.min(state.prefix));
+        let (low, end) = span(state);
         let index = self.space.index();
         let at = ((low / index.step) as usize).min(index.checkpoints.len() - 1);
         let from = log.all.partition_point(|id| *id < at as u32 * index.step);
@@ -277,7 +304,7 @@ impl<'s> Hasher<'s> {
         if let Some(content) = index.checkpoints[at].files.get(&file) {
             disk.files.insert(file, content.clone());
         }
-        for &id in &log.all[from..] {
+        for &id in log.all[from..].iter().take_while(|id| **id < end) {
             disk.apply(self.space.trace, &self.space.effects.list[id as usize], outcome_in(state, id));
         }
         let sums = disk.files.get(&file).map(Sums::of).unwrap_or_default();
@@ -337,7 +364,7 @@ impl<'s> Hasher<'s> {
         if !state.except.iter().any(|(id, _)| sized(id)) {
             return at_prefix;
         }
-        let end = state.except.last().map_or(state.prefix, |(id, _)| state.prefix.max(id.0 + 1));
+        let (_, end) = span(state);
         let candidates = log.sizes[..log.sizes.partition_point(|id| *id < end)].iter().rev();
         let mut there = candidates.filter(|id| outcome_in(state, **id) == Outcome::Whole);
         match there.next().map(|id| &self.space.effects.list[*id as usize].kind) {
@@ -360,7 +387,7 @@ impl<'s> Hasher<'s> {
             let now = self.at.disk.files.get(&file).and_then(|content| content.pages.get(&page));
             return now.map_or(blank, |bytes| **bytes);
         };
-        let low = state.except.first().map_or(state.prefix, |(id, _)| id.0.min(state.prefix));
+        let (low, _) = span(state);
         let differs = log.ids.partition_point(|id| *id < low);
         let snap = (differs / SNAP).min(log.snaps.len().saturating_sub(1));
         let mut bytes = log.snaps.get(snap).map_or(blank, |bytes| **bytes);
@@ -383,6 +410,12 @@ impl<'s> Hasher<'s> {
     }
 }
 
+/// Everything before is whole, everything from the end on absent.
+fn span(state: &CrashState) -> (u32, u32) {
+    let low = state.except.first().map_or(state.prefix, |(id, _)| id.0.min(state.prefix));
+    (low, state.except.last().map_or(state.prefix, |(id, _)| state.prefix.max(id.0 + 1)))
+}
+
 /// What became of an effect in a state.
 fn outcome_in(state: &CrashState, id: u32) -> Outcome {
     match state.except.binary_search_by_key(&id, |(other, _)| other.0) {
@@ -396,7 +429,8 @@ impl Cursor {
     fn at(space: &Space<'_>, prefix: u32) -> Cursor {
         let (from, disk) = space.index().checkpoint(prefix);
         let sums = disk.files.iter().map(|(file, content)| (*file, Sums::of(content))).collect();
-        let mut cursor = Cursor { prefix: from, disk, sums, view: View::default(), total: 0 };
+        let (view, trail) = (View::default(), VecDeque::new());
+        let mut cursor = Cursor { prefix: from, disk, sums, view, total: 0, trail };
         cursor.look(&space.kinds);
         while cursor.prefix < prefix {
             cursor.step(space.trace, space.effects, &space.kinds);
@@ -418,6 +452,7 @@ impl Cursor {
 
     fn step(&mut self, trace: &Trace, effects: &Effects, kinds: &Kinds) {
         let effect = &effects.list[self.prefix as usize];
+        self.remember(&effect.kind);
         self.prefix += 1;
         self.disk.apply(trace, effect, Outcome::Whole);
         let Some(file) = effect.kind.content_of() else {
@@ -444,5 +479,59 @@ impl Cursor {
         if let Some(path) = path {
             self.total = self.total.wrapping_sub(before).wrapping_add(self.part(file, &path));
         }
+    }
+
+    /// Keeps what the next effect changes.
+    fn remember(&mut self, kind: &EffectKind) {
+        let what = match (kind, kind.content_of()) {
+            (EffectKind::Data { page, .. }, Some(file)) => {
+                let sums = self.sums.get(&file);
+                let sectors = sums.and_then(|sums| sums.pages.get(page)).copied().unwrap_or_default();
+                let bytes = self.disk.files.get(&file).and_then(|content| content.pages.get(page)).cloned();
+                Before::Page(file, *page, Box::new((sectors, sums.map_or(0, |sums| sums.content))), bytes)
+            }
+            (EffectKind::Size { .. }, Some(file)) => {
+                Before::Size(file, self.disk.files.get(&file).map_or(0, |content| content.size))
+            }
+            (_, Some(file)) => {
+                let content = self.disk.files.get(&file).cloned().unwrap_or_default();
+                Before::File(file, Box::new((content, self.sums.get(&file).cloned().unwrap_or_default())))
+            }
+            (_, None) => Before::Names(Box::new((self.disk.dirs.clone(), self.view.clone()))),
+        };
+        if self.trail.len() == TRAIL {
+            self.trail.pop_front();
+        }
+        self.trail.push_back(Undo { total: self.total, what });
+    }
+
+    /// Takes the last effect back; `false`: it is not known any more what stood there before.
+    fn back(&mut self) -> bool {
+        let Some(undo) = self.trail.pop_back() else { return false };
+        self.prefix -= 1;
+        self.total = undo.total;
+        match undo.what {
+            Before::Names(names) => (self.disk.dirs, self.view) = *names,
+            Before::File(file, old) => {
+                let (content, sums) = *old;
+                self.disk.files.insert(file, content);
+                self.sums.insert(file, sums);
+            }
+            Before::Size(file, size) => {
+                self.disk.files.entry(file).or_default().size = size;
+                self.sums.entry(file).or_default().size = size;
+            }
+            Before::Page(file, page, old, bytes) => {
+                let sums = self.sums.entry(file).or_default();
+                sums.content = old.1;
+                sums.pages.insert(page, old.0);
+                let pages = &mut self.disk.files.entry(file).or_default().pages;
+                match bytes {
+                    Some(bytes) => pages.insert(page, bytes),
+                    None => pages.remove(&page),
+                };
+            }
+        }
+        true
     }
 }

@@ -1,7 +1,7 @@
 //! All states with one number of deviations.
 
 use crate::effect::{EffectId, Outcome};
-use crate::model::{Graph, Grain, Need, heads};
+use crate::model::{Grain, Graph, Need, heads};
 use crate::state::choice::Window;
 use crate::state::space::{SpaceCase, build};
 use crate::state::work::{Choice, Work};
@@ -17,7 +17,7 @@ pub(crate) fn level_size(space: &Space<'_>, level: u8, limit: u64, stop: Option<
         for prefix in prefixes(space, case) {
             window.advance(prefix);
             size = size.saturating_add(match level {
-                0 => 1 + heads_at(case, prefix).len() as u64,
+                0 => plain_at(space, case, prefix),
                 // A rough number is enough where it is small; in a long window it is worth while to look.
                 _ if window.breadth() <= CLOSE_LOOK => choose(window.breadth(), u64::from(level)),
                 _ => {
@@ -66,7 +66,13 @@ impl Near {
         }
     }
 
-    fn close(&mut self, graph: &Graph, from: u32, step: fn(&Graph, EffectId) -> &[Need], on: impl Fn(u32) -> bool) {
+    fn close(
+        &mut self,
+        graph: &Graph,
+        from: u32,
+        step: fn(&Graph, EffectId) -> &[Need],
+        on: impl Fn(u32) -> bool,
+    ) {
         self.todo.push(from);
         while let Some(id) = self.todo.pop() {
             for need in step(graph, EffectId(id)) {
@@ -99,11 +105,20 @@ fn choose(n: u64, k: u64) -> u64 {
     total
 }
 
-/// The prefixes that a case has in the space's range.
+/// The prefixes that a case has in the space's range. What the first crash point forces from the beginning on
+/// is in all of them.
 pub(crate) fn prefixes(space: &Space<'_>, case: &SpaceCase) -> std::ops::RangeInclusive<u32> {
     let facts = &case.graph.facts;
     let last = facts.partition_point(|fact| fact.issued <= space.range.1) as u32;
-    0..=last
+    let first = facts.iter().position(|fact| fact.whole_from > space.range.0).unwrap_or(facts.len());
+    (first as u32).min(last)..=last
+}
+
+/// How many states without a deviation a prefix gives at the most.
+fn plain_at(space: &Space<'_>, case: &SpaceCase, prefix: u32) -> u64 {
+    let issued = prefix.checked_sub(1).map_or(0, |id| case.graph.facts[id as usize].issued);
+    let forced = case.soon.from(prefix) <= issued.max(space.range.0);
+    if forced || !case.closed[prefix as usize] { 0 } else { 1 + heads_at(case, prefix).len() as u64 }
 }
 
 /// The tears of a prefix's last effect in which its first sectors were written.
@@ -137,7 +152,7 @@ impl<'s> Level<'s> {
             space,
             deviations,
             case: 0,
-            prefix: 0,
+            prefix: *prefixes(space, &space.cases[0]).start(),
             work: Work::new(&space.cases[0].graph),
             window: Window::new(&space.cases[0].graph, &space.cases[0].odd, space.range),
             near: Near::new(space.cases[0].graph.len()),
@@ -215,11 +230,11 @@ impl<'s> Level<'s> {
             self.prefix += 1;
         } else if self.case + 1 < self.space.cases.len() {
             self.case += 1;
-            self.prefix = 0;
             let case = &self.space.cases[self.case];
             self.work = Work::new(&case.graph);
             self.window = Window::new(&case.graph, &case.odd, self.space.range);
             self.near = Near::new(case.graph.len());
+            self.prefix = *prefixes(self.space, case).start();
         } else {
             self.ended = true;
             return;

@@ -7,12 +7,12 @@
 //! way; one beyond the cap holds so many states that draws seldom meet one that has been given, and where they
 //! do, it is walked as well.
 
+use crate::state::CrashState;
 use crate::state::sample::{Drawer, below};
 use crate::state::space::Space;
 use crate::state::states::Seen;
 use crate::state::strata::Strata;
 use crate::state::stratum::Stratum;
-use crate::state::CrashState;
 use rand_core::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +83,7 @@ fn is_set(stop: Option<&AtomicBool>) -> bool {
 }
 
 impl<'s> Rest<'s> {
-    /// `room`: how many states may be given, and whether that is known to be enough for all.
+    /// `room`: how many states may be given, and whether to walk all, because that is enough or nothing else helps.
     pub(crate) fn new(
         space: &'s Space<'s>,
         seed: u64,
@@ -118,6 +118,11 @@ impl<'s> Rest<'s> {
         self.whole
     }
 
+    /// Whether everything is walked, whatever its size.
+    pub(crate) fn is_all(&self) -> bool {
+        self.shares.is_none()
+    }
+
     /// How many states were given.
     pub(crate) fn gave(&self) -> u64 {
         self.gave
@@ -125,9 +130,11 @@ impl<'s> Rest<'s> {
 
     /// Some of the strata, all if they are few enough, and what each is to give.
     fn plan(&mut self, left: u64, seen: &Seen, stop: Option<&AtomicBool>) {
-        let counts = self.space.cases.iter().map(|case| {
-            case.order.as_ref().map_or(0, |order| Strata::count(self.space, order))
-        });
+        let counts = self
+            .space
+            .cases
+            .iter()
+            .map(|case| case.order.as_ref().map_or(0, |order| Strata::count(self.space, order)));
         let counts: Vec<u64> = counts.collect();
         let total: u64 = counts.iter().sum();
         let step = (total / (left.saturating_mul(2)).max(1)).max(1);
@@ -152,7 +159,8 @@ impl<'s> Rest<'s> {
             cap = more;
         }
         let all = self.space.cases.iter().all(|case| case.order.is_some());
-        self.whole = all && step == 1 && shares.iter().all(|s| !s.beyond && s.want == s.fresh) && !is_set(stop);
+        self.whole =
+            all && step == 1 && shares.iter().all(|s| !s.beyond && s.want == s.fresh) && !is_set(stop);
         shares.retain(|s| s.want > 0);
         self.shares = Some(shares);
     }

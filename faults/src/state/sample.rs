@@ -179,9 +179,11 @@ impl<'s> Sampler<'s> {
                 return None;
             }
             let case = &self.space.cases[self.case];
-            let end = u64::from(*prefixes(self.space, case).end()) + 1;
+            let prefixes = prefixes(self.space, case);
+            let (start, end) = (u64::from(*prefixes.start()), u64::from(*prefixes.end()) + 1);
             // In ascending order, so that the window only goes forward; somewhere in its own slice.
-            let slice = |n: u64| (u128::from(n) * u128::from(end) / u128::from(self.draws)) as u64;
+            let spread = |n: u64| u128::from(n) * u128::from(end - start) / u128::from(self.draws);
+            let slice = |n: u64| start + spread(n) as u64;
             let (from, to) = (slice(self.drawn), slice(self.drawn + 1));
             self.drawn += 1;
             let prefix = from + below(&mut self.rng, (to - from).max(1));

@@ -197,9 +197,7 @@ impl<'t> Space<'t> {
     pub fn is_legal(&self, state: &CrashState) -> bool {
         let Some(case) = self.cases.get(state.case as usize) else { return false };
         let mut work = Work::new(&case.graph);
-        if state.prefix as usize > case.graph.len()
-            || !case.closed[state.prefix as usize] && state.except.is_empty()
-        {
+        if state.prefix as usize > case.graph.len() {
             return false;
         }
         work.start(state.prefix);

@@ -131,16 +131,16 @@ impl<'s> States<'s> {
         } else if self.all.is_none() && level <= self.plan.bound && self.left() > 0 {
             Stage::Sample(Box::new(Sampler::new(self.space, self.plan.seed, level, self.left())))
         } else {
-            self.rest()
+            self.rest(self.all.is_some())
         };
     }
 
-    fn rest(&self) -> Stage<'s> {
+    fn rest(&self, all: bool) -> Stage<'s> {
         if self.left() == 0 {
             return Stage::Done;
         }
         let least = self.whole.unwrap_or(0).saturating_add(1);
-        let room = (self.left(), self.all.is_some());
+        let room = (self.left(), all);
         Stage::Rest(Box::new(Rest::new(self.space, self.plan.seed, least, room, &self.seen, self.stop)))
     }
 
@@ -186,15 +186,19 @@ impl<'s> States<'s> {
                 self.whole = Some(done);
                 match done.checked_add(1) {
                     Some(next) => self.begin(next),
-                    None => self.stage = self.rest(),
+                    None => self.stage = self.rest(self.all.is_some()),
                 }
             }
-            Stage::Sample(_) => self.stage = self.rest(),
+            Stage::Sample(_) => self.stage = self.rest(false),
             Stage::Rest(rest) => {
                 self.covered = rest.is_whole();
-                // What could not be spent where it was meant to be may find room elsewhere.
-                let again = rest.gave() > 0 && !self.covered;
-                self.stage = if again { self.rest() } else { Stage::Done };
+                // What could not be spent where it was meant to be may find room elsewhere; if not even that,
+                // everything is walked until the budget is spent.
+                self.stage = match (self.covered || rest.is_all(), rest.gave()) {
+                    (true, _) => Stage::Done,
+                    (false, 0) => self.rest(true),
+                    (false, _) => self.rest(false),
+                };
             }
             Stage::Done => {}
         }

@@ -89,7 +89,10 @@ impl<'s> Strata<'s> {
     /// How many places a case has at the most.
     pub(crate) fn count(space: &Space<'_>, order: &Order) -> u64 {
         let range = 0..order.len() as u32;
-        1 + range.rev().find(|unit| order.issued(*unit) <= space.range.1).map_or(0, |unit| u64::from(unit) + 1)
+        1 + range
+            .rev()
+            .find(|unit| order.issued(*unit) <= space.range.1)
+            .map_or(0, |unit| u64::from(unit) + 1)
     }
 
     /// The number of the present place.
@@ -290,15 +293,13 @@ impl<'s> Strata<'s> {
 
 /// Whether an exception may not follow from the others: at least those that [`Space::roots`] names.
 fn is_root(stratum: &Stratum<'_>, prefix: u32, id: EffectId, outcome: Outcome) -> bool {
-    let whole = |on: EffectId| stratum.outcome_of(on) == Outcome::Whole;
     let graph = &stratum.case.graph;
     if id.0 < prefix {
-        let needs = graph.needs(id);
-        return outcome != Outcome::Absent || needs.iter().all(|need| need.on == id || whole(need.on))
-            || needs.iter().all(|need| need.grain == crate::model::Grain::Sectors);
+        return outcome != Outcome::Absent || stratum.is_possible(id);
     }
-    outcome != Outcome::Whole || !graph.users(id).iter().any(|user| {
-        user.grain == crate::model::Grain::Whole
-            && stratum.place_of(user.on).is_some_and(|at| stratum.out[at] == Outcome::Whole)
-    })
+    outcome != Outcome::Whole
+        || !graph.users(id).iter().any(|user| {
+            user.grain == crate::model::Grain::Whole
+                && stratum.place_of(user.on).is_some_and(|at| stratum.out[at] == Outcome::Whole)
+        })
 }

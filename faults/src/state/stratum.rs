@@ -193,12 +193,10 @@ impl<'s> Stratum<'s> {
         (self.stamp[unit] == self.now).then(|| self.local[unit] as usize)
     }
 
-    /// What the effect is in the present state; whole where it cannot vary.
-    pub(crate) fn outcome_of(&self, id: EffectId) -> Outcome {
-        match self.place_of(id) {
-            Some(at) => self.out[at],
-            None => Outcome::Whole,
-        }
+    /// Whether what the effect needs leaves anything of it.
+    pub(crate) fn is_possible(&self, id: EffectId) -> bool {
+        let (limit, fact) = (self.limit(id.0), self.case.graph.facts[id.0 as usize]);
+        limit != NOTHING && limit != 0 && (fact.tears || limit == u16::from(fact.sectors))
     }
 
     /// The outcome of the latest effect.
