@@ -108,6 +108,15 @@ impl<'g> Window<'g> {
         Some(Choice { id, outcome: outcome.unwrap_or(usual) })
     }
 
+    pub(crate) fn prefix(&self) -> u32 {
+        self.prefix
+    }
+
+    /// Effects from here on cannot be early.
+    pub(crate) fn early_end(&self) -> u32 {
+        self.early_end
+    }
+
     /// How many effects a choice can be about.
     pub(crate) fn width(&self) -> u64 {
         self.open.len() as u64 + u64::from(self.early_end.saturating_sub(self.prefix + 1))

@@ -21,7 +21,7 @@ pub(crate) fn level_size(space: &Space<'_>, level: u8, limit: u64, stop: Option<
                 // A rough number is enough where it is small; in a long window it is worth while to look.
                 _ if window.breadth() <= CLOSE_LOOK => choose(window.breadth(), u64::from(level)),
                 _ => {
-                    near.look(case, prefix);
+                    near.look(case, &window);
                     choose(window.wanted(|id| near.is_wanted(id)), u64::from(level))
                 }
             });
@@ -53,16 +53,21 @@ impl Near {
         Near { stamp: vec![u32::MAX; n], now: 0, todo: Vec::new() }
     }
 
-    fn look(&mut self, case: &SpaceCase, prefix: u32) {
+    /// Only among what the window can choose: chains lead far beyond it.
+    fn look(&mut self, case: &SpaceCase, window: &Window<'_>) {
+        let (prefix, facts) = (window.prefix(), &case.graph.facts);
         self.now = prefix;
         let is_closed = |prefix: u32| case.closed.get(prefix as usize).copied().unwrap_or(false);
         if let Some(last) = prefix.checked_sub(1)
             && is_closed(last)
         {
-            self.close(&case.graph, last, Graph::needs, |id| id < prefix);
+            let now = facts[last as usize].issued;
+            let on = |id: u32| id < prefix && facts[id as usize].whole_from > now;
+            self.close(&case.graph, last, Graph::needs, on);
         }
-        if (prefix as usize) < case.graph.len() && is_closed(prefix + 1) {
-            self.close(&case.graph, prefix, Graph::users, |id| id > prefix);
+        if prefix < window.early_end() && is_closed(prefix + 1) {
+            let on = |id: u32| id > prefix && id < window.early_end();
+            self.close(&case.graph, prefix, Graph::users, on);
         }
     }
 
@@ -186,7 +191,7 @@ impl<'s> Level<'s> {
         if self.window.width() == 0 {
             return;
         }
-        self.near.look(case, self.prefix);
+        self.near.look(case, &self.window);
         self.window.choices(|id| self.near.is_wanted(id), &mut self.choices);
         if self.choices.len() >= k {
             self.set_combo(k);

@@ -19,6 +19,7 @@
 #[cfg(test)]
 mod brute;
 mod choice;
+mod cursor;
 mod hasher;
 mod level;
 mod order;

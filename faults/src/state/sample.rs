@@ -61,7 +61,8 @@ impl<'s> Drawer<'s> {
         let n = self.window.width();
         let mut wanted = least;
         if more {
-            let most = (64 - n.leading_zeros()).min(9);
+            // More than a few dozen tell little that fewer do not, and make states that take long to lay out.
+            let most = (64 - n.leading_zeros()).min(6);
             let scale = below(rng, u64::from(most) + 1);
             wanted += below(rng, 1 << scale);
         }

@@ -60,7 +60,7 @@ pub struct Space<'t> {
     /// Sums of the effects' keys, so that a prefix's identity is a look-up.
     keys: Vec<u64>,
     count: OnceLock<Count>,
-    hasher: Mutex<Option<crate::state::hasher::Cursor>>,
+    hasher: Mutex<Option<crate::state::cursor::Cursor>>,
 }
 
 impl<'t> Space<'t> {
