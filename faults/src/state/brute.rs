@@ -186,7 +186,7 @@ proptest! {
                 prop_assert!(state.deviations as usize >= space.roots(&state).len(), "{:?}", state);
                 let new = found.insert((vector(&state, graph.len()), state.first, state.last));
                 prop_assert!(new, "round {}: twice {:?}", round, state);
-                if (found.len() + skip) % 3 == 0 {
+                if (found.len() + skip).is_multiple_of(3) {
                     seen.insert(identity);
                 }
             }
