@@ -16,6 +16,7 @@ pub mod effect;
 mod embed;
 pub mod event;
 pub mod gate;
+pub mod glob;
 pub mod image;
 pub mod mark;
 pub mod model;

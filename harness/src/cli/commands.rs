@@ -9,6 +9,7 @@ use super::wire::ENGINE;
 use crate::cell::CellResult;
 use crate::report::summary::Gate;
 use crate::report::{Look, grade, json, show as shown, story, text};
+use crate::shell;
 use crate::verdict::ExitCode;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -169,24 +170,15 @@ fn print_cells(cells: &[CellResult], gate: Gate<'_>, format: Format) -> io::Resu
 fn replay_command(cells: &[CellResult], server: Option<&Path>) -> Option<String> {
     let findings = grade::graded(cells);
     let path = findings.iter().find_map(|g| g.finding.repro.as_ref())?;
-    let path = shell_word(&path.to_string_lossy());
+    let path = shell::word(&path.to_string_lossy());
     let server =
-        server.map(|s| format!(" --server {}", shell_word(&s.to_string_lossy()))).unwrap_or_default();
+        server.map(|s| format!(" --server {}", shell::word(&s.to_string_lossy()))).unwrap_or_default();
     Some(format!("replay: {} replay {path}{server}", this_program()))
 }
 
 /// This program as it was called, for a line that a person copies into a shell.
 pub(super) fn this_program() -> String {
-    shell_word(&std::env::args().next().unwrap_or_else(|| "unplug".into()))
-}
-
-/// A word that a shell takes as it is, quoted where it needs to be.
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
+    shell::word(&std::env::args().next().unwrap_or_else(|| "unplug".into()))
 }
 
 fn kind_of(path: &Path) -> Result<Kind, Failure> {
