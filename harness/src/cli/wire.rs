@@ -19,7 +19,7 @@ use crate::target::command_recover;
 use crate::target::policy::Policy;
 use crate::target::resp::RespTarget;
 use crate::verdict::{ExitCode, Violation};
-use crate::worker::scratch::Scratch;
+use crate::worker::scratch::{self, Scratch};
 use crate::worker::{Limits, Workers};
 use crate::workload::resp::Shape;
 use crate::workload::{Step, Workload};
@@ -277,7 +277,13 @@ fn slow_suffix(sync_nanos: u64) -> String {
 
 fn record(target: &RespTarget, workload: &Workload) -> Result<Trace, Failure> {
     // In memory: how long this machine's disk takes for a sync is nothing that a result should depend on.
-    let dir = Scratch::new().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
+    let dir = Scratch::new().map_err(|e| {
+        let base =
+            scratch::base().map_or_else(|_| String::new(), |base| format!(" below {}", base.display()));
+        Failure::NotMeasured(format!(
+            "no directory to record in{base}: {e}; make room there, or name another place with UNPLUG_TMP"
+        ))
+    })?;
     let data = dir.path().join("data");
     std::fs::create_dir(&data)
         .map_err(|e| Failure::NotMeasured(format!("no directory to record in: {}: {e}", data.display())))?;
