@@ -2,32 +2,17 @@
 
 mod binary;
 
+use binary::{assert_tidy, compiled, ran, said};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The command with these arguments, in a directory.
 fn unplug(dir: &Path, args: &[&str]) -> Command {
-    let tmp = dir.join("tmp");
-    fs::create_dir_all(&tmp).expect("a directory");
-    let mut command = binary::unplug(dir, "");
-    command.args(args).env("UNPLUG_TMP", tmp);
+    let mut command = binary::tidy_unplug(dir, "");
+    command.args(args);
     command
-}
-
-/// What a run printed: standard output and standard error, once it has ended with this code.
-fn ran(command: &mut Command, code: i32) -> (String, String) {
-    let output: Output = command.output().expect("started");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{command:?}\n{out}\n{err}");
-    (out, err)
-}
-
-fn said(command: &mut Command, code: i32) -> String {
-    let (out, err) = ran(command, code);
-    out + &err
 }
 
 /// The classes of the findings in JSON lines.
@@ -63,8 +48,8 @@ fn a_file_that_is_replaced_with_all_syncs_holds() {
     let told = said(&mut unplug(dir.path(), &check(&script, COUNTS, &models)), 0);
     // Without its syncs the same run must be violated, in every cell.
     assert!(told.contains("HOLDS: 3 of 3 cells") && told.contains("3 of 3 sabotages found"), "{told}");
-    let left: Vec<_> = fs::read_dir(dir.path().join("tmp")).expect("readable").collect();
-    assert!(left.is_empty() && !dir.path().join("found").exists(), "{left:?}");
+    assert_tidy(dir.path());
+    assert!(!dir.path().join("found").exists(), "nothing was found");
 }
 
 #[test]
@@ -241,18 +226,6 @@ fn a_checker_that_hangs_or_dies_on_an_image_convicts() {
     assert!(told.contains("recovery-crash") && told.contains("SIGSEGV"), "{told}");
 }
 
-/// Compiles a C program; `None`, and a word about it, where that cannot be done.
-fn compiled(dir: &Path, name: &str, options: &[&str], text: &str) -> Option<String> {
-    let (source, program) = (dir.join(format!("{name}.c")), dir.join(name));
-    fs::write(&source, text).expect("writable");
-    let output = Command::new("gcc").args(options).arg("-o").args([&program, &source]).output();
-    if output.is_ok_and(|o| o.status.success()) {
-        return Some(program.to_string_lossy().into_owned());
-    }
-    eprintln!("not measured: {name} cannot be compiled");
-    None
-}
-
 #[test]
 fn a_static_program_in_the_command_is_named() {
     let dir = binary::directory();
@@ -260,7 +233,8 @@ fn a_static_program_in_the_command_is_named() {
                 int f = open(\"f\", O_CREAT | O_WRONLY, 0644); write(f, \"x\", 1); fsync(f);\n\
                 puts(\"saved\"); return 0; }\n";
     let Some(program) = compiled(dir.path(), "static-writer", &["-static"], text) else { return };
-    let told = said(&mut unplug(dir.path(), &check(&program, "true", &["--model", "prefix"])), 3);
+    let told =
+        said(&mut unplug(dir.path(), &check(&program.to_string_lossy(), "true", &["--model", "prefix"])), 3);
     assert!(told.contains("exec of a static program"), "{told}");
 }
 
@@ -276,6 +250,7 @@ fn a_volatile_file_may_be_mapped() {
                 for (int i = 1; i < 4; i++) { dprintf(f, \"%d\\n\", i); fsync(f); m[i] = 1;\n\
                 printf(\"%d\\n\", i); fflush(stdout); } return 0; }\n";
     let Some(program) = compiled(dir.path(), "indexed", &[], text) else { return };
+    let program = program.to_string_lossy().into_owned();
     let look = "test $UNPLUG_ACKED = 0 || test $(wc -l < log) -ge $UNPLUG_ACKED";
     let models = ["--model", "prefix,ext4-ordered,posix"];
     let told = said(&mut unplug(dir.path(), &check(&program, look, &models)), 3);
@@ -320,6 +295,29 @@ fn ctrl_c_ends_a_command_that_goes_on_for_ever() {
     let output = child.wait_with_output().expect("reaped");
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(asked.elapsed() < Duration::from_secs(30), "it ends soon");
-    let left: Vec<_> = fs::read_dir(dir.path().join("tmp")).expect("readable").collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert_tidy(dir.path());
+}
+
+#[test]
+fn the_commands_in_the_readme_hold() {
+    if Command::new("git").arg("--version").output().is_err() {
+        return eprintln!("skipped: no git");
+    }
+    let readme =
+        fs::read_to_string(binary::root().join("README.md")).expect("README.md").replace("\\\n", " ");
+    let examples: Vec<&str> =
+        readme.lines().filter(|l| l.starts_with("unplug check command") && l.contains('\'')).collect();
+    assert_eq!(examples.len(), 2, "{examples:?}");
+    for example in examples {
+        let dir = binary::directory();
+        // As a user who has told git a name.
+        let line = example.replacen("unplug", env!("CARGO_BIN_EXE_unplug"), 1) + " --budget 150";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line]).current_dir(dir.path()).env("GIT_CONFIG_NOSYSTEM", "1");
+        for who in ["AUTHOR", "COMMITTER"] {
+            shell.env(format!("GIT_{who}_NAME"), "a").env(format!("GIT_{who}_EMAIL"), "a@b");
+        }
+        let told = said(&mut shell, 0);
+        assert!(told.contains("HOLDS"), "{told}");
+    }
 }

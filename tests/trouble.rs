@@ -3,29 +3,12 @@
 
 mod binary;
 
+use binary::{assert_tidy, compiled, said, tidy_unplug as unplug};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-/// The command in a directory, with scratch directories of its own below it.
-fn unplug(dir: &Path, words: &str) -> Command {
-    let tmp = dir.join("tmp");
-    fs::create_dir_all(&tmp).expect("a directory");
-    let mut command = binary::unplug(dir, words);
-    command.env("UNPLUG_TMP", tmp).env_remove("UNPLUG_RING_BYTES");
-    command
-}
-
-/// Everything that a run printed, once it has ended with this code.
-fn said(command: &mut Command, code: i32) -> String {
-    let output = command.output().expect("started");
-    let said =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{command:?}\n{said}");
-    said
-}
 
 /// The words that a message must have.
 fn assert_says(said: &str, words: &[&str]) {
@@ -34,29 +17,9 @@ fn assert_says(said: &str, words: &[&str]) {
     }
 }
 
-/// No scratch directory is left.
-fn assert_tidy(dir: &Path) {
-    let left: Vec<_> = fs::read_dir(dir.join("tmp")).expect("readable").collect();
-    assert!(left.is_empty(), "{left:?}");
-}
-
 fn script(path: &Path, text: &str) {
     fs::write(path, text).expect("writable");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
-}
-
-/// Compiles a C program; `None`, and a word about it, where there is no compiler or no static library.
-fn compiled(dir: &Path, name: &str, options: &[&str], text: &str) -> Option<PathBuf> {
-    let (source, program) = (dir.join(format!("{name}.c")), dir.join(name));
-    fs::write(&source, text).expect("writable");
-    let output = Command::new("gcc").args(options).arg("-o").args([&program, &source]).output();
-    match output {
-        Ok(output) if output.status.success() => Some(program),
-        other => {
-            eprintln!("not measured: {name} cannot be compiled: {other:?}");
-            None
-        }
-    }
 }
 
 /// A recording of the engine.
