@@ -75,8 +75,8 @@ fn without_a_promise_only_what_is_there_must_be_whole() {
     let run = |sync: &str| {
         format!("for i in 1 2; do (echo $i; echo $i; echo $i) > t; {sync}; mv t f; echo $i; done")
     };
-    let whole = "test ! -e f && test $UNPLUG_ACKED = 0 || test \"$(sort -u f | wc -l) $(wc -l < f)\" = '1 3' \
-                 && test $(head -n 1 f) -ge $UNPLUG_ACKED";
+    let whole = "if test ! -e f; then test $UNPLUG_ACKED = 0; exit; fi; \
+                 test \"$(sort -u f | wc -l) $(wc -l < f)\" = '1 3' && test $(head -n 1 f) -ge $UNPLUG_ACKED";
     let models = ["--policy", "no", "--model", "ext4-ordered,posix"];
     let told = said(&mut unplug(dir.path(), &check(&run("sync t"), whole, &models)), 0);
     assert!(told.contains("2 of 2 sabotages found"), "{told}");
@@ -106,7 +106,7 @@ fn git(dir: &Path, fsync: &str, then: &str, models: &str) -> Option<Command> {
 #[test]
 fn a_commit_with_every_sync_of_gits_and_one_more_survives_on_ext4() {
     let dir = binary::directory();
-    let Some(mut command) = git(dir.path(), "all", "sync", "ext4-ordered") else { return };
+    let Some(mut command) = git(dir.path(), "all", "sync -f .", "ext4-ordered") else { return };
     let told = said(&mut command, 0);
     assert!(told.contains("HOLDS: 1 of 1 cells") && told.contains("1 of 1 sabotages found"), "{told}");
 }
@@ -125,7 +125,7 @@ fn a_commit_with_every_sync_of_gits_can_be_gone_and_nothing_else() {
 #[test]
 fn a_commit_as_git_makes_it_by_default_can_corrupt_the_repository() {
     let dir = binary::directory();
-    let Some(mut command) = git(dir.path(), "default", "sync", "ext4-ordered") else { return };
+    let Some(mut command) = git(dir.path(), "committed", "sync -f .", "ext4-ordered") else { return };
     let (json, _) = ran(command.args(["--format", "json"]), 1);
     assert!(classes(&json).contains(&"refuses-to-open".to_owned()), "{json}");
 }
@@ -203,6 +203,7 @@ fn what_cannot_be_a_test_is_told_in_a_sentence() {
         ("echo x > f; echo saved", "false", "does not accept what the run begins with"),
         ("echo x > f; echo saved", "test $UNPLUG_ACKED = 0", "does not find the line \"saved\""),
         ("echo x > f; echo saved", "no-such-checker", "cannot be run"),
+        ("echo x > f; echo saved", "true", "finds every line where nothing was run yet"),
     ];
     for (run, look, word) in not_measured {
         let told = told(&check(run, look, &["--model", "prefix"]), 3);

@@ -8,12 +8,16 @@ use crate::cell::CellResult;
 use crate::shell;
 use crate::target::command::{self, CommandSpec, CommandTarget, NAME};
 use crate::target::policy::Policy;
+use std::sync::atomic::Ordering;
 use unplug_faults::trace::Trace;
 
 /// Records a command once; its policies differ only in what they promise.
 pub(super) fn runs(spec: &CommandSpec, plan: &CheckPlan, watch: &dyn Watch) -> Result<Vec<Run>, Failure> {
     let mut runs = Vec::new();
     for policy in &plan.policies {
+        if watch.interrupted().load(Ordering::SeqCst) {
+            break;
+        }
         watch.stage(&format!("{policy}: recording"), 0);
         match record(spec, *policy, plan.seed, watch) {
             Ok(run) => runs.push(run),

@@ -131,7 +131,7 @@ impl Runner for Standard {
 
     fn worker(&self, args: &[std::ffi::OsString]) -> std::process::ExitCode {
         let served = match args {
-            [name, job] if name == command_recover::WORKER => command_recover::work(Path::new(job)),
+            [name, ..] if name == command_recover::WORKER => command_recover::work(),
             _ => crate::worker::command::run(),
         };
         match served {

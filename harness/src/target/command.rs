@@ -4,7 +4,7 @@
 use crate::contract::Contract;
 use crate::record::RecordError;
 use crate::target::command_oracle::{LinesOracle, multiset};
-use crate::target::command_recover::{Checker, Found, Job, WORKER};
+use crate::target::command_recover::{Checker, ENV_JOB, Found, Job, WORKER};
 use crate::target::command_run::run;
 use crate::target::policy::Policy;
 use crate::target::rig::Conditions;
@@ -14,7 +14,7 @@ use crate::workload::Workload;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use unplug_faults::event::{Event, Op, Task};
 use unplug_faults::trace::{Meta, Trace};
 
@@ -59,6 +59,8 @@ pub struct CommandTarget {
     job: Arc<Scratch>,
     /// What the checker finds before anything is run.
     before: Vec<Vec<u8>>,
+    /// What the run printed.
+    lines: Vec<Vec<u8>>,
     interrupted: Option<Arc<AtomicBool>>,
 }
 
@@ -85,25 +87,11 @@ pub fn record(
     let scratch = Scratch::new().map_err(RecordError::io("no directory to record in below", &base()))?;
     let data = scratch.path().join("data");
     std::fs::create_dir(&data).map_err(RecordError::io("no directory to record in", &data))?;
-    let mut target = CommandTarget::new(unplug, spec.clone(), Vec::new(), &[])?;
+    let mut target = CommandTarget::new(unplug, spec.clone(), Vec::new(), Vec::new())?;
     target.interrupted = interrupted;
     let trace = target.record(&data, &Workload { steps: Vec::new(), seed })?;
-    let target =
-        CommandTarget { interrupted: target.interrupted, ..CommandTarget::of(unplug, &trace, &spec.check)? };
-    let left = target.found(&data, scratch.path(), "the run has left")?;
-    let wanted = multiset(target.before.iter().chain(&lines_of(&trace)).map(Vec::as_slice));
-    if left != wanted {
-        let name = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
-        let missing = wanted.iter().find(|(line, n)| left.get(*line) < Some(n)).map(|(line, _)| name(line));
-        let made_up = left.iter().find(|(line, n)| wanted.get(*line) < Some(n)).map(|(line, _)| name(line));
-        let why = match (missing, made_up) {
-            (Some(line), _) => format!("it does not find the line \"{line}\", which the run has printed"),
-            (None, line) => {
-                format!("it finds the line \"{}\", which was never printed", line.unwrap_or_default())
-            }
-        };
-        return Err(RecordError::Checker { place: "the run has left", why });
-    }
+    let interrupted = target.interrupted.take();
+    let target = CommandTarget { interrupted, ..CommandTarget::of(unplug, &trace, &spec.check)? };
     Ok(Recorded { trace, target })
 }
 
@@ -122,13 +110,14 @@ impl CommandTarget {
         unplug: &Path,
         spec: CommandSpec,
         before: Vec<Vec<u8>>,
-        lines: &[Vec<u8>],
+        lines: Vec<Vec<u8>>,
     ) -> Result<CommandTarget, RecordError> {
         let job = Scratch::new().map_err(RecordError::io("no directory for workers below", &base()))?;
-        let target =
-            CommandTarget { unplug: unplug.into(), spec, job: Arc::new(job), before, interrupted: None };
+        let (unplug, job, interrupted) = (unplug.into(), Arc::new(job), None);
+        let target = CommandTarget { unplug, spec, job, before, lines, interrupted };
         let path = target.job_file();
-        let job = Job { check: target.spec.check.clone(), prints: target.spec.prints, lines: lines.to_vec() };
+        let job =
+            Job { check: target.spec.check.clone(), prints: target.spec.prints, lines: target.lines.clone() };
         let bytes = postcard::to_stdvec(&job).unwrap_or_default();
         std::fs::write(&path, bytes).map_err(RecordError::io("cannot write", &path))?;
         Ok(target)
@@ -151,7 +140,7 @@ impl CommandTarget {
             volatile: Vec::new(),
         };
         let before = option("before").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        CommandTarget::new(unplug, spec, before, &lines_of(trace))
+        CommandTarget::new(unplug, spec, before, lines_of(trace))
     }
 
     /// What it runs, and who looks.
@@ -195,32 +184,17 @@ impl Target for CommandTarget {
     }
 
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
-        let scratch = Scratch::new().map_err(RecordError::io("no directory beside", dir))?;
-        if let Some(from) = &self.spec.dir {
-            copy_into(from, dir).map_err(RecordError::io("cannot copy", from))?;
+        let recorded = self.run(dir, workload.seed);
+        match &self.interrupted {
+            // Whatever the broken-off run says of itself: it was broken off.
+            Some(flag) if recorded.is_err() && flag.load(Ordering::SeqCst) => Err(RecordError::Interrupted),
+            _ => recorded,
         }
-        if let Some(setup) = &self.spec.setup {
-            crate::target::command_run::setup(setup, dir, scratch.path())?;
-        }
-        let before = self.found(dir, scratch.path(), "the run begins with")?;
-        let before: Vec<Vec<u8>> =
-            before.into_iter().flat_map(|(line, n)| (0..n).map(move |_| line.clone())).collect();
-        let conditions = Conditions { ignore: self.spec.volatile.clone(), ..Conditions::default() };
-        let meta = Meta {
-            target: NAME.into(),
-            options: self.options(&before),
-            seed: workload.seed,
-            ..Meta::default()
-        };
-        let (mut trace, lines) =
-            run(&self.spec.run, dir, scratch.path(), &conditions, meta, self.interrupted.clone())?;
-        invoke_all(&mut trace, lines);
-        Ok(trace)
     }
 
     fn worker(&self, _contract: &Contract) -> Command {
         let mut command = Command::new(&self.unplug);
-        command.arg(WORKER).arg(self.job_file());
+        command.arg(WORKER).env(ENV_JOB, self.job_file());
         command
     }
 
@@ -229,7 +203,54 @@ impl Target for CommandTarget {
     }
 }
 
+/// What the run begins with, and what it leaves.
+const BEGINNING: &str = "the run begins with";
+const END: &str = "the run has left";
+
 impl CommandTarget {
+    fn run(&self, dir: &Path, seed: u64) -> Result<Trace, RecordError> {
+        let scratch = Scratch::new().map_err(RecordError::io("no directory beside", dir))?;
+        let interrupted = self.interrupted.clone();
+        if let Some(from) = &self.spec.dir {
+            copy_into(from, dir).map_err(RecordError::io("cannot copy", from))?;
+        }
+        if let Some(setup) = &self.spec.setup {
+            crate::target::command_run::setup(setup, dir, scratch.path(), interrupted.as_deref())?;
+        }
+        let beginning = scratch.path().join("beginning");
+        copy_tree(dir, &beginning).map_err(RecordError::io("cannot copy", dir))?;
+        let before = self.found(&beginning, scratch.path(), BEGINNING)?;
+        let before: Vec<Vec<u8>> =
+            before.into_iter().flat_map(|(line, n)| (0..n).map(move |_| line.clone())).collect();
+        let conditions = Conditions { ignore: self.spec.volatile.clone(), ..Conditions::default() };
+        let options = self.options(&before);
+        let meta = Meta { target: NAME.into(), options, seed, ..Meta::default() };
+        let (mut trace, lines) = run(&self.spec.run, dir, scratch.path(), &conditions, meta, interrupted)?;
+        invoke_all(&mut trace, lines);
+        CommandTarget::of(&self.unplug, &trace, &self.spec.check)?.try_checker(dir, &beginning, &scratch)?;
+        Ok(trace)
+    }
+
+    /// Tries the checker where no power was lost: it must find every line at the end, and not at the beginning.
+    fn try_checker(&self, end: &Path, beginning: &Path, scratch: &Scratch) -> Result<(), RecordError> {
+        let refused = |place, why| Err(RecordError::Checker { place, why });
+        let wanted = multiset(self.before.iter().chain(&self.lines).map(Vec::as_slice));
+        let left = self.found(end, scratch.path(), END)?;
+        let name = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+        if let Some((line, _)) = wanted.iter().find(|(line, n)| left.get(*line) < Some(n)) {
+            let why = format!("it does not find the line \"{}\", which the run has printed", name(line));
+            return refused(END, why);
+        }
+        if let Some((line, _)) = left.iter().find(|(line, n)| wanted.get(*line) < Some(n)) {
+            return refused(END, format!("it finds the line \"{}\", which was never printed", name(line)));
+        }
+        if self.found(beginning, scratch.path(), BEGINNING)? == wanted {
+            let why = "it finds every line where nothing was run yet, so that no loss could show".into();
+            return refused(BEGINNING, why);
+        }
+        Ok(())
+    }
+
     fn options(&self, before: &[Vec<u8>]) -> std::collections::BTreeMap<String, String> {
         let spec = &self.spec;
         let mut options = std::collections::BTreeMap::new();

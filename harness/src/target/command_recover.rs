@@ -16,7 +16,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// The subcommand of a worker, not for people; its argument is the job's file.
+/// Names the job's file to a worker. Not an argument: those stand in repros, which must not depend on a place.
+pub(crate) const ENV_JOB: &str = "UNPLUG_COMMAND_JOB";
+/// The subcommand of a worker, not for people.
 pub const WORKER: &str = "__command-worker";
 /// How many lines the checker is to find.
 const ENV_ACKED: &str = "UNPLUG_ACKED";
@@ -207,12 +209,14 @@ impl Recover for Checker {
     }
 }
 
-/// What `unplug __command-worker JOB` does: serves jobs until the parent is gone.
+/// What `unplug __command-worker` does: serves jobs until the parent is gone.
 ///
 /// # Errors
 /// The process was not started by a pool, or lost its parent.
-pub fn work(job: &Path) -> std::io::Result<()> {
-    serve(&mut Checker::read(job)?)
+pub fn work() -> std::io::Result<()> {
+    let job =
+        std::env::var_os(ENV_JOB).ok_or_else(|| std::io::Error::other(format!("{ENV_JOB} is not set")))?;
+    serve(&mut Checker::read(Path::new(&job))?)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use unplug_faults::trace::{Meta, Trace};
 
@@ -30,7 +30,12 @@ pub(crate) fn shell(line: &str, dir: &Path) -> Command {
 }
 
 /// Runs what makes the beginning of a run.
-pub(crate) fn setup(line: &str, dir: &Path, scratch: &Path) -> Result<(), RecordError> {
+pub(crate) fn setup(
+    line: &str,
+    dir: &Path,
+    scratch: &Path,
+    interrupted: Option<&AtomicBool>,
+) -> Result<(), RecordError> {
     let mut process = Server::spawn(shell(line, dir), &scratch.join("setup.log"))?;
     let start = Instant::now();
     loop {
@@ -43,6 +48,9 @@ pub(crate) fn setup(line: &str, dir: &Path, scratch: &Path) -> Result<(), Record
                     format!("no end within {} s", PATIENCE.as_secs()),
                     process.log_tail(),
                 ));
+            }
+            None if interrupted.is_some_and(|flag| flag.load(Ordering::SeqCst)) => {
+                return Err(RecordError::Interrupted);
             }
             None => std::thread::sleep(MOMENT),
         }
