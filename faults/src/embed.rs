@@ -31,10 +31,30 @@ impl Library {
         if self.bytes().is_empty() {
             return Ok(None);
         }
-        let fd = nix::sys::memfd::memfd_create(c"unplug-shim", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
-        let mut file = std::fs::File::from(fd);
+        let mut file = std::fs::File::from(executable_file()?);
         file.write_all(self.bytes())?;
         Ok(Some(file.into()))
+    }
+}
+
+/// A file without a name that may be executed: in memory, unless the system forbids that (`vm.memfd_noexec`).
+fn executable_file() -> std::io::Result<OwnedFd> {
+    use nix::errno::Errno;
+    use nix::fcntl::{OFlag, open};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use nix::sys::stat::Mode;
+    let plain = MFdFlags::MFD_CLOEXEC;
+    // Asked for since Linux 6.3, where an administrator may make the opposite the default; refused before.
+    let made = match memfd_create(c"unplug-shim", plain | MFdFlags::from_bits_retain(libc::MFD_EXEC)) {
+        Err(Errno::EINVAL) => memfd_create(c"unplug-shim", plain),
+        made => made,
+    };
+    match made {
+        Err(Errno::EACCES) => {
+            let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+            Ok(open(&std::env::temp_dir(), flags, Mode::S_IRWXU)?)
+        }
+        made => Ok(made?),
     }
 }
 

@@ -17,6 +17,7 @@ mod embed;
 pub mod event;
 pub mod fork_server;
 pub mod gate;
+pub mod glob;
 pub mod image;
 pub mod mark;
 pub mod model;

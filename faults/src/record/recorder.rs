@@ -90,7 +90,9 @@ pub enum RecordError {
     #[error("cannot make the shared memory of the recording: {0}")]
     Memory(#[source] io::Error),
     /// No process loaded the shim.
-    #[error("the target never loaded the shim: is it a static or set-user-id program, or did it not start?")]
+    #[error(
+        "the target never loaded the shim: is it a static or set-user-id program, or did it not start, or clear its environment?"
+    )]
     NotLoaded,
     /// The gate's part of the shared memory cannot be used.
     #[error(transparent)]
@@ -302,7 +304,10 @@ impl Recorder {
         if header.full.load(Ordering::Acquire) != 0 {
             resolved.blind.insert(Blind {
                 what: "ring full".to_string(),
-                detail: format!("{} bytes were not enough: raise ring_bytes", self.options.ring_bytes),
+                detail: format!(
+                    "{} bytes were not enough: raise ring_bytes (UNPLUG_RING_BYTES)",
+                    self.options.ring_bytes
+                ),
             });
         }
         for (path, why) in differences {

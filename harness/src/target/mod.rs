@@ -1,7 +1,12 @@
 //! What can be tested: a Rust store behind a trait, a RESP server.
 
 pub mod client;
+pub mod command;
+pub(crate) mod command_oracle;
+pub mod command_recover;
+pub(crate) mod command_run;
 pub mod embedded;
+pub(crate) mod loadable;
 pub mod policy;
 pub mod resp;
 pub mod resp_dump;

@@ -119,11 +119,26 @@ impl Server {
     ///
     /// # Errors
     /// As `start_error` tells them apart; or the log cannot be made.
-    pub fn spawn(mut command: Command, log: &Path) -> Result<Server, RecordError> {
+    pub fn spawn(command: Command, log: &Path) -> Result<Server, RecordError> {
         let file = std::fs::File::create(log).map_err(RecordError::io("cannot make the log", log))?;
         let again = file.try_clone().map_err(RecordError::io("cannot make the log", log))?;
+        Server::start(command, log, Stdio::from(file), again)
+    }
+
+    /// As [`Server::spawn`], but its standard output goes elsewhere.
+    pub(crate) fn spawn_to(command: Command, log: &Path, stdout: Stdio) -> Result<Server, RecordError> {
+        let file = std::fs::File::create(log).map_err(RecordError::io("cannot make the log", log))?;
+        Server::start(command, log, stdout, file)
+    }
+
+    fn start(
+        mut command: Command,
+        log: &Path,
+        stdout: Stdio,
+        stderr: std::fs::File,
+    ) -> Result<Server, RecordError> {
         tie_to_parent(&mut command);
-        command.stdin(Stdio::null()).stdout(file).stderr(again);
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let program = PathBuf::from(command.get_program());
         let child = command.spawn().map_err(|e| start_error(&program, e))?;
         Ok(Server { process: Process::Child(child), status: None, log: log.to_path_buf() })
