@@ -22,6 +22,7 @@ mod sample;
 mod space;
 mod states;
 mod types;
+mod vary;
 mod work;
 
 pub use hasher::Hasher;

@@ -10,7 +10,7 @@ use crate::cluster::{Case, Cluster, Clusters, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
 use crate::judge::{FOREIGN, First, Judge, JudgeOptions, LIVE};
-use crate::minimise::fewest_deviations;
+use crate::minimise::local_minimum;
 use crate::pool::{Pool, PoolError};
 use crate::repro::{Allowed, Repro, cut};
 use crate::story::{Subject, tell};
@@ -308,7 +308,7 @@ impl<'a> Run<'a> {
             };
             Ok::<_, PoolError>(states.iter().zip(&hashes).map(one).collect())
         };
-        let case = fewest_deviations(cluster.case, |s| space.simpler(s), judge_all);
+        let case = local_minimum(&space, cluster.case, judge_all);
         let (trace, effects, names) = (ordered.trace, ordered.effects, ordered.names);
         let mechanism = mechanism(trace, self.history, effects, names, &case.state, &case.violation);
         Cluster { mechanism, case, states: cluster.states }
