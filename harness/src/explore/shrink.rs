@@ -131,7 +131,8 @@ fn states_until(
     let swept = sweep(&mut means, &space, &plan, &judge, &mut |state, _, seen, memo| {
         let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
         found = violation.is_some_and(|v| {
-            v.class.family() == class.family() && mechanism(trace, &history, &effects, &names, state, &v) == how
+            v.class.family() == class.family()
+                && mechanism(trace, &history, &effects, &names, state, &v) == how
         });
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

@@ -146,9 +146,12 @@ impl Judge {
         let operation = |k: &usize| self.orders.path[*k].operation;
         // One run left out is a gap, also where it was too long for the table; and so are several.
         let gap = match mixture.class {
-            Class::Resurrection if self.is_one_run(&mixture.missing, dump, may) => Some(mixture.missing.clone()),
-            Class::Gap => None,
-            _ => self.several_gaps(dump, may),
+            Class::Resurrection if self.is_one_run(&mixture.missing, dump, may) => {
+                Some(mixture.missing.clone())
+            }
+            // Values that came about only because something in front of them was missing.
+            Class::TornOperation | Class::SilentCorruption => self.several_gaps(dump, may),
+            _ => None,
         };
         if let Some(missing) = gap {
             mixture.class = Class::Gap;

@@ -24,7 +24,11 @@ impl Judge {
             let steps = versions.changes(key, may);
             let kept = self.kept(key, dump.0.get(key).filter(alive), &steps)?;
             for (step, kept) in steps.iter().zip(kept) {
-                if kept { there.insert(*step) } else { gone.insert(*step) };
+                if kept {
+                    there.insert(*step)
+                } else {
+                    gone.insert(*step)
+                };
             }
         }
         let newest = *there.last()?;

@@ -134,7 +134,8 @@ fn without_stamp(line: &str) -> &str {
     let words: Vec<&str> = line.splitn(7, ' ').collect();
     let [pid, day, month, year, time, mark, text] = words.as_slice() else { return line };
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    let process = pid.split_once(':').is_some_and(|(pid, role)| digits(pid) && ["M", "S", "C", "X"].contains(&role));
+    let process =
+        pid.split_once(':').is_some_and(|(pid, role)| digits(pid) && ["M", "S", "C", "X"].contains(&role));
     let date = digits(day) && month.len() == 3 && digits(year);
     let clock = time.split([':', '.']).filter(|part| digits(part)).count() == 4;
     let level = [".", "-", "*", "#"].contains(mark);

@@ -262,7 +262,8 @@ mod tests {
         };
         let (a, b) = (data(1, 1), data(2, 0));
         // A hole in the first file, once the second one has content.
-        let violates = |s: &CrashState| outcome_of(s, a) != Outcome::Whole && outcome_of(s, b) == Outcome::Whole;
+        let violates =
+            |s: &CrashState| outcome_of(s, a) != Outcome::Whole && outcome_of(s, b) == Outcome::Whole;
         for (odd, top) in minima(Class::Gap, violates) {
             assert_eq!((odd, top), (vec![(EffectId(a as u32), Outcome::Absent)], b as u32 + 1));
         }

@@ -111,8 +111,7 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
 fn seen_in(shown: &[(&CellResult, &Finding)]) -> Vec<String> {
     let mut out: Vec<(&CellResult, String)> = Vec::new();
     for (cell, finding) in shown {
-        let count =
-            format!("{} {} of {}", cell.model, grouped(finding.states), grouped(cell.states_checked));
+        let count = format!("{} {} of {}", cell.model, grouped(finding.states), grouped(cell.states_checked));
         match out.iter_mut().find(|(c, _)| same_run(c, cell)) {
             Some((_, line)) => line.push_str(&format!(", {count}")),
             None => out.push((cell, format!("{} / {}: {count}", cell.policy, cell.phase))),
