@@ -35,6 +35,7 @@ mod states;
 mod strata;
 mod stratum;
 mod types;
+mod vary;
 mod work;
 
 pub use hasher::Hasher;

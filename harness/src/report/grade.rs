@@ -1,5 +1,6 @@
 //! Where a violation is real: under which models one and the same mechanism was seen.
 
+use super::number::grouped;
 use crate::cell::{CellResult, Finding};
 use crate::verdict::Verdict;
 use std::fmt;
@@ -12,8 +13,8 @@ pub struct Graded<'a> {
     pub finding: &'a Finding,
     /// Where it is real.
     pub grade: Grade,
-    /// The other policies and phases in which the same mechanism was seen, as `policy / phase`.
-    pub also: Vec<String>,
+    /// Where it was seen: one line for each policy and phase, with how many of the checked states under each model.
+    pub seen_in: Vec<String>,
 }
 
 /// Where a violation is real. Of real file systems only models that were explored are spoken of.
@@ -85,7 +86,7 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
         for finding in &cell.findings {
             let same = |c: &CellResult, f: &Finding| {
                 (&c.target, c.seed) == (&cell.target, cell.seed)
-                    && f.violation.class == finding.violation.class
+                    && f.violation.class.family() == finding.violation.class.family()
                     && f.mechanism == finding.mechanism
             };
             if out.iter().any(|g| same(g.cell, g.finding)) {
@@ -99,23 +100,24 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
             shown.sort_by_key(|(c, _)| rank(&c.model));
             let (cell, finding) = shown.first().copied().unwrap_or((cell, finding));
             let places: Vec<&CellResult> = shown.iter().map(|(c, _)| *c).collect();
-            let (grade, also) = (grade(cells, &places), also(cell, &places));
-            out.push(Graded { cell, finding, grade, also });
+            let (grade, seen_in) = (grade(cells, &places), seen_in(&shown));
+            out.push(Graded { cell, finding, grade, seen_in });
         }
     }
     out
 }
 
-/// Where else a mechanism was seen than in the cell that is shown.
-fn also(shown: &CellResult, places: &[&CellResult]) -> Vec<String> {
-    let mut out = Vec::new();
-    for place in places.iter().filter(|c| !same_run(c, shown)) {
-        let name = format!("{} / {}", place.policy, place.phase);
-        if !out.contains(&name) {
-            out.push(name);
+/// Where a mechanism was seen, the runs in the order of the most real model's cells.
+fn seen_in(shown: &[(&CellResult, &Finding)]) -> Vec<String> {
+    let mut out: Vec<(&CellResult, String)> = Vec::new();
+    for (cell, finding) in shown {
+        let count = format!("{} {} of {}", cell.model, grouped(finding.states), grouped(cell.states_checked));
+        match out.iter_mut().find(|(c, _)| same_run(c, cell)) {
+            Some((_, line)) => line.push_str(&format!(", {count}")),
+            None => out.push((cell, format!("{} / {}: {count}", cell.policy, cell.phase))),
         }
     }
-    out
+    out.into_iter().map(|(_, line)| line).collect()
 }
 
 fn same_run(a: &CellResult, b: &CellResult) -> bool {
