@@ -19,6 +19,24 @@ stale. *Measured*: seen on genuine crash images of Linux 6.18, as the tests in `
 hand.
 ";
 
+/// What real kernels do beyond the models, as far as it is known.
+const BEYOND: &str = "
+## Not modelled
+
+- `ext4-writeback`: with data=writeback a block that was freed (truncate, unlink, a replacing rename, a punched hole)
+  may be written by another file before the freeing is durable (ext4_free_blocks makes the exception for it), so the
+  old file comes back with foreign pages. And the zeros behind a cut are not ordered before a later size: the old
+  bytes of that page may come back. Both were seen on genuine images.
+- `xfs`: of a hole punched within a page, the zeros are data and the hole is in the journal; here one comes with the
+  other. Seen: the old bytes, though a later change was durable.
+- `btrfs`: a file that was synced under a temporary name, renamed, and then replaced by another, all within one commit,
+  may come back under the temporary name, beside what replaced it. Seen after Redis's rewrite of the manifest.
+- `btrfs`: a file in a directory that was made and then moved, all since the last commit: the state in which the log
+  has it without the directory's first parent is left out. What a sync of an open file without a name leaves out
+  (its data are not logged) is left out too. nodatacow, which tears, is not modelled.
+- ext4 with fast_commit, XFS on a realtime device, and file systems over a disk that ignores flushes.
+";
+
 fn row(out: &mut String, cells: impl IntoIterator<Item = String>) {
     let cells: Vec<String> = cells.into_iter().collect();
     let _ = writeln!(out, "| {} |", cells.join(" | "));
@@ -195,6 +213,7 @@ fn print() -> String {
         let names = by_model.iter().filter(|(_, rules)| rules.contains(&rule)).map(|(name, _)| *name);
         row(&mut out, [rule.0.to_owned(), names.collect::<Vec<_>>().join(", "), rule.1.to_owned()]);
     }
+    out.push_str(BEYOND);
     out
 }
 

@@ -141,3 +141,26 @@ proptest! {
         }
     }
 }
+
+/// Long runs stay small: thousands of synced appends, and thousands of names that no sync ever forces.
+#[test]
+fn long_traces_have_few_edges() {
+    let mut script = Script::new().base("log", 'A', 1).base("db", 'A', 4).base_dir("d");
+    for n in 0..2_000u32 {
+        let journal = format!("d/journal-{n}");
+        script = script.append_bytes("log", &[1; 100]).fdatasync("log");
+        script = script.create(&journal).append_bytes(&journal, &[2; 100]);
+        if n % 2 == 0 {
+            script = script.fsync(&journal);
+        }
+        script = script.write("db", u64::from(n % 4), 'B', 1).unlink(&journal);
+    }
+    let effects = Effects::of(&script.trace);
+    for model in model::all() {
+        for case in model.cases(&script.trace, &effects) {
+            let ids = (0..effects.len() as u32).map(unplug_faults::effect::EffectId);
+            let edges: usize = ids.map(|id| case.graph().needs(id).len()).sum();
+            assert!(edges < 40 * effects.len(), "{}: {edges} edges over {}", model.name(), effects.len());
+        }
+    }
+}

@@ -124,3 +124,14 @@ fn btrfs_overwrites_follow_the_names_before_them() {
     assert_eq!(end(&script, "xfs"), set(&["f=A g=A", "f=A g=B", "g=A h=A", "g=B h=A"]));
     assert_eq!(end(&script.fsync("g"), "btrfs"), set(&["f=A g=B", "g=B h=A"]));
 }
+
+/// A synchronous write is a log of its own file, and forces no other names (seen on a real kernel).
+#[test]
+fn btrfs_synchronous_writes_force_no_names() {
+    let page = crate::script::pages('B', 1);
+    let write = |sync| base().rename("g", "h").bytes("f", 4096, page.clone(), sync);
+    for sync in [unplug_faults::event::WriteSync::Data, unplug_faults::event::WriteSync::Full] {
+        assert_eq!(end(&write(sync), "btrfs"), set(&["f=AB g=A", "f=AB h=A"]));
+        assert_eq!(end(&write(sync), "xfs"), set(&["f=AB h=A"]));
+    }
+}
