@@ -125,6 +125,7 @@ mod tests {
             findings: vec![],
             not_measured: vec![],
             teeth: Teeth::NotNeeded,
+            faults: None,
             elapsed: std::time::Duration::ZERO,
         }
     }

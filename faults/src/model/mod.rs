@@ -9,6 +9,7 @@ mod count;
 mod cover;
 mod ext4;
 mod graph;
+mod killed;
 mod list;
 mod posix;
 mod prefix;
@@ -21,6 +22,7 @@ use num_bigint::BigUint;
 
 pub use ext4::Ext4Ordered;
 pub use graph::{Grain, Graph, Need, Rule};
+pub use killed::Killed;
 pub use list::{all, by_name};
 pub use posix::Posix;
 pub use prefix::Prefix;

@@ -21,7 +21,7 @@ mod outcome;
 mod parse;
 mod rule;
 
-pub use call::Call;
+pub use call::{Call, UnknownCall};
 pub use damage::{Damage, image_of};
 pub(crate) use layout::told;
 pub use outcome::Outcome;

@@ -120,6 +120,12 @@ impl Fired {
 }
 
 impl Rule {
+    /// Whether it means a call of this kind on this path in this process; occurrences are not looked at.
+    pub fn means(&self, call: Call, path: &[u8], role: Role) -> bool {
+        let by_role = self.role == Role::Any || self.role == role;
+        by_role && self.calls.contains(&call) && crate::abi::glob_matches(self.path.as_bytes(), path)
+    }
+
     /// Whether some call could be meant by both: as far as that can be told without running anything.
     pub(super) fn meets(&self, other: &Rule) -> bool {
         let roles = self.role == other.role || self.role == Role::Any || other.role == Role::Any;

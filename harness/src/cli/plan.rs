@@ -4,6 +4,7 @@ use super::args::{CheckArgs, SearchArgs, SubjectArgs};
 use super::drop_sync::DropSync;
 use super::failure::Failure;
 use super::runner::ModelInfo;
+use crate::faults::Asked;
 use crate::target::policy::Policy;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ pub struct CheckPlan {
     pub ops: u32,
     /// Which states are tried.
     pub explore: ExplorePlan,
+    /// Which faults are swept.
+    pub faults: Option<Asked>,
 }
 
 /// Which states are tried, and what is done about what is found.
@@ -77,7 +80,13 @@ impl CheckPlan {
         policies.sort();
         policies.dedup();
         let explore = ExplorePlan::of(&args.search, default_budget(subject == Subject::Engine), models)?;
-        Ok(CheckPlan { subject, policies, seed: args.subject.seed, ops: args.subject.ops, explore })
+        let parse = |text: &String| {
+            let hint = || "`--faults all` tries everything".to_owned();
+            text.parse()
+                .map_err(|e: crate::faults::AskedError| Failure::usage(format!("--faults {e}"), hint()))
+        };
+        let faults = args.faults.as_ref().map(parse).transpose()?;
+        Ok(CheckPlan { subject, policies, seed: args.subject.seed, ops: args.subject.ops, explore, faults })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The stages behind the commands, put together.
 
 use super::failure::Failure;
+use super::faults::faults;
 use super::plan::{CheckPlan, ExplorePlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use crate::cell::{CellResult, Story};
@@ -63,7 +64,16 @@ impl Runner for Standard {
         }
         tell_budget(&plan.subject, &plan.explore, watch);
         drop_syncs(&mut runs, &plan.explore, watch)?;
-        runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))
+        runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))?;
+        let Some(asked) = &plan.faults else { return Ok(()) };
+        for Recorded { target, trace, workload } in &runs {
+            // Runs with slow syncs measure a window; they add no call to those of the run without.
+            let Some(workload) = workload.as_ref().filter(|_| target.conditions.sync_nanos == 0) else {
+                continue;
+            };
+            faults(asked, target, workload, contract_of(target.policy, trace), plan, watch)?;
+        }
+        Ok(())
     }
 
     fn record(
@@ -349,7 +359,7 @@ fn explore(run: &Recorded, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), 
     Ok(())
 }
 
-fn record_failed(error: RecordError) -> Failure {
+pub(super) fn record_failed(error: RecordError) -> Failure {
     match error {
         RecordError::MissingServer { .. } => {
             Failure::usage(error.to_string(), "`unplug check` alone tests the embedded engine".into())
@@ -358,7 +368,7 @@ fn record_failed(error: RecordError) -> Failure {
     }
 }
 
-fn pool_failed(error: PoolError) -> Failure {
+pub(super) fn pool_failed(error: PoolError) -> Failure {
     match error {
         PoolError::Interrupted => Failure::NotMeasured(error.to_string()),
         other => Failure::Broken(other.to_string()),
