@@ -85,7 +85,7 @@ pub(super) fn at_rest(
         tally.count.fired += 1;
         if let Some(violation) = bench.verdict(damage, lives, &mut harmless) {
             let finding = bench.finding(damage, image, lives, violation, &mut tally);
-            tally.find(finding, &damage_kind(damage));
+            tally.found(finding);
         }
     }
     tally.looked_at(lives.len() as u64, since);
@@ -102,15 +102,15 @@ fn unmeasured(mut tally: Tally, blind: Vec<Blind>) -> CellResult {
     tally.cell()
 }
 
-/// Three words that findings are told apart by: see [`Tally::find`].
+/// The file and what was done to it: findings are told apart by it.
 fn damage_kind(damage: &Damage) -> String {
     let path = String::from_utf8_lossy(damage.places().first().map_or(&b""[..], |p| p.0)).into_owned();
     let kind = match damage {
-        Damage::Flip { .. } => "flip",
+        Damage::Flip { .. } => "a flipped bit",
         Damage::Zero { .. } => "zeros",
-        Damage::Misdirected { .. } => "misdirected",
+        Damage::Misdirected { .. } => "a misdirected block",
     };
-    format!("rest {path} {kind}")
+    format!("{kind} in {path}")
 }
 
 /// Recovers images; results in their order.
@@ -323,5 +323,5 @@ impl Bench<'_> {
 fn violation_mechanism(damage: &Damage, violation: &Violation) -> String {
     let class = serde_json::to_value(violation.class).ok();
     let class = class.as_ref().and_then(|v| v.as_str()).unwrap_or("violation").to_owned();
-    format!("{class} after damage to {}", damage_kind(damage).split(' ').nth(1).unwrap_or_default())
+    format!("{class} after {}", damage_kind(damage))
 }

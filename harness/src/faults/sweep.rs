@@ -6,8 +6,8 @@ use super::killed::killed;
 use super::rest::at_rest;
 use super::single::{Group, Single, full_disks, singles};
 use super::tally::Tally;
-use super::trim::{fingerprint, from_fault};
-use crate::cell::CellResult;
+use super::trim::{fingerprint, from_fault, whole};
+use crate::cell::{CellResult, Finding};
 use crate::contract::Contract;
 use crate::explore::{Memo, Search, explore_last};
 use crate::history::History;
@@ -31,6 +31,9 @@ use unplug_faults::trace::{Blind, Trace};
 pub(super) const KILL: &str = "kill";
 /// The phase of the cell in which files are damaged at rest.
 pub(super) const REST: &str = "at rest";
+
+/// How often a run that got stuck is made again.
+const ATTEMPTS: u32 = 2;
 
 /// A sweep over one policy's run.
 pub struct Sweep<'a> {
@@ -94,7 +97,8 @@ pub fn sweep(sweep: &Sweep<'_>, pool: &mut dyn Pool) -> Result<Vec<CellResult>, 
     match sweep.asked {
         Asked::Plan { plan, .. } => {
             let single = Single { plan: plan.clone(), group: Group::Plan };
-            sweep.runs(vec![(single, sweep.workload)], pool)
+            let base = sweep.record(&FaultPlan::default(), sweep.workload, Stop::Kill)?.0.trace;
+            sweep.runs(vec![(single, sweep.workload)], &base, pool)
         }
         Asked::Sweep(wanted) => sweep.all(wanted, pool),
     }
@@ -132,7 +136,7 @@ impl Sweep<'_> {
                 census.sites.retain(|s| s.call.reads());
                 planned.extend(singles(&census, wanted, every).into_iter().map(|s| (s, &restarting)));
             }
-            cells.extend(self.runs(planned, pool)?);
+            cells.extend(self.runs(planned, &base, pool)?);
             if wanted.has(None, Kind::Kill) && !self.stopped() {
                 (self.told)(Told::Stage("kill", 0));
                 cells.push(killed(self, &base, pool));
@@ -160,6 +164,16 @@ impl Sweep<'_> {
         workload: &Workload,
         stop: Stop,
     ) -> Result<(Survived, Image), SweepError> {
+        self.record_patiently(plan, workload, stop, ATTEMPTS)
+    }
+
+    fn record_patiently(
+        &self,
+        plan: &FaultPlan,
+        workload: &Workload,
+        stop: Stop,
+        again: u32,
+    ) -> Result<(Survived, Image), SweepError> {
         let io = |what| move |error| SweepError::Io { what, error };
         let dir = Scratch::new().map_err(io("no directory to record in"))?;
         let data = dir.path().join("data");
@@ -167,6 +181,12 @@ impl Sweep<'_> {
         let mut target = self.target.clone();
         target.conditions.faults.clone_from(plan);
         let survived = target.record_what_it_can(&data, workload, stop)?;
+        // What repeats is run again where it got stuck: on a busy machine the gate loses its patience, and a hang that
+        // is the target's own comes again.
+        let stuck = matches!(survived.ended, Some(RecordError::Stuck { .. } | RecordError::NotReady { .. }));
+        if stuck && again > 0 && self.target.is_repeatable() {
+            return self.record_patiently(plan, workload, stop, again - 1);
+        }
         let image = match stop {
             Stop::Clean => {
                 image_of(&data, &target.conditions.ignore).map_err(io("the recorded directory"))?
@@ -180,11 +200,12 @@ impl Sweep<'_> {
     fn runs(
         &self,
         planned: Vec<(Single, &Workload)>,
+        base: &Trace,
         pool: &mut dyn Pool,
     ) -> Result<Vec<CellResult>, SweepError> {
+        let mut results = Results::default();
+        self.without_faults(base, &mut results, pool);
         (self.told)(Told::Stage("single faults", planned.len() as u64));
-        let mut results =
-            Results { tallies: BTreeMap::new(), memos: BTreeMap::new(), known: BTreeSet::new() };
         for (single, workload) in planned {
             if self.stopped() {
                 break;
@@ -193,6 +214,35 @@ impl Sweep<'_> {
             self.advance(1);
         }
         Ok(results.tallies.into_values().map(Tally::cell).collect())
+    }
+
+    /// What shows without any fault, under each model.
+    fn without_faults(&self, base: &Trace, results: &mut Results, pool: &mut dyn Pool) {
+        let trace = whole(base);
+        let memo = results.memos.entry(instant(&trace)).or_default();
+        for model in &self.models {
+            let search = self.search(&trace, *model, self.budget.saturating_mul(BASE_SHARE), None);
+            let cell = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, false);
+            results.mechanisms.extend(cell.into_iter().flat_map(|c| c.findings).map(|f| f.mechanism));
+        }
+    }
+
+    fn search<'s>(
+        &'s self,
+        trace: &'s Trace,
+        model: &'s dyn Model,
+        budget: u64,
+        repro_dir: Option<&'s Path>,
+    ) -> Search<'s> {
+        Search {
+            trace,
+            target: self.target,
+            contract: self.contract_after(trace),
+            model,
+            plan: Plan { bound: 1, budget, seed: trace.meta.seed },
+            assume: self.assume,
+            repro_dir,
+        }
     }
 
     fn one(
@@ -207,12 +257,11 @@ impl Sweep<'_> {
             Err(SweepError::Record(RecordError::Interrupted)) => return Ok(()),
             other => other.map(|(survived, _)| survived),
         };
-        let mut tallies = self.models.iter().enumerate().map(|(i, m)| (i, m.name())).collect::<Vec<_>>();
-        tallies.reverse();
-        for (index, model) in tallies {
+        for (index, model) in self.models.iter().map(|m| m.name()).enumerate() {
+            let known = &results.mechanisms;
             let tally = results.tallies.entry((single.group, index)).or_insert_with(|| {
                 let (name, policy) = (self.target.title(), self.target.policy);
-                Tally::new(&name, policy, single.group.name(), model, workload.seed)
+                Tally::new(&name, policy, single.group.name(), model, workload.seed).knowing(known)
             });
             tally.count.planned += single.plan.rules.len() as u64;
             match &recorded {
@@ -260,23 +309,15 @@ impl Sweep<'_> {
     }
 
     fn crash(&self, trace: &Trace, single: &Single, results: &mut Results, pool: &mut dyn Pool, text: &str) {
-        let now_ms = History::of(trace).recovery_ms(trace.meta.virtual_time);
-        let memo = results.memos.entry(now_ms).or_default();
+        let memo = results.memos.entry(instant(trace)).or_default();
         let mut saved = false;
         for (index, model) in self.models.iter().enumerate() {
-            let search = Search {
-                trace,
-                target: self.target,
-                contract: self.contract_after(trace),
-                model: *model,
-                plan: Plan { bound: 1, budget: self.budget, seed: trace.meta.seed },
-                assume: self.assume,
-                repro_dir: self.repro_dir,
-            };
+            let search = self.search(trace, *model, self.budget, self.repro_dir);
             let Some(cell) = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, true) else {
                 continue;
             };
-            if !cell.findings.is_empty() && !saved {
+            let is_new = |f: &Finding| !results.mechanisms.contains(&f.mechanism);
+            if cell.findings.iter().any(is_new) && !saved {
                 saved = true;
                 self.save(trace, text);
             }
@@ -314,13 +355,24 @@ impl Sweep<'_> {
     }
 }
 
+/// The instant at which what a run has left is recovered.
+fn instant(trace: &Trace) -> u64 {
+    History::of(trace).recovery_ms(trace.meta.virtual_time)
+}
+
+/// How many times the states of one faulted run are tried of the run without faults: it is longer, and there is one.
+const BASE_SHARE: u64 = 8;
+
 /// What is known so far.
+#[derive(Default)]
 struct Results {
     tallies: BTreeMap<(Group, usize), Tally>,
     /// What images recovered to, by the instant of the recovery.
     memos: BTreeMap<u64, Memo>,
     /// Fingerprints of runs that were crashed.
     known: BTreeSet<u128>,
+    /// Mechanisms that show without any fault.
+    mechanisms: BTreeSet<String>,
 }
 
 /// The workload with a kill and a restart in its middle.

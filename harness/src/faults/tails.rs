@@ -1,8 +1,9 @@
 //! Which bytes of a stopped store's files nothing can vouch for.
 //!
-//! A checksum that was written after a sync can say that what the sync covered has to be there. What was written to
-//! a file after the last sync that was followed by any other change is the *unsealed tail*: a disk that damages it
-//! leaves what a power loss may leave.
+//! A checksum that was written to a log after a sync can say that what the sync covered has to be there, and a file
+//! that got its name after a sync is there as a whole. What was written to a file after the last sync that was followed
+//! by another write to it, or by a change of its name, is the *unsealed tail*: a disk that damages it leaves what a
+//! power loss may leave.
 
 use std::collections::BTreeMap;
 use unplug_faults::event::{Clock, FileId, Op, WriteSync};
@@ -25,23 +26,28 @@ pub(super) fn tails(trace: &Trace) -> BTreeMap<Vec<u8>, Tail> {
     let mut writes: BTreeMap<FileId, Vec<(Clock, u64)>> = BTreeMap::new();
     // Each sync's begin and end.
     let mut syncs: BTreeMap<FileId, Vec<(Clock, Clock)>> = BTreeMap::new();
-    let mut last_change = 0;
+    let mut changes: BTreeMap<FileId, Clock> = BTreeMap::new();
     for event in trace.events.iter().filter(|e| e.errno == 0) {
         match &event.op {
             Op::Write { file, offset, sync, .. } => {
                 writes.entry(*file).or_default().push((event.begin, *offset));
-                last_change = event.begin;
+                changes.insert(*file, event.begin);
                 if *sync != WriteSync::None {
                     syncs.entry(*file).or_default().push((event.begin + 1, event.end));
                 }
             }
             Op::Sync { file, .. } => syncs.entry(*file).or_default().push((event.begin, event.end)),
-            Op::Rename { .. } | Op::Link { .. } | Op::Exchange { .. } => last_change = event.begin,
+            Op::Rename { file, .. } | Op::Link { file, .. } => drop(changes.insert(*file, event.begin)),
+            Op::Exchange { a, b, .. } => {
+                changes.insert(*a, event.begin);
+                changes.insert(*b, event.begin);
+            }
             _ => {}
         }
     }
     let tail = |file: &FileId, writes: &Vec<(Clock, u64)>| {
         let none = Vec::new();
+        let last_change = changes.get(file).copied().unwrap_or(0);
         let sealed = syncs.get(file).unwrap_or(&none).iter().rev().find(|(_, end)| *end < last_change);
         let (begin, since) = sealed.copied().unwrap_or((0, 0));
         let from = writes.iter().filter(|(at, _)| *at > begin).map(|(_, offset)| *offset).min()?;
@@ -92,7 +98,7 @@ mod tests {
         b.event(sync(1));
         let tails = tails(&b.trace());
         let log = tails[&b"log"[..]];
-        assert_eq!(log.from, 3, "the last sync was followed by nothing");
+        assert_eq!(log.from, 3, "the last sync was followed by no write to it");
         assert!(log.since >= sealed);
         assert_eq!(tails.len(), 1, "the snapshot was renamed after its sync");
     }

@@ -4,6 +4,7 @@ use crate::cell::{CellResult, FaultCount, Finding, Teeth};
 use crate::target::policy::Policy;
 use crate::verdict::Verdict;
 use num_bigint::BigUint;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use unplug_faults::model::Count;
 use unplug_faults::trace::Blind;
@@ -33,6 +34,8 @@ pub(super) struct Tally {
     teeth: Teeth,
     spent: Duration,
     reasons_left_out: u64,
+    /// Mechanisms that show without any fault.
+    known: BTreeSet<String>,
 }
 
 impl Tally {
@@ -58,7 +61,14 @@ impl Tally {
             teeth: Teeth::NotNeeded,
             spent: Duration::ZERO,
             reasons_left_out: 0,
+            known: BTreeSet::new(),
         }
+    }
+
+    /// Mechanisms that show without any fault.
+    pub(super) fn knowing(mut self, known: &BTreeSet<String>) -> Tally {
+        self.known.clone_from(known);
+        self
     }
 
     /// Adds one run's cell. `fault` says what was done in it.
@@ -95,18 +105,19 @@ impl Tally {
 
     /// Adds a finding; one that shows by the same mechanism and the same kind of fault is the same.
     pub(super) fn find(&mut self, mut finding: Finding, fault: &str) {
-        let kind: Vec<&str> = fault.split(' ').collect();
-        let kind = match kind.as_slice() {
-            [call, _, outcome, ..] => format!("{call} {outcome}"),
-            _ => fault.to_owned(),
-        };
-        finding.mechanism = format!("after {kind}: {}", finding.mechanism);
+        // What the run without faults shows too is the same finding: reports show it once, with all its places.
+        if !self.known.contains(&finding.mechanism) {
+            finding.mechanism = format!("after {}: {}", kind(fault), finding.mechanism);
+        }
+        finding.violation.explanation = format!("after `{fault}`: {}", finding.violation.explanation);
+        self.found(finding);
+    }
+
+    /// Adds a finding as it stands.
+    pub(super) fn found(&mut self, finding: Finding) {
         match self.findings.iter_mut().find(|f| f.mechanism == finding.mechanism) {
             Some(same) => same.states += finding.states,
-            None => {
-                finding.violation.explanation = format!("after `{fault}`: {}", finding.violation.explanation);
-                self.findings.push(finding);
-            }
+            None => self.findings.push(finding),
         }
     }
 
@@ -182,6 +193,16 @@ impl Tally {
             faults: Some(self.count),
             elapsed: self.spent,
         }
+    }
+}
+
+/// What a fault is, for findings that are the same but for the error's number and the place: `fdatasync fails`.
+fn kind(fault: &str) -> String {
+    let words: Vec<&str> = fault.split(' ').collect();
+    match words.as_slice() {
+        [call, _, outcome, ..] if outcome.starts_with('E') => format!("{call} fails"),
+        [call, _, outcome, ..] => format!("{call} {}", outcome.split('=').next().unwrap_or(outcome)),
+        _ => fault.to_owned(),
     }
 }
 

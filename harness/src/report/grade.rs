@@ -19,6 +19,11 @@ pub struct Graded<'a> {
 /// Where a violation is real. Of real file systems only models that were explored are spoken of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grade {
+    /// No power fails at all: processes are killed, or files damaged at rest.
+    NoPowerLoss {
+        /// What showed it.
+        seen: Vec<String>,
+    },
     /// Also where every write reaches the disk in its order (the `prefix` model).
     InOrder {
         /// All models that showed it.
@@ -49,6 +54,9 @@ impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |names: &[String]| names.join(", ");
         match self {
+            Grade::NoPowerLoss { seen } => {
+                write!(f, "real without any power loss, on every file system (seen under {})", list(seen))
+            }
             Grade::InOrder { seen } => {
                 write!(f, "real on every file system, even with writes in order (seen under {})", list(seen))
             }
@@ -71,7 +79,7 @@ fn file_system(model: &str) -> Option<&str> {
 /// How real a model is; smaller is more.
 fn rank(model: &str) -> u8 {
     match model {
-        "prefix" => 0,
+        "prefix" | "kill" | "at rest" => 0,
         m if file_system(m).is_some() => 1,
         "posix" => 2,
         _ => 3,
@@ -130,6 +138,9 @@ fn grade(cells: &[CellResult], places: &[&CellResult]) -> Grade {
         }
     }
     let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    if seen.iter().any(|model| ["kill", "at rest"].contains(model)) {
+        return Grade::NoPowerLoss { seen: owned(&seen) };
+    }
     if seen.contains(&"prefix") {
         return Grade::InOrder { seen: owned(&seen) };
     }
