@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 25] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -21,6 +21,13 @@ pub const NAMES: [&str; 19] = [
     "base-forked-late",
     "transaction-split",
     "bgsave-shown-at-once",
+    // Calls that fail.
+    "failed-fsync-ignored",
+    "fsync-tried-again",
+    "short-write-taken-whole",
+    "full-disk-acknowledged",
+    "failed-child-installed",
+    "failed-rename-ignored",
     // Recovery.
     "checksum-skipped",
     "tail-not-cut",

@@ -8,6 +8,7 @@
 //! GATE_AT    the gate's and the virtual clock's words
 //! INODES_AT  which inode numbers lie under the root
 //! SOCKETS_AT which sockets were introduced
+//! FAULTS_AT  the fault plan (abi_fault)
 //! RECORDS_AT the records, 64-byte aligned, never overwritten
 //! ```
 #![allow(dead_code)]
@@ -52,6 +53,10 @@ pub const CLASS_OUT: u64 = 2;
 pub const FLAG_GATED: u32 = 1;
 /// [`Header::flags`]: the target's clock is the harness's.
 pub const FLAG_VIRTUAL: u32 = 2;
+/// [`Header::flags`]: there is a fault plan.
+pub const FLAG_FAULTS: u32 = 4;
+/// [`Header::flags`]: the plan speaks of reads, which are not seen otherwise.
+pub const FLAG_FAULT_READS: u32 = 8;
 
 /// The head of the shared memory. The recorder writes it before the target starts; afterwards only the
 /// atomic words change.
@@ -215,6 +220,9 @@ pub const MARK_INVOKE: u16 = 1;
 pub const MARK_REPLY: u16 = 2;
 /// The mark begins a phase.
 pub const MARK_PHASE: u16 = 3;
+/// A rule of the fault plan did something to the call that follows. flags: `ACT_*`, a: the rule's index, b: its
+/// number, c: which call, and above it, from bit 8 on, the process's role, name1: path.
+pub const KIND_FAULT: u16 = 17;
 
 /// Whether `path` (relative, no leading slash) matches `glob`, in which `*` stands for any bytes, slashes
 /// too, and `?` for one byte. A glob that matches a directory matches all that is below it.

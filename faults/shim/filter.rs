@@ -3,7 +3,7 @@
 //! The list of harmless calls is asked first, before the instruction pointer: the kernel then sees that these
 //! calls are always allowed and skips the filter for them (its per-call bitmap, since 5.11).
 
-use crate::abi::{self, FLAG_GATED, FLAG_VIRTUAL, Header};
+use crate::abi::{self, FLAG_FAULT_READS, FLAG_GATED, FLAG_VIRTUAL, Header};
 use crate::harmless::HARMLESS;
 use crate::num::*;
 use crate::{gate, sys, time};
@@ -163,6 +163,12 @@ fn classes(flags: u32) -> [Class; NUMBERS] {
             classes[nr] = Class::Trap;
         }
         classes[READ] = Class::Read;
+    }
+    if flags & FLAG_FAULT_READS != 0 {
+        classes[READ] = Class::Read;
+        for nr in [OPEN, OPENAT, PREAD64, READV, PREADV, PREADV2] {
+            classes[nr] = Class::Trap;
+        }
     }
     if flags & FLAG_VIRTUAL != 0 {
         for &nr in time::TRAPS {

@@ -96,6 +96,9 @@ unsafe extern "C" fn begin(slot: usize) -> usize {
 pub unsafe extern "C" fn fork() -> i32 {
     // SAFETY: libc's own function.
     unsafe {
+        if let Some(ret) = crate::fault::fork() {
+            return sys::libc_result(ret) as i32;
+        }
         let real: Fork = core::mem::transmute(libc_symbol(&FORK, c"fork"));
         let ungated = || {
             let ret = real();

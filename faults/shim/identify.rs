@@ -172,7 +172,7 @@ fn config() -> &'static [u8] {
 }
 
 /// The part of a path below the root; empty for the root itself.
-fn relative<'p>(header: &Header, path: &'p [u8]) -> Option<&'p [u8]> {
+pub fn relative<'p>(header: &Header, path: &'p [u8]) -> Option<&'p [u8]> {
     let root = config().get(..header.root_len as usize)?;
     let rest = path.strip_prefix(root)?;
     match rest {

@@ -2,6 +2,7 @@
 
 use crate::abi::*;
 use crate::dispatch::Context;
+use crate::fault::{self, Fault};
 use crate::identify::{self, AT_FDCWD, Place, Stat};
 use crate::ring::{self, Draft};
 use crate::{descriptors, num, sys};
@@ -99,7 +100,12 @@ impl Request<'_> {
                 record.name1 = place.as_ref().map_or(&[], |p| p.name);
                 draft = Some(ring::begin_at(call.header, begin, &record, &[]));
             }
-            let (ret, found) = self.attempt(tmpfile);
+            // A fault is the whole call's, not that of one attempt.
+            let refused = (call.fault != Fault::None).then(|| fault::pass_open(call));
+            let (ret, found) = match refused.flatten() {
+                Some(ret) => (ret, Found::There),
+                None => self.attempt(tmpfile),
+            };
             if ret < 0 {
                 if let Some(draft) = draft {
                     draft.void();

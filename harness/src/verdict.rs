@@ -145,6 +145,7 @@ mod tests {
             findings: vec![],
             not_measured: vec![],
             teeth: Teeth::NotNeeded,
+            faults: None,
             elapsed: std::time::Duration::ZERO,
         }
     }

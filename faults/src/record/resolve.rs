@@ -128,6 +128,11 @@ impl<'s> Resolver<'s> {
                 self.blind(&text(raw.name1), text(raw.name2));
             }
             abi::KIND_MARK => self.mark(raw, begin),
+            abi::KIND_FAULT => {
+                if let Some(op) = crate::plan::told(raw.flags, [raw.a, raw.b, raw.c], raw.name1) {
+                    self.push(raw, begin, op);
+                }
+            }
             abi::KIND_SYNC_ALL => self.push(raw, begin, Op::SyncAll),
             abi::KIND_SYNC => self.sync(raw, begin)?,
             abi::KIND_WRITE => self.write(raw, begin)?,

@@ -2,7 +2,7 @@
 
 use crate::effect::{EffectId, Effects, Outcome};
 use crate::event::{Clock, Event, FileId, NodeKind, Op, Task};
-use crate::model::{Case, Grain, Graph, Model, Need, Rule};
+use crate::model::{Case, Grain, Graph, Kind, Model, Need, Rule};
 use crate::state::order::Order;
 use crate::state::rest::Rest;
 use crate::state::states::Seen;
@@ -21,6 +21,9 @@ impl Model for Given {
     }
     fn summary(&self) -> &'static str {
         "a graph"
+    }
+    fn kind(&self) -> Kind {
+        Kind::Standard
     }
     fn cases<'t>(&self, _: &'t Trace, _: &'t Effects) -> Vec<Box<dyn Case + 't>> {
         vec![Box::new(self.0.clone())]

@@ -59,6 +59,10 @@ pub struct CheckArgs {
         help = "Only these policies (always, everysec, no, snapshot); all if none is named"
     )]
     pub policy: Vec<Policy>,
+    /// Also run it again and again with one fault each: all, a list such as EIO,short,kill,rest,fsync:ENOSPC, or the
+    /// rules of a file
+    #[arg(long, value_name = "all|LIST|FILE")]
+    pub faults: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub search: SearchArgs,

@@ -5,6 +5,7 @@ use super::drop_sync::DropSync;
 use super::failure::Failure;
 use super::runner::ModelInfo;
 use super::wire::ENGINE;
+use crate::faults::Asked;
 use crate::target::command::{self, CommandSpec};
 use crate::target::policy::Policy;
 use clap::ValueEnum;
@@ -52,6 +53,8 @@ pub struct CheckPlan {
     pub volatile: Vec<String>,
     /// Which states are tried.
     pub explore: ExplorePlan,
+    /// Which faults are swept.
+    pub faults: Option<Asked>,
 }
 
 /// What `unplug record` is to do.
@@ -115,7 +118,21 @@ impl CheckPlan {
         policies.iter().try_for_each(|policy| promises(&subject, *policy))?;
         let explore = ExplorePlan::of(&args.search, default_budget(subject.name()), models)?;
         let volatile = args.subject.volatile.clone();
-        Ok(CheckPlan { subject, policies, seed: args.subject.seed, ops: args.subject.ops, volatile, explore })
+        let parse = |text: &String| {
+            let hint = || "`--faults all` tries everything".to_owned();
+            text.parse()
+                .map_err(|e: crate::faults::AskedError| Failure::usage(format!("--faults {e}"), hint()))
+        };
+        let faults = args.faults.as_ref().map(parse).transpose()?;
+        if faults.is_some() && matches!(subject, Subject::Command(_)) {
+            // A sweep runs the target once for each fault, and knows what a RESP server's replies promise.
+            return Err(Failure::usage(
+                "--faults sweeps over runs of servers, not of a command".into(),
+                "name `engine`, `redis`, or a server with --server".into(),
+            ));
+        }
+        let SubjectArgs { seed, ops, .. } = args.subject;
+        Ok(CheckPlan { subject, policies, seed, ops, volatile, explore, faults })
     }
 }
 

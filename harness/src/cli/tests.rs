@@ -120,6 +120,7 @@ fn cell(model: &str, verdict: Verdict) -> CellResult {
         findings: Vec::new(),
         not_measured: Vec::new(),
         teeth: Teeth::NotNeeded,
+        faults: None,
         elapsed: std::time::Duration::ZERO,
     }
 }

@@ -3,6 +3,7 @@
 use super::args::WithArgs;
 use super::command;
 use super::failure::Failure;
+use super::faults::faults;
 use super::plan::{CheckPlan, ExplorePlan, RecordPlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use crate::cell::{CellResult, Story};
@@ -56,7 +57,16 @@ impl Runner for Standard {
         };
         tell_budget(&plan.subject, &plan.explore, watch);
         drop_syncs(&mut runs, &plan.explore, watch)?;
-        runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))
+        runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))?;
+        let Some(asked) = &plan.faults else { return Ok(()) };
+        for Run { trace, again, .. } in &runs {
+            // Runs with slow syncs measure a window; they add no call to those of the run without.
+            let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0) else {
+                continue;
+            };
+            faults(asked, target, workload, contract_of(target.policy, trace), plan, watch)?;
+        }
+        Ok(())
     }
 
     fn record(&self, plan: &RecordPlan, watch: &dyn Watch) -> Result<Trace, Failure> {
@@ -401,7 +411,7 @@ pub(super) fn record_failed(error: RecordError) -> Failure {
     }
 }
 
-fn pool_failed(error: PoolError) -> Failure {
+pub(super) fn pool_failed(error: PoolError) -> Failure {
     match error {
         PoolError::Interrupted => Failure::NotMeasured(error.to_string()),
         other => Failure::Broken(other.to_string()),

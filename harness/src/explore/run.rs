@@ -57,6 +57,18 @@ pub fn explore_sharing(
     explore_with(search, memo, pool, progress, cancel, true)
 }
 
+/// As [`explore_sharing`], but of the last phase only; without `teeth` the cell cannot hold.
+pub fn explore_last(
+    search: &Search<'_>,
+    memo: &mut Memo,
+    pool: &mut dyn Pool,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &AtomicBool,
+    teeth: bool,
+) -> Option<CellResult> {
+    explore_part(search, memo, pool, progress, cancel, (teeth, true)).pop()
+}
+
 /// As [`explore_sharing`]; without `teeth` no cell can hold.
 pub(super) fn explore_with(
     search: &Search<'_>,
@@ -66,9 +78,21 @@ pub(super) fn explore_with(
     cancel: &AtomicBool,
     teeth: bool,
 ) -> Vec<CellResult> {
+    explore_part(search, memo, pool, progress, cancel, (teeth, false))
+}
+
+fn explore_part(
+    search: &Search<'_>,
+    memo: &mut Memo,
+    pool: &mut dyn Pool,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &AtomicBool,
+    (teeth, last_only): (bool, bool),
+) -> Vec<CellResult> {
     let started = Instant::now();
     let history = History::of(search.trace);
     let mut run = Run::new(search, &history);
+    let first = if last_only { run.phases.len().saturating_sub(1) } else { 0 };
     let orders = Orders::of(search.trace);
     run.blind.extend(search.trace.blind.iter().cloned().chain(orders.blind.clone()));
     let options = JudgeOptions::at(history.recovery_ms(search.trace.meta.virtual_time));
@@ -82,7 +106,7 @@ pub(super) fn explore_with(
     // What the recorder could not follow makes every result of it unsound: nothing is explored.
     let Some(judge) = judge.filter(|_| run.blind.is_empty()) else {
         let cell = |i| run.cell(i, Vec::new(), Bite::Teeth(Teeth::NotNeeded), started.elapsed());
-        return (0..run.phases.len()).map(cell).collect();
+        return (first..run.phases.len()).map(cell).collect();
     };
     let mut means = Means::new(memo, pool, progress, cancel);
     means.told.budget = search.plan.budget * run.phases.len() as u64;
@@ -91,7 +115,7 @@ pub(super) fn explore_with(
     let all: Vec<Ordered<'_>> =
         pairs.map(|(index, (trace, (effects, names)))| Ordered { trace, effects, names, index }).collect();
     let mut cells = Vec::with_capacity(run.phases.len());
-    for index in 0..run.phases.len() {
+    for index in first..run.phases.len() {
         let begun = Instant::now();
         run.sweep_phase(&mut means, &all, &judge, index);
         means.counting = false;
@@ -430,6 +454,7 @@ impl<'a> Run<'a> {
             findings,
             not_measured,
             teeth,
+            faults: None,
             elapsed,
         }
     }

@@ -21,6 +21,11 @@ pub struct Graded<'a> {
 /// Where a violation is real. Of real file systems only models that were explored are spoken of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grade {
+    /// No power fails at all: processes are killed, or files damaged at rest.
+    NoPowerLoss {
+        /// What showed it.
+        seen: Vec<String>,
+    },
     /// Also where every write reaches the disk in its order (the `prefix` model).
     InOrder {
         /// All models that showed it.
@@ -58,6 +63,9 @@ impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |names: &[String]| names.join(", ");
         match self {
+            Grade::NoPowerLoss { seen } => {
+                write!(f, "real without any power loss, on every file system (seen under {})", list(seen))
+            }
             Grade::InOrder { seen } => {
                 write!(f, "real on every file system, even with writes in order (seen under {})", list(seen))
             }
@@ -72,6 +80,9 @@ impl fmt::Display for Grade {
         }
     }
 }
+
+/// Names that stand for a model where there was no power loss.
+const NO_POWER_LOSS: [&str; 2] = ["kill", "at rest"];
 
 /// What a model's rules are of. A name that this build does not know is no evidence of a real file system.
 fn kind(model: &str) -> Kind {
@@ -89,6 +100,9 @@ fn real(kind: Kind) -> Option<String> {
 
 /// How real a model is; smaller is more.
 fn rank(model: &str) -> u8 {
+    if NO_POWER_LOSS.contains(&model) {
+        return 0;
+    }
     match kind(model) {
         Kind::InOrder => 0,
         Kind::Default { .. } => 1,
@@ -151,6 +165,9 @@ fn grade(cells: &[CellResult], places: &[&CellResult]) -> Grade {
         }
     }
     let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    if seen.iter().any(|model| NO_POWER_LOSS.contains(model)) {
+        return Grade::NoPowerLoss { seen: owned(&seen) };
+    }
     let of = |wanted: fn(&Kind) -> bool| -> Vec<String> {
         seen.iter().map(|m| kind(m)).filter(wanted).filter_map(real).collect()
     };
