@@ -2,7 +2,7 @@
 
 use crate::event::NodeKind;
 use crate::image::{Image, ImageNode};
-use crate::record::scan_dir;
+use crate::record::{Found, scan_dir};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -153,7 +153,7 @@ pub fn image_of(dir: &Path, ignore: &[String]) -> io::Result<Image> {
     let found = scan_dir(dir, ignore)?;
     let mut first_name: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     let mut image = Image::default();
-    for (path, ino, kind, data) in found {
+    for (path, Found { ino, kind, data }) in found {
         let link_to = match kind {
             NodeKind::File => first_name.get(&ino).cloned(),
             _ => None,

@@ -46,12 +46,11 @@ pub(crate) fn scan(root: &Path, ignore: &[String]) -> Result<BTreeMap<Vec<u8>, F
     Ok(found)
 }
 
-/// As [`scan`], for those who want bytes only: path, inode number, kind, content.
-pub(crate) fn scan_dir(root: &Path, ignore: &[String]) -> io::Result<Vec<(Vec<u8>, u64, NodeKind, Vec<u8>)>> {
-    let found = scan(root, ignore).map_err(|(path, error)| {
+/// As [`scan`], with the path told by the error.
+pub(crate) fn scan_dir(root: &Path, ignore: &[String]) -> io::Result<BTreeMap<Vec<u8>, Found>> {
+    scan(root, ignore).map_err(|(path, error)| {
         io::Error::new(error.kind(), format!("{}: {error}", String::from_utf8_lossy(&path)))
-    })?;
-    Ok(found.into_iter().map(|(path, node)| (path, node.ino, node.kind, node.data)).collect())
+    })
 }
 
 fn os(bytes: &[u8]) -> &std::ffi::OsStr {
