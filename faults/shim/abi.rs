@@ -85,8 +85,8 @@ pub struct Header {
     pub full: AtomicU32,
     /// Bits of [`BROKEN`]: what went wrong inside the shim before it could write a record.
     pub broken: AtomicU32,
-    /// Not 0: some recorded file was opened with O_APPEND, O_DSYNC or O_SYNC, so writes ask for the flags.
-    pub odd_flags: AtomicU32,
+    /// Not 0: the flags of some open file were changed (F_SETFL), so writes ask for them.
+    pub flags_changed: AtomicU32,
     /// How many processes have mapped this memory (exec counts again).
     pub attached: AtomicU32,
 }
@@ -174,7 +174,7 @@ pub const OPEN_CREATED: u64 = 1;
 pub const OPEN_TMPFILE: u64 = 2;
 /// The open cut a file that was there.
 pub const OPEN_TRUNCATED: u64 = 4;
-/// Bytes written. `ino`, a: offset or [`NEVER`], b: the file's size before, c: bytes asked, flags: `SYNC_*`.
+/// Bytes written. `ino`, a: offset or [`NEVER`], c: bytes asked, flags: `SYNC_*`.
 pub const KIND_WRITE: u16 = 2;
 /// The write carries fdatasync.
 pub const SYNC_DATA: u16 = 1;

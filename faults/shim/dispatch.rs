@@ -3,7 +3,7 @@
 use crate::abi::{FLAG_FAULTS, FLAG_GATED, FLAG_VIRTUAL, Header};
 use crate::fault::{self, Fault};
 use crate::site::Caller;
-use crate::{copy, files, gate, maps, names, num, open, process, refuse, ring, sockets, sys, time};
+use crate::{copy, descriptors, files, gate, maps, names, num, open, process, refuse, ring, sockets, sys, time};
 
 /// What the handlers of the calls share.
 #[derive(Clone, Copy)]
@@ -67,6 +67,7 @@ pub unsafe fn handle(nr: usize, args: &[usize; 6], via: u8, caller: &Caller) -> 
             if header.flags & FLAG_GATED != 0
                 && let Some(ret) = gate::intercept(header, nr, args, via, caller)
             {
+                descriptors::after(nr, args, ret);
                 return ret;
             }
             if header.flags & FLAG_VIRTUAL != 0
@@ -102,10 +103,14 @@ pub unsafe fn route(call: &Context) -> isize {
             num::UNLINK | num::UNLINKAT | num::RMDIR => names::unlink(call),
             num::MKDIR | num::MKDIRAT => names::mkdir(call),
             num::MKNOD | num::MKNODAT => names::mknod(call),
-            num::COPY_FILE_RANGE | num::SENDFILE | num::SPLICE | num::IOCTL => copy::copy(call),
+            num::COPY_FILE_RANGE | num::SENDFILE | num::SPLICE => copy::copy(call),
+            num::IOCTL => copy::ioctl(call),
             num::MMAP | num::MPROTECT | num::PKEY_MPROTECT | num::MSYNC | num::MUNMAP | num::MREMAP => {
                 maps::map(call)
             }
+            num::SOCKET | num::SOCKETPAIR | num::ACCEPT | num::ACCEPT4 | num::PIPE | num::PIPE2 | num::DUP
+            | num::DUP2 | num::DUP3 | num::EVENTFD | num::EVENTFD2 | num::MEMFD_CREATE | num::RECVMSG
+            | num::RECVMMSG | num::CLOSE_RANGE => descriptors::make(call),
             num::EXECVE | num::EXECVEAT => process::exec(call),
             num::EXIT_GROUP => process::exit(call),
             _ => refuse::refuse(call),

@@ -14,6 +14,7 @@ mod abi;
 mod abi_fault;
 mod abi_gate;
 mod copy;
+mod descriptors;
 mod dispatch;
 mod fault;
 mod fault_path;

@@ -238,7 +238,8 @@ impl<'s> Resolver<'s> {
         let killed = raw.is_killed();
         let len = if killed { raw.data.len() } else { raw.ret.max(0) as usize };
         // A call that was killed inside has not told its offset: appending is the one place it can have.
-        let offset = if raw.a == abi::NEVER && (killed || len == 0) { raw.b } else { raw.a };
+        let untold = raw.a == abi::NEVER && (killed || len == 0);
+        let offset = if untold { self.out.tree.size(file) } else { raw.a };
         let Some(data) = raw.data.get(..len).filter(|_| offset < 1 << 60) else {
             self.blind("a write at an unknown offset", describe(raw));
             return Ok(());

@@ -8,6 +8,7 @@ mod figures;
 mod images;
 mod laid_out;
 mod mutations;
+mod real_files;
 mod script;
 mod slow;
 mod syncs;
