@@ -237,7 +237,8 @@ pub fn glob_matches(glob: &[u8], path: &[u8]) -> bool {
     false
 }
 
-fn glob_matches_whole(glob: &[u8], text: &[u8]) -> bool {
+/// Whether all of `text` matches `glob`, in which `*` stands for any bytes, slashes too, and `?` for one byte.
+pub fn glob_matches_whole(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t) = (0, 0);
     // Where to go on when a literal fails: after the last star, one byte further in the text.
     let mut star: Option<(usize, usize)> = None;

@@ -63,10 +63,10 @@ unsafe extern "C" fn init(_argc: i32, _argv: *const *const u8, envp: *const *con
         }
         (*header).attached.fetch_add(1, AcqRel);
         ring::attach(base);
+        descriptors::started();
         if (*header).flags & abi::FLAG_FAULTS != 0 {
             fault::started();
         }
-        descriptors::started();
         process::started(&*header);
         if (*header).flags & abi::FLAG_VIRTUAL != 0 {
             time::started(&*header);

@@ -17,6 +17,7 @@ pub mod recovery;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod repro;
+mod shell;
 pub mod story;
 pub mod target;
 pub mod teeth;

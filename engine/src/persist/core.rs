@@ -227,7 +227,8 @@ impl Persistence {
         let aof = self.aof.as_ref();
         PersistenceInfo {
             rdb_changes_since_last_save: self.snapshots.changes,
-            rdb_bgsave_in_progress: matches!(job, Some(Job::Save { .. })),
+            rdb_bgsave_in_progress: matches!(job, Some(Job::Save { .. }))
+                && !sabotaged!("bgsave-shown-at-once"),
             rdb_last_save_time: self.last_save_s(),
             rdb_last_bgsave_ok: !self.snapshots.failed,
             aof_enabled: aof.is_some(),

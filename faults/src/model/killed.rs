@@ -2,8 +2,8 @@
 
 use crate::effect::{EffectId, EffectKind, Effects};
 use crate::event::{Clock, Event, Op};
-use crate::model::graph::{Grain, Graph, Need, Oddities, Rule};
-use crate::model::{Case, Model};
+use crate::model::graph::{Grain, Graph, Need, Oddities};
+use crate::model::{Case, Kind, Model, Rule};
 use crate::trace::Trace;
 
 /// What is left when the target's processes are killed: everything that its calls had done, in their order, and of
@@ -17,6 +17,10 @@ impl Model for Killed {
 
     fn summary(&self) -> &'static str {
         "the processes are killed, the page cache survives: whatever had returned is there"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::InOrder
     }
 
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {

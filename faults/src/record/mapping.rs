@@ -38,7 +38,14 @@ impl Memory {
         use nix::sys::memfd::{MFdFlags, memfd_create};
         use nix::sys::mman::{MapFlags, ProtFlags, mmap};
         let size = size.max(abi::RECORDS_AT + (1 << 20)).next_multiple_of(4096);
-        let fd = memfd_create(c"unplug-ring", MFdFlags::MFD_CLOEXEC)?;
+        // Told that it is not to be executed, it is allowed everywhere (`vm.memfd_noexec`); Linux before 6.3 does
+        // not know the flag.
+        let flags = MFdFlags::MFD_CLOEXEC;
+        let fd = match memfd_create(c"unplug-ring", flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL))
+        {
+            Err(nix::errno::Errno::EINVAL) => memfd_create(c"unplug-ring", flags)?,
+            made => made?,
+        };
         nix::unistd::ftruncate(&fd, size as i64)?;
         let length = NonZeroUsize::new(size).ok_or(io::ErrorKind::InvalidInput)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;

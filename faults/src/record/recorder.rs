@@ -94,7 +94,9 @@ pub enum RecordError {
     #[error("cannot make the shared memory of the recording: {0}")]
     Memory(#[source] io::Error),
     /// No process loaded the shim.
-    #[error("the target never loaded the shim: is it a static or set-user-id program, or did it not start?")]
+    #[error(
+        "the target never loaded the shim: is it a static or set-user-id program, or did it not start, or clear its environment?"
+    )]
     NotLoaded,
     /// The gate's part of the shared memory cannot be used.
     #[error(transparent)]
@@ -134,7 +136,8 @@ impl Recorder {
     /// No shim for this platform, a directory that cannot be read, no memory.
     pub fn start(options: Options) -> Result<Recorder, RecordError> {
         static RECORDERS: AtomicU64 = AtomicU64::new(0);
-        let shim = embed::shim_file().map_err(RecordError::Memory)?.ok_or(RecordError::Unsupported)?;
+        let shim =
+            embed::Library::Shim.file().map_err(RecordError::Memory)?.ok_or(RecordError::Unsupported)?;
         let directory =
             |path: &Path, error| RecordError::Directory { path: path.display().to_string(), error };
         let root = options.root.canonicalize().map_err(|e| directory(&options.root, e))?;
@@ -306,7 +309,10 @@ impl Recorder {
         if header.full.load(Ordering::Acquire) != 0 {
             resolved.blind.insert(Blind {
                 what: "ring full".to_string(),
-                detail: format!("{} bytes were not enough: raise ring_bytes", self.options.ring_bytes),
+                detail: format!(
+                    "{} bytes were not enough: raise ring_bytes (UNPLUG_RING_BYTES)",
+                    self.options.ring_bytes
+                ),
             });
         }
         if let Some((one, other)) = self.memory.conflict() {

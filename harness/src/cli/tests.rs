@@ -1,8 +1,8 @@
 //! Commands with a runner that does as it is told: what is printed and counted when the work goes wrong.
 
-use super::args::{Cli, Command};
+use super::args::{Cli, Command, WithArgs};
 use super::failure::Failure;
-use super::plan::{CheckPlan, ExplorePlan, Subject};
+use super::plan::{CheckPlan, ExplorePlan, RecordPlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use super::{commands, entry};
 use crate::cell::{CellResult, Story, Teeth};
@@ -10,7 +10,7 @@ use crate::report::show::{Describe, Plain};
 use crate::target::policy::Policy;
 use crate::verdict::{Class, ExitCode, Verdict, Violation};
 use clap::Parser;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use unplug_faults::model::Count;
@@ -39,7 +39,8 @@ fn violation(class: Class) -> Violation {
 
 impl Runner for Told {
     fn models(&self) -> Vec<ModelInfo> {
-        ["prefix", "ext4-ordered", "posix"].map(|name| ModelInfo { name, summary: "rules" }).into()
+        let info = |name| ModelInfo { name, summary: "rules", usual: name != "ext4-writeback" };
+        ["prefix", "ext4-ordered", "ext4-writeback", "posix"].map(info).into()
     }
 
     fn check(&self, plan: &CheckPlan, watch: &dyn Watch) -> Result<(), Failure> {
@@ -55,9 +56,9 @@ impl Runner for Told {
         if self.fails { Err(Failure::NotMeasured("the server died".into())) } else { Ok(()) }
     }
 
-    fn record(&self, _: &Subject, _: Policy, seed: u64, _: u32, _: &dyn Watch) -> Result<Trace, Failure> {
+    fn record(&self, plan: &RecordPlan, _: &dyn Watch) -> Result<Trace, Failure> {
         let mut trace = Trace::default();
-        trace.meta.seed = seed;
+        trace.meta.seed = plan.seed;
         if self.blind {
             trace.blind = vec![Blind { what: "mmap".into(), detail: "writable and shared".into() }];
         }
@@ -67,7 +68,7 @@ impl Runner for Told {
     fn explore(
         &self,
         trace: Trace,
-        _: Option<PathBuf>,
+        _: &WithArgs,
         plan: &ExplorePlan,
         watch: &dyn Watch,
     ) -> Result<(), Failure> {
@@ -77,7 +78,7 @@ impl Runner for Told {
         Ok(())
     }
 
-    fn replay(&self, _: &Path, _: Option<PathBuf>, _: &dyn Watch) -> Result<Replayed, Failure> {
+    fn replay(&self, _: &Path, _: &WithArgs, _: &dyn Watch) -> Result<Replayed, Failure> {
         let expected = violation(Class::Gap);
         Ok(Replayed { story: Story::default(), expected, now: self.now.clone() })
     }
@@ -167,6 +168,19 @@ fn nothing_named_means_everything_in_the_reports_order() {
     assert_eq!(plan.policies, Policy::ALL);
     assert_eq!(plan.explore.models, ["prefix", "ext4-ordered", "posix"]);
     assert_eq!(plan.subject, Subject::Engine);
+}
+
+#[test]
+fn all_models_are_more_than_the_usual_ones() {
+    let runner = told(&[Verdict::Holds]);
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().to_str().unwrap();
+    run(&["check", "--model", "all", "--repro-dir", dir], &runner).unwrap();
+    let plan = runner.seen.lock().unwrap().take().unwrap();
+    assert_eq!(plan.explore.models, ["prefix", "ext4-ordered", "ext4-writeback", "posix"]);
+    // A name that is none is none beside `all` too.
+    let wrong = run(&["check", "--model", "all,fat", "--repro-dir", dir], &runner);
+    assert!(matches!(wrong, Err(Failure::Usage { .. })), "{wrong:?}");
 }
 
 #[test]

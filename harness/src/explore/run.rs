@@ -10,7 +10,7 @@ use crate::cluster::{Case, Cluster, Clusters, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
 use crate::judge::{FOREIGN, First, Judge, JudgeOptions, LIVE};
-use crate::minimise::fewest_deviations;
+use crate::minimise::local_minimum;
 use crate::pool::{Pool, PoolError};
 use crate::repro::{Allowed, Repro, cut};
 use crate::story::{Subject, tell};
@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
     ) -> Cluster {
         let ordered = &all[cluster.case.order];
         let space = self.space(ordered, phase);
-        let judge_all = |states: &[CrashState]| {
+        let mut judge_all = |states: &[CrashState]| {
             let hashes: Vec<_> = states.iter().map(|s| space.hash(s)).collect();
             means.recover(&space, states, &hashes, judge)?;
             let one = |(state, image): (&CrashState, &_)| {
@@ -332,9 +332,12 @@ impl<'a> Run<'a> {
             };
             Ok::<_, PoolError>(states.iter().zip(&hashes).map(one).collect())
         };
-        let case = fewest_deviations(cluster.case, |s| space.simpler(s), judge_all);
+        let case = local_minimum(&space, cluster.case, &mut judge_all);
+        // What went wrong may have begun in an earlier phase: how is told by the smallest case of the whole run.
+        let whole = Space::new(ordered.trace, ordered.effects, self.search.model, self.search.assume);
+        let first = local_minimum(&whole, case.clone(), &mut judge_all);
         let (trace, effects, names) = (ordered.trace, ordered.effects, ordered.names);
-        let mechanism = mechanism(trace, self.history, effects, names, &case.state, &case.violation);
+        let mechanism = mechanism(trace, self.history, effects, names, &first.state, &first.violation);
         Cluster { mechanism, case, states: cluster.states }
     }
 

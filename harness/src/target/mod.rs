@@ -1,16 +1,24 @@
 //! What can be tested: a Rust store behind a trait, a RESP server.
 
 pub mod client;
+pub mod command;
+pub(crate) mod command_oracle;
+pub mod command_recover;
+pub(crate) mod command_run;
 pub mod embedded;
+pub(crate) mod loadable;
 pub mod policy;
 pub mod resp;
+pub mod resp_dump;
 pub mod resp_op;
 pub(crate) mod resp_pace;
 pub mod resp_recover;
 pub(crate) mod resp_run;
+pub mod resp_starts;
 pub mod resp_stop;
 pub mod rig;
 pub mod server;
+pub(crate) mod template;
 pub mod value;
 
 use crate::contract::Contract;

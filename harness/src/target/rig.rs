@@ -2,6 +2,7 @@
 
 use crate::record::RecordError;
 use crate::target::client::Client;
+use crate::target::loadable;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -45,6 +46,17 @@ pub(crate) enum Turn {
     Exited,
 }
 
+/// How much memory a recording may use, in bytes.
+const ENV_RING_BYTES: &str = "UNPLUG_RING_BYTES";
+
+fn ring_bytes(value: Option<String>) -> Result<Option<usize>, RecordError> {
+    let parse = |text: String| match text.parse() {
+        Ok(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err(RecordError::Variable(format!("{ENV_RING_BYTES}={text}: a number of bytes is expected"))),
+    };
+    value.map(parse).transpose()
+}
+
 /// How long an ungated target is left alone between two looks at it.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -65,6 +77,9 @@ impl Rig {
         options.faults.clone_from(&conditions.faults);
         options.sync_nanos = conditions.sync_nanos;
         options.gated = conditions.gated;
+        if let Some(bytes) = ring_bytes(std::env::var(ENV_RING_BYTES).ok())? {
+            options.ring_bytes = bytes;
+        }
         options.virtual_epoch_ms = (conditions.gated || conditions.virtual_time).then_some(EPOCH_MS);
         let recorder = Recorder::start(options)?;
         let gate = recorder.gate(GateOptions { seed, ..GateOptions::default() });
@@ -74,7 +89,11 @@ impl Rig {
     }
 
     /// Makes the command run under the shim.
+    ///
+    /// # Errors
+    /// [`RecordError::NotLoadable`].
     pub(crate) fn arm(&mut self, command: &mut Command) -> Result<(), RecordError> {
+        loadable::check(Path::new(command.get_program()))?;
         self.recorder.arm(command);
         Ok(())
     }
