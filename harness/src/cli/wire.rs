@@ -61,7 +61,8 @@ impl Runner for Standard {
         let Some(asked) = &plan.faults else { return Ok(()) };
         for Run { trace, again, .. } in &runs {
             // Runs with slow syncs measure a window; they add no call to those of the run without.
-            let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0) else {
+            let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0)
+            else {
                 continue;
             };
             faults(asked, target, workload, contract_of(target.policy, trace), plan, watch)?;
