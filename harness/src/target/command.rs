@@ -28,7 +28,7 @@ const PHASE: &str = "run";
 pub struct CommandSpec {
     /// The workload. Each line that it prints says that something is saved.
     pub run: String,
-    /// Exits with 0 where all is well; see [`Checker`] for what it is told and may say.
+    /// Exits with 0 if the first `UNPLUG_ACKED` lines of the run (they stand in the file `UNPLUG_ACKED_FILE`) are there.
     pub check: String,
     /// The checker prints the lines that it finds.
     pub prints: bool,
