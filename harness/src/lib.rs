@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod contract;
 pub mod dump;
 pub mod explore;
+pub mod faults;
 pub mod history;
 pub mod judge;
 pub mod minimise;

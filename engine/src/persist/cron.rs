@@ -10,7 +10,8 @@ use crate::keyspace::Keyspace;
 
 /// Redis waits this long after a failed BGSAVE (CONFIG_BGSAVE_RETRY_DELAY).
 const SAVE_RETRY_MS: u64 = 5000;
-/// Time between two attempts to repair the log.
+/// Time between two attempts to repair the log. The first is made at the next tick: what was acknowledged under
+/// everysec has no second to wait.
 const LOG_RETRY_MS: u64 = 1000;
 
 impl Persistence {
@@ -56,10 +57,12 @@ impl Persistence {
         let always = self.config.appendfsync == AppendFsync::Always;
         let Some(aof) = &mut self.aof else { return };
         let Some(trouble) = aof.trouble.clone() else { return };
-        if always || now_ms.saturating_sub(aof.last_retry_ms) < LOG_RETRY_MS {
+        // A clock that was set back must not put the repair off for ever.
+        let waits = aof.retry_not_before_ms.saturating_sub(now_ms);
+        if always || (1..=LOG_RETRY_MS).contains(&waits) {
             return;
         }
-        aof.last_retry_ms = now_ms;
+        aof.retry_not_before_ms = now_ms + LOG_RETRY_MS;
         let repaired = match trouble {
             Trouble::Write(_) => aof.log.write(),
             Trouble::Rebase(_) => {

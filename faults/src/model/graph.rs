@@ -2,51 +2,9 @@
 
 use crate::effect::{EffectId, EffectKind, Effects, Meta, Outcome};
 use crate::event::{Clock, Event};
+use crate::model::Rule;
 use fixedbitset::FixedBitSet;
 use std::collections::BTreeMap;
-
-/// Why one effect cannot be on the disk without another. The names stand in stories.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rule {
-    /// The model `prefix`: everything reaches the disk in the order of the calls.
-    InOrder,
-    /// Not a rule of a file system but of counting: sizes of one file are nested, so only the largest shows.
-    SizeChain,
-    /// Likewise: data beyond the size cannot be seen.
-    DataInSize,
-    /// Likewise: what a truncate or the removal of the last name took away cannot be seen.
-    OutOfReach,
-    /// R1: a journal keeps all changes of names and shapes in their order.
-    Journal,
-    /// R2: an allocation or extension is journalled after the changes issued before its write.
-    AllocationAfterNames,
-    /// A page is written back with everything that was in it.
-    PageHoldsEarlier,
-    /// R5: data behind a truncate need the truncate.
-    DataAfterTruncate,
-    /// auto_da_alloc: a rename over a file waits until the new file's blocks are allocated.
-    ReplaceViaRename,
-    /// `--assume`: one of the user's assumptions.
-    Assumed,
-}
-
-impl Rule {
-    /// The name in stories.
-    pub fn name(self) -> &'static str {
-        match self {
-            Rule::InOrder => "everything in order",
-            Rule::SizeChain => "sizes grow in order",
-            Rule::DataInSize => "data show only within the size",
-            Rule::OutOfReach => "what is out of reach does not show",
-            Rule::Journal => "the journal keeps its order",
-            Rule::AllocationAfterNames => "an allocation follows the names before it",
-            Rule::PageHoldsEarlier => "a page holds its earlier writes",
-            Rule::DataAfterTruncate => "data follow the truncate before them",
-            Rule::ReplaceViaRename => "a replacing rename follows the allocation",
-            Rule::Assumed => "assumed on the command line",
-        }
-    }
-}
 
 /// How much of the needed effect is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +37,13 @@ pub(crate) struct Oddities {
     pub(crate) stale: bool,
     /// A rename may be half done.
     pub(crate) parts: bool,
+    /// A rename between directories may leave both names.
+    pub(crate) both: bool,
+}
+
+impl Oddities {
+    pub(crate) const NONE: Oddities =
+        Oddities { tear_old: false, tear_fresh: false, stale: false, parts: false, both: false };
 }
 
 /// What the graph keeps of each effect.
@@ -91,6 +56,8 @@ pub(crate) struct Fact {
     pub(crate) stale: bool,
     /// The parts that a split rename has; 0 where it cannot be split.
     pub(crate) parts: u8,
+    /// Of the split, only that with both names.
+    pub(crate) both: bool,
     /// The absent effect is legal before this clock.
     pub(crate) absent_until: Clock,
     /// From here on only whole is legal.
@@ -265,7 +232,8 @@ impl Graph {
         if parts != 0 {
             // With the new name there, nothing shows whether the old target's went before: counted as gone.
             let canonical = |m: &u8| m & 4 == 0 || m & (parts & 1) == parts & 1;
-            let some = (1..8u8).filter(|m| m & !parts == 0 && *m != parts && canonical(m));
+            let wanted = |m: &u8| !fact.both || *m == parts & 5;
+            let some = (1..8u8).filter(|m| m & !parts == 0 && *m != parts && canonical(m) && wanted(m));
             out.extend(some.map(Outcome::Parts));
         }
         out
@@ -328,6 +296,11 @@ fn fact(issued: Clock, kind: &EffectKind, odd: Oddities) -> Fact {
     };
     let parts = match kind {
         EffectKind::Meta(Meta::Rename { replaced, .. }) if odd.parts => 6 | u8::from(replaced.is_some()),
+        EffectKind::Meta(Meta::Rename { replaced, from_dir, to_dir, .. })
+            if odd.both && from_dir != to_dir =>
+        {
+            6 | u8::from(replaced.is_some())
+        }
         _ => 0,
     };
     let (sectors, rank) = match kind {
@@ -341,6 +314,7 @@ fn fact(issued: Clock, kind: &EffectKind, odd: Oddities) -> Fact {
         tears: tears && sectors.count_ones() > 1,
         stale,
         parts,
+        both: odd.both,
         absent_until: Event::NEVER,
         whole_from: Event::NEVER,
         rank,

@@ -59,6 +59,10 @@ pub struct CheckArgs {
         help = "Only these policies (always, everysec, no, snapshot); all if none is named"
     )]
     pub policy: Vec<Policy>,
+    /// Also run it again and again with one fault each: all, a list such as EIO,short,kill,rest,fsync:ENOSPC, or the
+    /// rules of a file
+    #[arg(long, value_name = "all|LIST|FILE")]
+    pub faults: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub search: SearchArgs,
@@ -112,7 +116,8 @@ pub struct CommandArgs {
 /// Which states are tried, and what is done about what is found.
 #[derive(Clone, Debug, Args)]
 pub struct SearchArgs {
-    /// Only these persistence models; all if none is named
+    /// Only these persistence models, or `all`; those of file systems as mounted by default and of the standard if
+    /// none is named
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     pub model: Vec<String>,
     /// At the most so many crash states for each policy, phase and model; 16000 if not given, 200 on a redis-server,

@@ -6,6 +6,7 @@ mod commands;
 pub mod drop_sync;
 mod entry;
 mod failure;
+mod faults;
 mod plan;
 mod progress;
 mod runner;

@@ -5,6 +5,7 @@ use super::drop_sync::DropSync;
 use super::failure::Failure;
 use super::runner::ModelInfo;
 use super::wire::ENGINE;
+use crate::faults::Asked;
 use crate::target::command::{self, CommandSpec};
 use crate::target::policy::Policy;
 use clap::ValueEnum;
@@ -52,6 +53,8 @@ pub struct CheckPlan {
     pub volatile: Vec<String>,
     /// Which states are tried.
     pub explore: ExplorePlan,
+    /// Which faults are swept.
+    pub faults: Option<Asked>,
 }
 
 /// What `unplug record` is to do.
@@ -115,7 +118,21 @@ impl CheckPlan {
         policies.iter().try_for_each(|policy| promises(&subject, *policy))?;
         let explore = ExplorePlan::of(&args.search, default_budget(subject.name()), models)?;
         let volatile = args.subject.volatile.clone();
-        Ok(CheckPlan { subject, policies, seed: args.subject.seed, ops: args.subject.ops, volatile, explore })
+        let parse = |text: &String| {
+            let hint = || "`--faults all` tries everything".to_owned();
+            text.parse()
+                .map_err(|e: crate::faults::AskedError| Failure::usage(format!("--faults {e}"), hint()))
+        };
+        let faults = args.faults.as_ref().map(parse).transpose()?;
+        if faults.is_some() && matches!(subject, Subject::Command(_)) {
+            // A sweep runs the target once for each fault, and knows what a RESP server's replies promise.
+            return Err(Failure::usage(
+                "--faults sweeps over runs of servers, not of a command".into(),
+                "name `engine`, `redis`, or a server with --server".into(),
+            ));
+        }
+        let SubjectArgs { seed, ops, .. } = args.subject;
+        Ok(CheckPlan { subject, policies, seed, ops, volatile, explore, faults })
     }
 }
 
@@ -125,7 +142,11 @@ impl ExplorePlan {
     /// # Errors
     /// [`Failure::Usage`] that says what to do.
     pub fn of(args: &SearchArgs, budget: u64, models: &[ModelInfo]) -> Result<ExplorePlan, Failure> {
-        let chosen = known("--model", &args.model, models)?;
+        let named: Vec<String> = args.model.iter().filter(|name| *name != ALL).cloned().collect();
+        let mut chosen = known("--model", &named, models)?;
+        if args.model.iter().any(|name| name == ALL) {
+            chosen = models.iter().map(|m| m.name.to_owned()).collect();
+        }
         let gating = known("--fail-on", &args.fail_on, models)?;
         // A gate on a model that is not explored would always be open.
         if let Some(name) = gating.iter().find(|m| !args.fail_on.is_empty() && !chosen.contains(m)) {
@@ -266,7 +287,10 @@ fn commanded(args: &SubjectArgs) -> Result<CommandSpec, Failure> {
     })
 }
 
-/// The named models in the models' order; all where none is named.
+/// As a model's name: every model.
+const ALL: &str = "all";
+
+/// The named models in the models' order; the usual ones where none is named.
 fn known(option: &str, names: &[String], models: &[ModelInfo]) -> Result<Vec<String>, Failure> {
     if let Some(name) = names.iter().find(|n| !models.iter().any(|m| m.name == n.as_str())) {
         let list = models.iter().map(|m| format!("\n    {:<14} {}", m.name, m.summary)).collect::<String>();
@@ -275,7 +299,9 @@ fn known(option: &str, names: &[String], models: &[ModelInfo]) -> Result<Vec<Str
             format!("the models are{list}"),
         ));
     }
-    let wanted = |m: &&ModelInfo| names.is_empty() || names.iter().any(|n| n == m.name);
+    let wanted = |m: &&ModelInfo| {
+        if names.is_empty() { m.usual } else { names.iter().any(|n| n == m.name) }
+    };
     Ok(models.iter().filter(wanted).map(|m| m.name.to_owned()).collect())
 }
 

@@ -3,6 +3,7 @@
 use super::args::WithArgs;
 use super::command;
 use super::failure::Failure;
+use super::faults::faults;
 use super::plan::{CheckPlan, ExplorePlan, RecordPlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use crate::cell::{CellResult, Story};
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use unplug_faults::codec::CodecError;
 use unplug_faults::event::{Event, Op, SyncKind};
-use unplug_faults::model;
+use unplug_faults::model::{self, Model};
 use unplug_faults::paths::Paths;
 use unplug_faults::state::Plan;
 use unplug_faults::trace::Trace;
@@ -43,7 +44,10 @@ pub(super) struct Standard;
 
 impl Runner for Standard {
     fn models(&self) -> Vec<ModelInfo> {
-        model::all().iter().map(|m| ModelInfo { name: m.name(), summary: m.summary() }).collect()
+        let usual = |name| model::usual().any(|m| m.name() == name);
+        let info =
+            |m: &&dyn Model| ModelInfo { name: m.name(), summary: m.summary(), usual: usual(m.name()) };
+        model::all().iter().map(info).collect()
     }
 
     fn check(&self, plan: &CheckPlan, watch: &dyn Watch) -> Result<(), Failure> {
@@ -53,7 +57,16 @@ impl Runner for Standard {
         };
         tell_budget(&plan.subject, &plan.explore, watch);
         drop_syncs(&mut runs, &plan.explore, watch)?;
-        runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))
+        runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))?;
+        let Some(asked) = &plan.faults else { return Ok(()) };
+        for Run { trace, again, .. } in &runs {
+            // Runs with slow syncs measure a window; they add no call to those of the run without.
+            let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0) else {
+                continue;
+            };
+            faults(asked, target, workload, contract_of(target.policy, trace), plan, watch)?;
+        }
+        Ok(())
     }
 
     fn record(&self, plan: &RecordPlan, watch: &dyn Watch) -> Result<Trace, Failure> {
@@ -243,31 +256,26 @@ const MS: u64 = 1_000_000;
 /// How long syncs take in the runs that measure what everysec loses on a slow disk.
 const SLOW: [u64; 4] = [0, 500 * MS, 1500 * MS, 2500 * MS];
 
-/// The durations of syncs under which a policy is run. Only everysec speaks of time, and only a gated target's time
-/// can be followed through its syncs.
-fn sync_durations(subject: &Subject, policy: Policy) -> &'static [u64] {
-    match (subject, policy) {
-        (Subject::Engine, Policy::EverySec) => &SLOW,
+/// The durations of syncs under which a policy is run. Only everysec speaks of time.
+fn sync_durations(_: &Subject, policy: Policy) -> &'static [u64] {
+    match policy {
+        Policy::EverySec => &SLOW,
         _ => &SLOW[..1],
     }
 }
 
-/// The workload of a check. With slow syncs it is appends only: rewrites and SAVE sync in the thread that serves
-/// clients, which then cannot begin the sync of the log, and no window is promised for that.
+/// The workload of a check; with slow syncs its phases say so.
 fn workload(policy: Policy, seed: u64, ops: u32, sync_nanos: u64) -> Workload {
     let shape = Shape::new(policy, u64::from(ops));
     if sync_nanos == 0 {
         return shape.generate(seed);
     }
     let mut workload = shape.generate(seed);
-    let mut phases = 0;
-    workload.steps.retain_mut(|step| {
+    for step in &mut workload.steps {
         if let Step::Phase(name) = step {
-            phases += 1;
             name.push_str(&slow_suffix(sync_nanos));
         }
-        phases <= 1
-    });
+    }
     workload
 }
 
@@ -403,7 +411,7 @@ pub(super) fn record_failed(error: RecordError) -> Failure {
     }
 }
 
-fn pool_failed(error: PoolError) -> Failure {
+pub(super) fn pool_failed(error: PoolError) -> Failure {
     match error {
         PoolError::Interrupted => Failure::NotMeasured(error.to_string()),
         other => Failure::Broken(other.to_string()),

@@ -24,6 +24,8 @@ pub struct Conditions {
     pub sync_nanos: Nanos,
     /// Globs of paths in the recorded directory that do not count.
     pub ignore: Vec<String>,
+    /// What is done to its calls.
+    pub faults: unplug_faults::plan::Plan,
 }
 
 /// The instant at which virtual time begins: 2100-01-01T00:00:00Z, in milliseconds since 1970. It lies ahead of
@@ -72,6 +74,7 @@ impl Rig {
     pub(crate) fn start(dir: &Path, conditions: &Conditions, seed: u64) -> Result<Rig, RecordError> {
         let mut options = Options::new(dir);
         options.ignore.clone_from(&conditions.ignore);
+        options.faults.clone_from(&conditions.faults);
         options.sync_nanos = conditions.sync_nanos;
         options.gated = conditions.gated;
         if let Some(bytes) = ring_bytes(std::env::var(ENV_RING_BYTES).ok())? {
