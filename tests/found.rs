@@ -1,4 +1,5 @@
 //! What a run's JSON says was found.
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeSet;
 use std::process::Output;

@@ -1,13 +1,16 @@
 //! Whether a case that was made small is as small as it can be.
+#![allow(dead_code, unreachable_pub)]
 
 use std::path::Path;
-use std::process::Command;
 use unplug::history::History;
 use unplug::judge::{Judge, JudgeOptions};
 use unplug::minimise::odd_effects;
 use unplug::oracle::RespOracle;
 use unplug::pool::Pool;
 use unplug::repro::Repro;
+use unplug::target::Target;
+use unplug::target::policy::Policy;
+use unplug::target::resp::RespTarget;
 use unplug::worker::{Limits, Workers};
 use unplug_faults::effect::{Effects, Outcome};
 use unplug_faults::state::Space;
@@ -35,8 +38,10 @@ pub fn simpler(repro: &Repro, program: &Path, sabotage: Option<&str>) -> Option<
     let judge = Judge::new(&history, repro.contract.clone(), Box::new(RespOracle::new()), options);
     let judge = judge.expect("a history that was judged before");
     let worker = || {
-        let mut command = Command::new(program);
-        command.args(&repro.worker).env_remove("UNPLUG_SABOTAGE");
+        // As the run's own workers are started; only the bug is this one's.
+        let target = RespTarget::engine(program, Policy::of(&repro.contract));
+        let mut command = target.worker(&repro.contract);
+        command.env_remove("UNPLUG_SABOTAGE");
         command.envs(sabotage.map(|name| ("UNPLUG_SABOTAGE", name)));
         command
     };
