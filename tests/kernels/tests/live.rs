@@ -1,0 +1,81 @@
+//! This machine's own kernel, as root: a bounded set in every run, everything with `--ignored full`.
+
+use std::path::Path;
+use unplug_kernels::fixture::{Fixture, OfKind};
+use unplug_kernels::generate::generate;
+use unplug_kernels::kernel::{Kind, kinds, missing, release, sweep};
+use unplug_kernels::observe::observe;
+use unplug_kernels::script::Script;
+use unplug_kernels::suite::{Checked, check, workloads};
+use unplug_kernels::variant::{Depth, variants};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unplug-kernels");
+
+/// The kinds that this machine can mount; the others are said aloud.
+fn usable() -> Vec<&'static Kind> {
+    let mut usable = Vec::new();
+    for kind in kinds() {
+        let missing = missing(kind);
+        if missing.is_empty() {
+            usable.push(kind);
+        } else {
+            // To the terminal itself, since `cargo test` keeps what a passing test prints.
+            let said = format!("*not measured*: {}: missing {}\n", kind.name, missing.join(", "));
+            eprint!("{said}");
+            drop(std::fs::write("/dev/tty", said));
+        }
+    }
+    usable
+}
+
+fn measure(script: &Script, kind: &Kind, wanted: &dyn Fn(&str) -> bool, limit: usize) -> Checked {
+    let mut list = variants(script, Depth::All).expect("variants");
+    list.retain(|variant| wanted(&variant.name));
+    let observed = observe(&list, kind, Path::new(PROGRAM), limit);
+    let observed = observed.unwrap_or_else(|e| panic!("{} on {}: {e}", script.name, kind.name));
+    let runs = observed.into_iter().flatten().collect();
+    let of_kind = OfKind { kind: kind.name.into(), kernel: release(), runs };
+    let fixture = Fixture { script: script.clone(), kinds: vec![of_kind] };
+    check(&fixture, None, &|_| true).expect("checked")
+}
+
+fn judge(all: &Checked) {
+    for model in &all.unmodelled {
+        println!("*not measured*: no model {model}");
+    }
+    let said: Vec<String> = all.findings.iter().map(ToString::to_string).collect();
+    println!("kernel {}: {} runs, {} crash images, {} outside", release(), all.runs, all.images, said.len());
+    assert!(said.is_empty(), "{} real states outside their model:\n{}", said.len(), said.join("\n"));
+}
+
+#[test]
+fn a_bounded_set_on_this_kernel() {
+    sweep();
+    let usable = usable();
+    if usable.is_empty() {
+        return;
+    }
+    let mut all = Checked::default();
+    // Each workload on one kind, each kind with every eighth workload: what a change of kernel would break first.
+    for (n, script) in workloads().expect("workloads read").iter().enumerate().filter(|(n, _)| n % 2 == 0) {
+        let kind = usable[n / 2 % usable.len()];
+        all.join(measure(script, kind, &|name| name == "back" || name == "slow", 24));
+    }
+    assert!(all.runs + all.unmodelled.len() > 10, "{} runs", all.runs);
+    judge(&all);
+}
+
+#[test]
+#[ignore = "every workload on every file system of this machine: a long hour"]
+fn full() {
+    sweep();
+    let mut all = Checked::default();
+    let mut list = workloads().expect("workloads read");
+    list.extend((5000..5040).map(|seed| generate(seed).expect("a workload")));
+    for script in &list {
+        for kind in usable() {
+            all.join(measure(script, kind, &|_| true, 60));
+        }
+    }
+    judge(&all);
+}
