@@ -12,6 +12,8 @@ pub struct Effects {
     pub list: Vec<Effect>,
     /// The effects that take a file's last name away, and the file: from then on its content is out of reach.
     pub(crate) deaths: BTreeMap<EffectId, FileId>,
+    /// The data of extending writes that also lie within the size from before, where they show without the new one.
+    pub(crate) straddles: BTreeSet<EffectId>,
 }
 
 impl Effects {
@@ -24,7 +26,7 @@ impl Effects {
                 live.event(index as u32, event);
             }
         }
-        Effects { list: live.list, deaths: live.deaths }
+        Effects { list: live.list, deaths: live.deaths, straddles: live.straddles }
     }
 
     /// How many there are.
@@ -52,6 +54,7 @@ struct Live {
     links: BTreeMap<FileId, u32>,
     list: Vec<Effect>,
     deaths: BTreeMap<EffectId, FileId>,
+    straddles: BTreeSet<EffectId>,
 }
 
 impl Live {
@@ -62,6 +65,7 @@ impl Live {
             links: BTreeMap::new(),
             list: Vec::new(),
             deaths: BTreeMap::new(),
+            straddles: BTreeSet::new(),
         };
         for node in &trace.base {
             *live.links.entry(node.file).or_default() += 1;
@@ -163,7 +167,8 @@ impl Live {
             let from = offset.max(page * PAGE);
             let to = end.min((page + 1) * PAGE);
             // What write-back of this page alone would leave as the size: never beyond the page.
-            if to > self.size.get(&file).copied().unwrap_or(0) {
+            let old = self.size.get(&file).copied().unwrap_or(0);
+            if to > old {
                 self.size.insert(file, to);
                 self.push(index, event, EffectKind::Size { file, to });
             }
@@ -175,7 +180,10 @@ impl Live {
                 bytes: (from - offset) as u32..(to - offset) as u32,
                 fresh,
             };
-            self.push(index, event, kind);
+            let id = self.push(index, event, kind);
+            if from < old && to > old {
+                self.straddles.insert(id);
+            }
         }
     }
 

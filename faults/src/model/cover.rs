@@ -22,19 +22,23 @@ pub(crate) enum Strength {
     WriteData,
     /// O_SYNC: likewise, as fsync does.
     WriteFull,
+    /// sync or syncfs.
+    Everything,
 }
 
 /// Whether a sync of `file` forces the covered effect. A write's own effects are always forced by its flag.
 pub(crate) type Forces = fn(kind: &EffectKind, file: FileId, how: Strength) -> bool;
 
-struct Point {
-    begin: Clock,
-    end: Clock,
+/// One sync.
+pub(crate) struct Point {
+    pub(crate) begin: Clock,
+    pub(crate) end: Clock,
     /// `None`: everything.
-    file: Option<FileId>,
-    how: Strength,
-    own: Option<u32>,
-    failed: bool,
+    pub(crate) file: Option<FileId>,
+    pub(crate) how: Strength,
+    /// The synchronous write itself.
+    pub(crate) own: Option<u32>,
+    pub(crate) failed: bool,
 }
 
 /// The clock from which on each effect is forced by a sync itself, closures left to the graph.
@@ -77,7 +81,7 @@ pub(crate) fn forced_among(
                     // Void: taken off the list without being forced.
                     return covered && matches!(effect.kind, EffectKind::Data { .. });
                 }
-                let hit = covered && (point.file.is_none() || forces(&effect.kind, file, point.how));
+                let hit = covered && forces(&effect.kind, file, point.how);
                 if hit {
                     forced[id as usize] = forced[id as usize].min(point.end);
                 }
@@ -88,7 +92,13 @@ pub(crate) fn forced_among(
     forced
 }
 
-fn points(trace: &Trace) -> Vec<Point> {
+/// When the first sync failed because the device or its space did.
+pub(crate) fn first_failure(trace: &Trace) -> Clock {
+    points(trace).iter().filter(|point| point.failed).map(|point| point.begin).min().unwrap_or(Event::NEVER)
+}
+
+/// All syncs that count, in the order of the trace.
+pub(crate) fn points(trace: &Trace) -> Vec<Point> {
     let mut points = Vec::new();
     for (index, event) in trace.events.iter().enumerate() {
         if event.end == Event::NEVER {
@@ -108,7 +118,7 @@ fn points(trace: &Trace) -> Vec<Point> {
             // that the data will be available after a crash". msync: its range is not recorded, and writable
             // shared mappings are not followed, so nothing is known to be forced.
             Op::Sync { kind: SyncKind::Range { .. } | SyncKind::Msync, .. } => {}
-            Op::SyncAll => point(None, Strength::Full, None),
+            Op::SyncAll => point(None, Strength::Everything, None),
             Op::Write { file, sync: WriteSync::Data, .. } if !failed => {
                 point(Some(*file), Strength::WriteData, Some(index as u32));
             }

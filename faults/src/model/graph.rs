@@ -26,6 +26,14 @@ pub enum Rule {
     DataAfterTruncate,
     /// auto_da_alloc: a rename over a file waits until the new file's blocks are allocated.
     ReplaceViaRename,
+    /// R4 for XFS: a size is journalled when the data of its page are written.
+    SizeAfterData,
+    /// btrfs: a commit holds all changes of names and shapes issued before it.
+    Commit,
+    /// btrfs: what the log of a sync holds comes back together.
+    Log,
+    /// btrfs: an entry comes back into a directory that is there, at a place that is free.
+    Place,
     /// `--assume`: one of the user's assumptions.
     Assumed,
 }
@@ -43,6 +51,10 @@ impl Rule {
             Rule::PageHoldsEarlier => "a page holds its earlier writes",
             Rule::DataAfterTruncate => "data follow the truncate before them",
             Rule::ReplaceViaRename => "a replacing rename follows the allocation",
+            Rule::SizeAfterData => "a size follows the data of its page",
+            Rule::Commit => "a commit holds what was issued before it",
+            Rule::Log => "a log comes back as a whole",
+            Rule::Place => "an entry needs its directory and a free name",
             Rule::Assumed => "assumed on the command line",
         }
     }
@@ -79,6 +91,13 @@ pub(crate) struct Oddities {
     pub(crate) stale: bool,
     /// A rename may be half done.
     pub(crate) parts: bool,
+    /// A rename between directories may leave both names.
+    pub(crate) both: bool,
+}
+
+impl Oddities {
+    pub(crate) const NONE: Oddities =
+        Oddities { tear_old: false, tear_fresh: false, stale: false, parts: false, both: false };
 }
 
 /// What the graph keeps of each effect.
@@ -91,6 +110,8 @@ pub(crate) struct Fact {
     pub(crate) stale: bool,
     /// The parts that a split rename has; 0 where it cannot be split.
     pub(crate) parts: u8,
+    /// Of the split, only that with both names.
+    pub(crate) both: bool,
     /// The absent effect is legal before this clock.
     pub(crate) absent_until: Clock,
     /// From here on only whole is legal.
@@ -265,7 +286,8 @@ impl Graph {
         if parts != 0 {
             // With the new name there, nothing shows whether the old target's went before: counted as gone.
             let canonical = |m: &u8| m & 4 == 0 || m & (parts & 1) == parts & 1;
-            let some = (1..8u8).filter(|m| m & !parts == 0 && *m != parts && canonical(m));
+            let wanted = |m: &u8| !fact.both || *m == parts & 5;
+            let some = (1..8u8).filter(|m| m & !parts == 0 && *m != parts && canonical(m) && wanted(m));
             out.extend(some.map(Outcome::Parts));
         }
         out
@@ -328,6 +350,11 @@ fn fact(issued: Clock, kind: &EffectKind, odd: Oddities) -> Fact {
     };
     let parts = match kind {
         EffectKind::Meta(Meta::Rename { replaced, .. }) if odd.parts => 6 | u8::from(replaced.is_some()),
+        EffectKind::Meta(Meta::Rename { replaced, from_dir, to_dir, .. })
+            if odd.both && from_dir != to_dir =>
+        {
+            6 | u8::from(replaced.is_some())
+        }
         _ => 0,
     };
     let (sectors, rank) = match kind {
@@ -341,6 +368,7 @@ fn fact(issued: Clock, kind: &EffectKind, odd: Oddities) -> Fact {
         tears: tears && sectors.count_ones() > 1,
         stale,
         parts,
+        both: odd.both,
         absent_until: Event::NEVER,
         whole_from: Event::NEVER,
         rank,

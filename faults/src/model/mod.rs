@@ -5,13 +5,18 @@
 //! and which odd outcomes an effect may have. Everything else (closures, counting, enumeration) follows.
 
 mod assume;
+mod btrfs;
+mod btrfs_log;
 mod count;
 mod cover;
 mod ext4;
 mod graph;
+mod journal;
 mod list;
 mod posix;
 mod prefix;
+mod visible;
+mod xfs;
 
 use crate::effect::{EffectId, Effects, Outcome};
 use crate::event::Clock;
@@ -19,9 +24,9 @@ use crate::trace::Trace;
 use fixedbitset::FixedBitSet;
 use num_bigint::BigUint;
 
-pub use ext4::Ext4Ordered;
+pub use btrfs::Btrfs;
 pub use graph::{Grain, Graph, Need, Rule};
-pub use list::{all, by_name};
+pub use list::{all, by_name, usual};
 pub use posix::Posix;
 pub use prefix::Prefix;
 
@@ -34,8 +39,31 @@ pub trait Model: Send + Sync {
     fn name(&self) -> &'static str;
     /// One line for `--help` and the table of models.
     fn summary(&self) -> &'static str;
+    /// What the rules are of.
+    fn kind(&self) -> Kind;
     /// The cases whose union is the model's legal states: one for most file systems.
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>>;
+}
+
+/// What a model's rules are of: where a violation under it is real.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of every file system: nothing is out of order.
+    InOrder,
+    /// Of a file system as it is mounted when nothing is said.
+    Default {
+        /// Its name.
+        system: &'static str,
+    },
+    /// Of a file system mounted with an option.
+    Mounted {
+        /// Its name.
+        system: &'static str,
+        /// The option.
+        option: &'static str,
+    },
+    /// Of the standard.
+    Standard,
 }
 
 /// One case of a model for one trace.

@@ -1,13 +1,12 @@
 //! `posix` and `posix-split`: nothing but what the standard says.
 
 use crate::effect::{EffectId, EffectKind, Effects, Meta};
-use crate::event::AllocateMode::{Collapse, Insert};
 use crate::event::{Clock, Event, FileId};
-use crate::model::cover::{self, Strength};
-use crate::model::graph::{Grain, Graph, Need, Oddities, Rule};
-use crate::model::{Case, Model};
+use crate::model::cover::{self, Forces, Strength};
+use crate::model::graph::{Graph, Oddities};
+use crate::model::visible::{data_in_size, size_chain, sizes_follow_data};
+use crate::model::{Case, Kind, Model};
 use crate::trace::Trace;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Any subset of effects; order comes from syncs alone (IEEE Std 1003.1, fsync: "all data for the open file
 /// descriptor [...] is to be transferred to the storage device"; nothing is said of what else may be).
@@ -29,10 +28,22 @@ impl Model for Posix {
         }
     }
 
+    fn kind(&self) -> Kind {
+        Kind::Standard
+    }
+
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
         // An append may show garbage or zeros before its data; any page may tear.
-        let odd = Oddities { tear_old: true, tear_fresh: true, stale: true, parts: self.split };
-        let mut graph = Graph::new(effects, odd, visible_edges(effects));
+        let odd = Oddities { tear_old: true, tear_fresh: true, stale: true, parts: self.split, both: false };
+        let mut edges = data_in_size(effects);
+        edges.extend(size_chain(effects));
+        let mut graph = Graph::new(effects, odd, edges);
+        // After a failed sync nothing is known of the data nor of the size that goes with them.
+        let forced = |forces: Forces| {
+            let mut forced: Vec<Clock> = cover::forced(trace, effects, forces);
+            sizes_follow_data(effects, &mut forced);
+            forced
+        };
         if self.split {
             // Of a rename between directories, each directory's sync forces its own entry.
             let to = cover::forced_among(trace, effects, forces_target, is_rename);
@@ -42,55 +53,22 @@ impl Model for Posix {
                     graph.halves.insert(EffectId(id as u32), (to[id], from[id]));
                 }
             }
-            let mut whole = cover::forced(trace, effects, forces);
+            let mut whole = forced(forces_split);
             for id in graph.halves.keys() {
                 whole[id.0 as usize] = Event::NEVER;
             }
             graph.force(&whole);
         } else {
-            let forced: Vec<Clock> = cover::forced(trace, effects, forces);
-            graph.force(&forced);
+            graph.force(&forced(forces));
         }
         vec![Box::new(graph)]
     }
 }
 
-/// The edges that every model but `prefix` shares. They forbid nothing that could be seen: they make one set
-/// of effects stand for each content. (1) Sizes of one file between two truncates are nested, since only the
-/// largest shows. (2) The data of an extending write show only if that size is there; unless the file was cut
-/// before: then they show under the old size too, where the block is old and the cut is missing.
-pub(crate) fn visible_edges(effects: &Effects) -> Vec<(EffectId, Need)> {
-    let mut edges = Vec::new();
-    let mut last_size: BTreeMap<FileId, EffectId> = BTreeMap::new();
-    let mut cut: BTreeSet<FileId> = BTreeSet::new();
-    for (id, effect) in effects.list.iter().enumerate() {
-        let id = EffectId(id as u32);
-        match &effect.kind {
-            EffectKind::Size { file, .. } => {
-                if let Some(on) = last_size.insert(*file, id) {
-                    edges.push((id, Need { on, grain: Grain::Whole, rule: Rule::SizeChain }));
-                }
-            }
-            EffectKind::Data { file, fresh, .. } if *fresh || !cut.contains(file) => {
-                // An extending write's size stands just before its page's data.
-                let before = id.0.checked_sub(1).map(|n| (EffectId(n), &effects.list[n as usize]));
-                if let Some((on, size)) = before
-                    && size.event == effect.event
-                    && matches!(&size.kind, EffectKind::Size { file: f, .. } if f == file)
-                {
-                    edges.push((id, Need { on, grain: Grain::Whole, rule: Rule::DataInSize }));
-                }
-            }
-            EffectKind::Meta(
-                Meta::Truncate { file, .. } | Meta::Allocate { file, mode: Collapse | Insert, .. },
-            ) => {
-                last_size.remove(file);
-                cut.insert(*file);
-            }
-            EffectKind::Data { .. } | EffectKind::Meta(_) => {}
-        }
-    }
-    edges
+/// As [`forces`], and by the letter: "The writing, although scheduled, is not necessarily complete upon return from
+/// sync()". (syncfs is not in the standard; on XFS it may leave overwrites behind.)
+fn forces_split(kind: &EffectKind, file: FileId, how: Strength) -> bool {
+    how != Strength::Everything && forces(kind, file, how)
 }
 
 /// fsync(file) forces data, size and truncates of that file, *not its name*; fsync(directory) its entries.
@@ -101,6 +79,8 @@ fn forces(kind: &EffectKind, file: FileId, how: Strength) -> bool {
         return false;
     }
     match kind {
+        // sync(2) as Linux has it: it waits, "the same guarantees as fsync() called on every file".
+        _ if how == Strength::Everything => true,
         EffectKind::Data { .. } | EffectKind::Size { .. } => true,
         EffectKind::Meta(meta) => {
             kind.content_of() == Some(file) || cover::parents(meta).contains(&Some(file))
@@ -114,14 +94,14 @@ fn is_rename(kind: &EffectKind) -> bool {
 
 fn forces_target(kind: &EffectKind, file: FileId, how: Strength) -> bool {
     match kind {
-        EffectKind::Meta(Meta::Rename { to_dir, .. }) => forces(kind, file, how) && *to_dir == file,
+        EffectKind::Meta(Meta::Rename { to_dir, .. }) => forces_split(kind, file, how) && *to_dir == file,
         _ => false,
     }
 }
 
 fn forces_source(kind: &EffectKind, file: FileId, how: Strength) -> bool {
     match kind {
-        EffectKind::Meta(Meta::Rename { from_dir, .. }) => forces(kind, file, how) && *from_dir == file,
+        EffectKind::Meta(Meta::Rename { from_dir, .. }) => forces_split(kind, file, how) && *from_dir == file,
         _ => false,
     }
 }

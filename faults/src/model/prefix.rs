@@ -1,10 +1,11 @@
 //! `prefix`: the most orderly disk there could be.
 
-use crate::effect::{EffectId, EffectKind, Effects};
-use crate::event::{FileId, Op};
+use crate::effect::{EffectKind, Effects};
+use crate::event::FileId;
 use crate::model::cover::{self, Strength};
-use crate::model::graph::{Grain, Graph, Need, Oddities, Rule};
-use crate::model::{Case, Model};
+use crate::model::graph::{Graph, Oddities};
+use crate::model::visible::in_order;
+use crate::model::{Case, Kind, Model};
 use crate::trace::Trace;
 
 /// Any prefix of the effects, in the order of the calls, at or after the forced point. A store that fails here
@@ -20,20 +21,12 @@ impl Model for Prefix {
         "everything reaches the disk in order; a sync forces all before it"
     }
 
+    fn kind(&self) -> Kind {
+        Kind::InOrder
+    }
+
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
-        let mut edges = Vec::new();
-        for id in 1..effects.list.len() as u32 {
-            let need = |on, grain| Need { on: EffectId(on), grain, rule: Rule::InOrder };
-            edges.push((EffectId(id), need(id - 1, Grain::Whole)));
-            // A size never stands there before the data that it covers, nor zeros before their truncate.
-            let (before, here) = (&effects.list[id as usize - 1], &effects.list[id as usize]);
-            let shape = before.event == here.event
-                && !matches!(trace.events[here.event as usize].op, Op::Write { .. });
-            if shape || matches!(before.kind, EffectKind::Size { .. }) {
-                edges.push((EffectId(id - 1), need(id, Grain::Whole)));
-            }
-        }
-        let mut graph = Graph::new(effects, Oddities::default(), edges);
+        let mut graph = Graph::new(effects, Oddities::default(), in_order(trace, effects));
         graph.force(&cover::forced(trace, effects, forces));
         vec![Box::new(graph)]
     }
@@ -43,7 +36,7 @@ impl Model for Prefix {
 /// each state of this one.
 fn forces(kind: &EffectKind, file: FileId, how: Strength) -> bool {
     match how {
-        Strength::Full | Strength::Data => cover::touched(kind).contains(&file),
+        Strength::Full | Strength::Data | Strength::Everything => cover::touched(kind).contains(&file),
         Strength::WriteData | Strength::WriteFull => {
             matches!(kind, EffectKind::Meta(_)) && cover::touched(kind).contains(&file)
         }

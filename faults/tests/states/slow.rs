@@ -124,7 +124,8 @@ impl<'a> Slow<'a> {
             let covered = self.trace.events[effect.event as usize].end < event.begin;
             let own = effect.event == index as u32;
             match &event.op {
-                Op::SyncAll => covered,
+                // By the letter sync() only schedules; on Linux it waits.
+                Op::SyncAll => covered && self.model != "posix-split",
                 Op::Sync { file, kind: SyncKind::Fsync } => covered && self.sync(kind, *file, true, outcome),
                 Op::Sync { file, kind: SyncKind::Fdatasync } => {
                     covered && self.sync(kind, *file, false, outcome)
@@ -189,7 +190,11 @@ impl<'a> Slow<'a> {
                 return false;
             }
             (EffectKind::Size { .. }, EffectKind::Data { fresh, .. })
-                if i + 1 == j && a.event == b.event && !whole && (*fresh || !self.cut_before(i, file_a)) =>
+                if i + 1 == j
+                    && a.event == b.event
+                    && !whole
+                    && (*fresh || !self.cut_before(i, file_a))
+                    && !self.straddles(j) =>
             {
                 return false;
             }
@@ -250,6 +255,21 @@ impl<'a> Slow<'a> {
         self.list[..i]
             .iter()
             .any(|e| matches!(e.kind, EffectKind::Meta(Meta::Truncate { .. })) && e.kind.content_of() == file)
+    }
+
+    /// Whether an extending write's page also has bytes of it within the size from before.
+    fn straddles(&self, j: usize) -> bool {
+        let EffectKind::Data { file, page, start, .. } = &self.list[j].kind else { return false };
+        let base = self.trace.base.iter().find(|node| node.file == *file);
+        let mut size = base.map_or(0, |node| node.data.len() as u64);
+        for effect in &self.list[..j - 1] {
+            match &effect.kind {
+                EffectKind::Size { file: f, to } if f == file => size = *to,
+                EffectKind::Meta(Meta::Truncate { file: f, size: to }) if f == file => size = *to,
+                _ => {}
+            }
+        }
+        page * PAGE + u64::from(*start) < size
     }
 
     /// The file whose last name effect `j` takes away.

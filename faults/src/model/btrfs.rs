@@ -1,0 +1,165 @@
+//! `btrfs`: commits, copy-on-write, and the log that fsync writes. Measured: notes/persistence-models.md, *btrfs*.
+//!
+//! After a crash the disk holds some commit at or after the last forced one, and the logs written since then are
+//! replayed on it. So an effect can come by a commit, with everything before it, or by a log, with what that log
+//! holds. The graph has the edges that are true in *both* ways, over all commits at once: one case then holds what
+//! one case a commit would, and what is exact in it (what is forced, and from when on) stays exact.
+
+use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
+use crate::event::{AllocateMode, Event, FileId};
+use crate::model::btrfs_log::{Logs, MOST};
+use crate::model::graph::{Grain, Graph, Need, Oddities, Rule};
+use crate::model::visible::{data_in_size, size_chain};
+use crate::model::{Case, Kind, Model};
+use crate::trace::Trace;
+use std::collections::BTreeMap;
+
+/// See the module.
+pub struct Btrfs;
+
+impl Model for Btrfs {
+    fn name(&self) -> &'static str {
+        "btrfs"
+    }
+
+    fn summary(&self) -> &'static str {
+        "btrfs: pages never torn, a sync logs its own file and names and nothing else"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Default { system: "btrfs" }
+    }
+
+    fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
+        let logs = Logs::of(trace, effects);
+        let mut rules = Rules { edges: data_in_size(effects), commit: Vec::new(), files: BTreeMap::new() };
+        rules.edges.extend(size_chain(effects));
+        for (id, effect) in effects.list.iter().enumerate() {
+            rules.effect(trace, effects, &logs, EffectId(id as u32), &effect.kind);
+        }
+        rules.edges.extend(logs.places.iter().map(|(from, on)| edge(*from, *on, Rule::Place)));
+        // "Overwrites are copy-on-write: a page is old or new, never torn (nodatacow excepted)". "cross-directory
+        // rename + fsync(destination dir) only: both names".
+        let odd = Oddities { both: true, ..Oddities::NONE };
+        let mut graph = Graph::new(effects, odd, rules.edges);
+        for (id, fact) in graph.facts.iter_mut().enumerate() {
+            let id = EffectId(id as u32);
+            match logs.both.get(&id) {
+                Some(new_name) if fact.parts != 0 => {
+                    let whole = logs.forced[id.0 as usize];
+                    graph.halves.insert(id, ((*new_name).min(whole), whole));
+                }
+                // Without a log that holds the new name alone, a rename is one step of a commit.
+                _ => fact.parts = 0,
+            }
+        }
+        let mut whole = logs.forced;
+        graph.halves.keys().for_each(|id| whole[id.0 as usize] = Event::NEVER);
+        graph.force(&whole);
+        vec![Box::new(graph)]
+    }
+}
+
+fn edge(from: EffectId, on: EffectId, rule: Rule) -> (EffectId, Need) {
+    (from, Need { on, grain: Grain::Whole, rule })
+}
+
+struct Rules {
+    edges: Vec<(EffectId, Need)>,
+    /// All changes of names and shapes so far: what commits keep in order.
+    commit: Vec<EffectId>,
+    files: BTreeMap<FileId, FileRules>,
+}
+
+#[derive(Default)]
+struct FileRules {
+    last_size: Option<EffectId>,
+    /// All data effects on each page that the present content comes from.
+    pages: BTreeMap<u64, Vec<EffectId>>,
+}
+
+impl Rules {
+    fn effect(&mut self, trace: &Trace, effects: &Effects, logs: &Logs, id: EffectId, kind: &EffectKind) {
+        match kind {
+            EffectKind::Size { file, .. } => {
+                self.came_with(logs, id, returned(trace, effects, &self.commit, id));
+                self.files.entry(*file).or_default().last_size = Some(id);
+            }
+            EffectKind::Data { file, page, .. } => {
+                // "D needs c at or after the M before that write, or an fsync of f", overwrites too: copy-on-write
+                // makes every extent a part of the tree that is committed.
+                self.came_with(logs, id, returned(trace, effects, &self.commit, id));
+                let page = self.files.entry(*file).or_default().pages.entry(*page).or_default();
+                self.edges.extend(page.last().map(|on| edge(id, *on, Rule::PageHoldsEarlier)));
+                page.push(id);
+            }
+            EffectKind::Meta(meta) => {
+                self.came_with(logs, id, self.commit.last().copied());
+                self.commit.push(id);
+                self.shape(id, meta);
+                // A removal that a log brings need not bring what was written before.
+                if let Some(file) = effects.deaths.get(&id)
+                    && !logs.ways.contains_key(&id)
+                {
+                    self.gone(id, *file, 0..u64::MAX);
+                    self.size_set(id, *file);
+                }
+            }
+        }
+    }
+
+    /// What came along with the effect, whichever way it came: all before it (`last` is the last of that) by a
+    /// commit; of that, what every log has that could have brought it.
+    fn came_with(&mut self, logs: &Logs, id: EffectId, last: Option<EffectId>) {
+        match logs.ways.get(&id) {
+            None => self.edges.extend(last.map(|on| edge(id, on, Rule::Commit))),
+            Some(held) => {
+                let before =
+                    held.iter().rev().map(|on| EffectId(*on)).filter(|on| last.is_some_and(|l| *on <= l));
+                self.edges.extend(before.take(MOST).map(|on| edge(id, on, Rule::Log)));
+            }
+        }
+    }
+
+    fn shape(&mut self, id: EffectId, meta: &Meta) {
+        match meta {
+            Meta::Truncate { file, size } => {
+                self.gone(id, *file, size.div_ceil(PAGE)..u64::MAX);
+                self.size_set(id, *file);
+            }
+            Meta::Allocate { file, mode: AllocateMode::Punch | AllocateMode::Zero { .. }, offset, len } => {
+                let end = offset.saturating_add(*len);
+                self.gone(id, *file, offset.div_ceil(PAGE)..end / PAGE);
+            }
+            // btrfs has neither FALLOC_FL_COLLAPSE_RANGE nor FALLOC_FL_INSERT_RANGE: a trace that does comes from
+            // elsewhere, and is read as where they are.
+            Meta::Allocate { file, mode: AllocateMode::Collapse | AllocateMode::Insert, offset, .. } => {
+                self.gone(id, *file, offset / PAGE..u64::MAX);
+                self.size_set(id, *file);
+            }
+            _ => {}
+        }
+    }
+
+    /// What was cut off no longer shows, and counts as there; what is written there later needs the cut.
+    fn gone(&mut self, id: EffectId, file: FileId, pages: std::ops::Range<u64>) {
+        if pages.is_empty() {
+            return;
+        }
+        for (_, page) in self.files.entry(file).or_default().pages.range_mut(pages) {
+            self.edges.extend(page.drain(..).map(|on| edge(id, on, Rule::OutOfReach)));
+        }
+    }
+
+    fn size_set(&mut self, id: EffectId, file: FileId) {
+        let last = self.files.entry(file).or_default().last_size.take();
+        self.edges.extend(last.map(|on| edge(id, on, Rule::OutOfReach)));
+    }
+}
+
+/// The last change of names or shapes that had returned before the effect's call was made.
+fn returned(trace: &Trace, effects: &Effects, commit: &[EffectId], id: EffectId) -> Option<EffectId> {
+    let issued = effects.list[id.0 as usize].issued;
+    let back = |on: &&EffectId| trace.events[effects.list[on.0 as usize].event as usize].end < issued;
+    commit.iter().rev().find(back).copied()
+}

@@ -1,0 +1,307 @@
+//! What the journalling file systems have in common: the rules R1 to R7, measured on genuine crash images of ext4
+//! and XFS (notes/persistence-models.md), with what tells one from the other as data.
+
+use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
+use crate::event::{AllocateMode, Clock, Event, FileId};
+use crate::model::cover::{self, Forces, Strength};
+use crate::model::graph::{Grain, Graph, Need, Oddities, Rule};
+use crate::model::visible::{data_in_size, in_order, size_chain, size_needs_data, sizes_follow_data};
+use crate::model::{Case, Kind, Model};
+use crate::trace::Trace;
+use std::collections::BTreeMap;
+
+/// A file system with one journal.
+pub(crate) struct Journalling {
+    pub(crate) name: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) kind: Kind,
+    /// Where the contents of files go.
+    pub(crate) data: DataGoes,
+    /// Whether a rename over a file waits for the new file's size (R4, auto_da_alloc).
+    pub(crate) rename_waits: bool,
+    /// What fdatasync, fsync and syncfs force (R6, R7).
+    pub(crate) forces: Forces,
+    /// Whether the file system stops for good when a sync fails: what is synced later is void.
+    pub(crate) stops: bool,
+}
+
+/// Where the contents of files go.
+#[derive(Clone, Copy)]
+pub(crate) enum DataGoes {
+    /// To their blocks, page by page, at any time. The size is journalled with the allocation, before the
+    /// data or after them (R2, R4: a page within the size may still read as zeros).
+    SizeAtAllocation(Oddities),
+    /// To their blocks; the size is journalled when the data of its page are written (R4 for XFS).
+    SizeAfterData(Oddities),
+    /// Into the journal, with everything else.
+    IntoTheJournal,
+}
+
+impl Model for Journalling {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn summary(&self) -> &'static str {
+        self.summary
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
+        let mut forced = cover::forced(trace, effects, self.forces);
+        let (odd, edges) = match self.data {
+            // R1 for everything: there is one order, and writes have their place in it.
+            DataGoes::IntoTheJournal => (Oddities::default(), in_order(trace, effects)),
+            DataGoes::SizeAtAllocation(odd) => {
+                let mut edges = self.edges(trace, effects);
+                edges.extend(size_chain(effects));
+                (odd, edges)
+            }
+            DataGoes::SizeAfterData(odd) => {
+                // "XFS's on-disk size stays old" when the data of the page were given up by a failed sync.
+                sizes_follow_data(effects, &mut forced);
+                let mut edges = self.edges(trace, effects);
+                edges.extend(size_needs_data(effects));
+                (odd, edges)
+            }
+        };
+        if self.stops {
+            void_after(cover::first_failure(trace), &mut forced);
+        }
+        let mut graph = Graph::new(effects, odd, edges);
+        graph.force(&forced);
+        vec![Box::new(graph)]
+    }
+}
+
+impl Journalling {
+    fn edges(&self, trace: &Trace, effects: &Effects) -> Vec<(EffectId, Need)> {
+        let mut rules = Rules {
+            edges: data_in_size(effects),
+            journal: Vec::new(),
+            files: BTreeMap::new(),
+            rename_waits: self.rename_waits,
+            nested: matches!(self.data, DataGoes::SizeAtAllocation(_)),
+            fresh_tears: matches!(self.data, DataGoes::SizeAtAllocation(odd) if odd.tear_fresh),
+        };
+        for (id, effect) in effects.list.iter().enumerate() {
+            rules.effect(trace, effects, EffectId(id as u32), &effect.kind);
+        }
+        rules.edges
+    }
+}
+
+/// Failed fsync: "ext4 data=journal: abort, EROFS". Nothing reaches the disk any more, whatever is answered.
+fn void_after(failure: Clock, forced: &mut [Clock]) {
+    for at in forced.iter_mut().filter(|at| **at > failure) {
+        *at = Event::NEVER;
+    }
+}
+
+/// R6 and R7 as on ext4: a sync of f forces its data and sizes and, with the journal, everything up to the last
+/// change that touches f, and (by R2) what was issued before its last extending or allocating write. fdatasync
+/// does not take a rename or link of f for such a change; the directories' entries it does.
+pub(crate) fn forces_but_fdatasync_names(kind: &EffectKind, file: FileId, how: Strength) -> bool {
+    let full = matches!(how, Strength::Full | Strength::WriteFull | Strength::Everything);
+    match kind {
+        EffectKind::Meta(Meta::Link { dir, .. }) => full || *dir == file,
+        EffectKind::Meta(Meta::Rename { file: moved, .. }) => full || *moved != file,
+        EffectKind::Meta(Meta::Exchange { a, b, .. }) => full || (*a != file && *b != file),
+        _ => forces_all(kind, file, how),
+    }
+}
+
+/// R6 and R7 as on XFS: likewise, and fdatasync takes a rename or link of f for a change of f.
+pub(crate) fn forces_all(kind: &EffectKind, _file: FileId, how: Strength) -> bool {
+    match kind {
+        // O_DSYNC and O_SYNC sync the written range, but the whole of the inode (generic_write_sync).
+        EffectKind::Data { .. } | EffectKind::Size { .. } => {
+            !matches!(how, Strength::WriteData | Strength::WriteFull)
+        }
+        EffectKind::Meta(_) => true,
+    }
+}
+
+/// The edges, gathered in one pass over the effects.
+struct Rules {
+    edges: Vec<(EffectId, Need)>,
+    rename_waits: bool,
+    /// Sizes of one file are nested: the last one stands for all.
+    nested: bool,
+    /// The first write-back of a page may be cut short too, so its sectors count one by one.
+    fresh_tears: bool,
+    /// All journalled changes so far.
+    journal: Vec<EffectId>,
+    files: BTreeMap<FileId, FileRules>,
+}
+
+#[derive(Default)]
+struct FileRules {
+    last_size: Option<EffectId>,
+    /// What cut pages off so far, for pages that nothing of this trace has written yet.
+    cuts: Vec<(EffectId, std::ops::Range<u64>)>,
+    pages: BTreeMap<u64, PageRules>,
+}
+
+#[derive(Default)]
+struct PageRules {
+    /// The effect that brought the page its block, if one of this trace did.
+    fresh: Option<EffectId>,
+    /// The last effect on each sector.
+    sectors: [Option<EffectId>; 8],
+    /// The punch, zeroing or truncate before the page's present content.
+    cut: Option<EffectId>,
+    /// All data effects since then.
+    data: Vec<EffectId>,
+}
+
+impl Rules {
+    fn need(&mut self, from: EffectId, on: EffectId, grain: Grain, rule: Rule) {
+        self.edges.push((from, Need { on, grain, rule }));
+    }
+
+    fn effect(&mut self, trace: &Trace, effects: &Effects, id: EffectId, kind: &EffectKind) {
+        match kind {
+            EffectKind::Size { file, .. } => {
+                self.after_journal(trace, effects, id);
+                self.files.entry(*file).or_default().last_size = Some(id);
+            }
+            EffectKind::Data { file, page, fresh, .. } => {
+                if *fresh {
+                    self.after_journal(trace, effects, id);
+                }
+                self.data(id, *file, *page, kind.sectors(), *fresh);
+            }
+            EffectKind::Meta(meta) => {
+                // R1: one total order, of which a prefix survives.
+                if let Some(&on) = self.journal.last() {
+                    self.need(id, on, Grain::Whole, Rule::Journal);
+                }
+                self.journal.push(id);
+                self.meta(effects, id, meta);
+            }
+        }
+    }
+
+    /// R2: the last journalled change that had returned before this write was called, and so all before it.
+    /// One that was still running may be journalled later.
+    fn after_journal(&mut self, trace: &Trace, effects: &Effects, id: EffectId) {
+        let issued = effects.list[id.0 as usize].issued;
+        let returned = |on: &&EffectId| {
+            let event = effects.list[on.0 as usize].event as usize;
+            trace.events[event].end < issued
+        };
+        if let Some(on) = self.journal.iter().rev().find(returned).copied() {
+            self.need(id, on, Grain::Whole, Rule::AllocationAfterNames);
+        }
+    }
+
+    /// R3, R5: a page is written back with everything that is in it, sector by sector.
+    fn data(&mut self, id: EffectId, file: FileId, page: u64, sectors: u8, fresh: bool) {
+        let of_file = self.files.entry(file).or_default();
+        let cuts = &of_file.cuts;
+        let known = of_file.pages.entry(page).or_insert_with(|| {
+            let cut = cuts.iter().rev().find(|(_, pages)| pages.contains(&page)).map(|(on, _)| *on);
+            PageRules { cut, ..PageRules::default() }
+        });
+        if fresh {
+            let cut = known.cut;
+            *known = PageRules { cut, ..PageRules::default() };
+        }
+        let mut needs: Vec<Need> = Vec::new();
+        if let Some(on) = known.cut {
+            needs.push(Need { on, grain: Grain::Whole, rule: Rule::DataAfterTruncate });
+        }
+        if let Some(on) = known.fresh.filter(|_| !self.fresh_tears) {
+            needs.push(Need { on, grain: Grain::Whole, rule: Rule::PageHoldsEarlier });
+        }
+        for bit in (0..8).filter(|bit| sectors & (1 << bit) != 0) {
+            if let Some(on) = known.sectors[bit].replace(id) {
+                needs.push(Need { on, grain: Grain::Sectors, rule: Rule::PageHoldsEarlier });
+            }
+        }
+        if fresh {
+            known.fresh = Some(id);
+        }
+        known.data.push(id);
+        needs.sort_unstable();
+        needs.dedup();
+        self.edges.extend(needs.into_iter().map(|need| (id, need)));
+    }
+
+    fn meta(&mut self, effects: &Effects, id: EffectId, meta: &Meta) {
+        match meta {
+            Meta::Rename { file, replaced: Some(_), .. } if self.rename_waits => {
+                // auto_da_alloc: the rename starts the allocation of what it moves over another file, so the
+                // size is journalled first; the data are not waited for (old, N zero bytes, or new).
+                if let Some(on) = self.files.get(file).and_then(|known| known.last_size) {
+                    self.need(id, on, Grain::Whole, Rule::ReplaceViaRename);
+                }
+            }
+            Meta::Truncate { file, size } => {
+                self.cut(id, *file, size.div_ceil(PAGE)..u64::MAX);
+                self.size_set(id, *file);
+            }
+            Meta::Allocate { file, mode, offset, len } => {
+                let end = offset.saturating_add(*len);
+                match mode {
+                    AllocateMode::Extend | AllocateMode::KeepSize => {}
+                    AllocateMode::Punch | AllocateMode::Zero { .. } => {
+                        self.cut(id, *file, offset.div_ceil(PAGE)..end / PAGE);
+                    }
+                    // The kernel writes the moved pages out before it shifts their extents.
+                    AllocateMode::Collapse | AllocateMode::Insert => {
+                        self.cut(id, *file, offset / PAGE..u64::MAX);
+                        self.size_set(id, *file);
+                    }
+                }
+            }
+            _ => {}
+        }
+        if let Some(file) = effects.deaths.get(&id) {
+            self.bury(id, *file);
+        }
+    }
+
+    /// R5: what the change cut off no longer shows and counts as there; what follows it needs it.
+    fn cut(&mut self, id: EffectId, file: FileId, pages: std::ops::Range<u64>) {
+        if pages.is_empty() {
+            return;
+        }
+        let known = self.files.entry(file).or_default();
+        let mut gone = Vec::new();
+        known.cuts.push((id, pages.clone()));
+        for (_, page) in known.pages.range_mut(pages) {
+            gone.append(&mut page.data);
+            *page = PageRules { cut: Some(id), ..PageRules::default() };
+        }
+        for on in gone {
+            self.need(id, on, Grain::Whole, Rule::OutOfReach);
+        }
+    }
+
+    /// With its last name gone, nothing shows of a file: what was written so far counts as there. What is
+    /// written later through an open descriptor does not need the removal (R3): over a block that the file
+    /// has, it can be on the disk while the name still is.
+    fn bury(&mut self, id: EffectId, file: FileId) {
+        let known = self.files.entry(file).or_default();
+        let gone: Vec<EffectId> = known.pages.values_mut().flat_map(|page| page.data.drain(..)).collect();
+        for on in gone {
+            self.need(id, on, Grain::Whole, Rule::OutOfReach);
+        }
+        self.size_set(id, file);
+    }
+
+    /// The size is set by the journal: earlier extensions no longer show. Where sizes are not nested (each goes
+    /// with its own page's data) it would drag along data that it does not need.
+    fn size_set(&mut self, id: EffectId, file: FileId) {
+        if let Some(on) = self.files.entry(file).or_default().last_size.take()
+            && self.nested
+        {
+            self.need(id, on, Grain::Whole, Rule::OutOfReach);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Edges between the sizes and the data of one file: which of them can be seen without which, and models in
+//! which one waits for the other.
+
+use crate::effect::{EffectId, EffectKind, Effects, Meta};
+use crate::event::AllocateMode::{Collapse, Insert};
+use crate::event::{Clock, FileId, Op};
+use crate::model::graph::{Grain, Need, Rule};
+use crate::trace::Trace;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Edges = Vec<(EffectId, Need)>;
+
+fn edge(from: EffectId, on: EffectId, rule: Rule) -> (EffectId, Need) {
+    (from, Need { on, grain: Grain::Whole, rule })
+}
+
+/// The size that an extending write's data stand behind.
+fn size_of(effects: &Effects, data: EffectId) -> Option<EffectId> {
+    let before = EffectId(data.0.checked_sub(1)?);
+    let (size, here) = (effects.get(before)?, effects.get(data)?);
+    match (&size.kind, &here.kind) {
+        (EffectKind::Size { file: a, .. }, EffectKind::Data { file: b, .. })
+            if a == b && size.event == here.event =>
+        {
+            Some(before)
+        }
+        _ => None,
+    }
+}
+
+fn sets_size(kind: &EffectKind) -> Option<FileId> {
+    match kind {
+        EffectKind::Meta(
+            Meta::Truncate { file, .. } | Meta::Allocate { file, mode: Collapse | Insert, .. },
+        ) => Some(*file),
+        _ => None,
+    }
+}
+
+/// Forbids nothing that could be seen: the data of an extending write show only if that size is there. Unless
+/// a part of them lies within the old size; or the file was cut before, for then they show under the size from
+/// before the cut too, where the block is old and the cut is missing.
+pub(crate) fn data_in_size(effects: &Effects) -> Edges {
+    let mut edges = Vec::new();
+    let mut cut: BTreeSet<FileId> = BTreeSet::new();
+    for (id, effect) in effects.list.iter().enumerate() {
+        let id = EffectId(id as u32);
+        cut.extend(sets_size(&effect.kind));
+        if let EffectKind::Data { file, fresh, .. } = &effect.kind
+            && (*fresh || !cut.contains(file))
+            && !effects.straddles.contains(&id)
+            && let Some(size) = size_of(effects, id)
+        {
+            edges.push(edge(id, size, Rule::DataInSize));
+        }
+    }
+    edges
+}
+
+/// Forbids nothing that could be seen: of the sizes of one file between two truncates only the largest shows.
+pub(crate) fn size_chain(effects: &Effects) -> Edges {
+    let mut edges = Vec::new();
+    let mut last: BTreeMap<FileId, EffectId> = BTreeMap::new();
+    for (id, effect) in effects.list.iter().enumerate() {
+        let id = EffectId(id as u32);
+        if let Some(file) = sets_size(&effect.kind) {
+            last.remove(&file);
+        }
+        if let EffectKind::Size { file, .. } = &effect.kind
+            && let Some(on) = last.insert(*file, id)
+        {
+            edges.push(edge(id, on, Rule::SizeChain));
+        }
+    }
+    edges
+}
+
+/// R4 for XFS: the size moves when the data of its page have been written.
+pub(crate) fn size_needs_data(effects: &Effects) -> Edges {
+    let data = (0..effects.list.len() as u32).map(EffectId);
+    data.filter_map(|id| Some(edge(size_of(effects, id)?, id, Rule::SizeAfterData))).collect()
+}
+
+/// A size is forced no earlier than the data behind it: where a failed sync has given those up, a later success
+/// says nothing of the size either.
+pub(crate) fn sizes_follow_data(effects: &Effects, forced: &mut [Clock]) {
+    for id in 0..effects.list.len() as u32 {
+        if let Some(size) = size_of(effects, EffectId(id)) {
+            forced[size.0 as usize] = forced[size.0 as usize].max(forced[id as usize]);
+        }
+    }
+}
+
+/// Everything in the order of the calls, and as one step: a size with the data that it covers, the zeros of a cut
+/// with their truncate.
+pub(crate) fn in_order(trace: &Trace, effects: &Effects) -> Edges {
+    let mut edges = Vec::new();
+    for id in 1..effects.list.len() as u32 {
+        edges.push(edge(EffectId(id), EffectId(id - 1), Rule::InOrder));
+        let (before, here) = (&effects.list[id as usize - 1], &effects.list[id as usize]);
+        let shape =
+            before.event == here.event && !matches!(trace.events[here.event as usize].op, Op::Write { .. });
+        if shape || matches!(before.kind, EffectKind::Size { .. }) {
+            edges.push(edge(EffectId(id - 1), EffectId(id), Rule::InOrder));
+        }
+    }
+    edges
+}
