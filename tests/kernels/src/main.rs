@@ -139,6 +139,7 @@ fn record(list: &[Script], options: &Options) -> Result<bool> {
 fn depth(kind: &Kind, wait: bool) -> Depth {
     match kind.name {
         "ext4-nodelalloc" | "ext4-dioread_lock" | "ext4-writeback-lock" => Depth::Few,
+        "btrfs" => Depth::Committing,
         _ if wait && kind.commits => Depth::Waiting,
         _ => Depth::All,
     }
@@ -146,7 +147,8 @@ fn depth(kind: &Kind, wait: bool) -> Depth {
 
 fn record_one(script: &Script, kind: &Kind, program: &Path, options: &Options) -> Result<OfKind> {
     let begun = std::time::Instant::now();
-    let list = variants(script, depth(kind, options.wait))?;
+    let mut list = variants(script, depth(kind, options.wait))?;
+    list.retain(|variant| options.wait || !variant.name.starts_with("wait"));
     let runs: Vec<_> = observe(&list, kind, program, options.limit)?.into_iter().flatten().collect();
     let images: usize = runs.iter().map(|run| run.images).sum();
     let secs = begun.elapsed().as_secs_f64();

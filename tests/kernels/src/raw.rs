@@ -39,6 +39,19 @@ pub(crate) fn link_descriptor(file: &File, to: &Path) -> io::Result<()> {
     check(unsafe { libc::linkat(cwd, from.as_ptr(), cwd, to.as_ptr(), libc::AT_SYMLINK_FOLLOW) }).map(drop)
 }
 
+const BTRFS_IOC_START_SYNC: libc::c_ulong = 0x8008_9418;
+const BTRFS_IOC_WAIT_SYNC: libc::c_ulong = 0x4008_9416;
+
+/// Commits btrfs's running transaction and waits for it, as its own timer would: delayed data stay where they are.
+pub(crate) fn commit_btrfs(file: &File) -> io::Result<()> {
+    let mut transaction: u64 = 0;
+    // SAFETY: both calls take the address of a number that outlives them.
+    unsafe {
+        check(libc::ioctl(file.as_raw_fd(), BTRFS_IOC_START_SYNC as _, &mut transaction))?;
+        check(libc::ioctl(file.as_raw_fd(), BTRFS_IOC_WAIT_SYNC as _, &transaction)).map(drop)
+    }
+}
+
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
 const BLKFLSBUF: libc::c_ulong = 0x1261;

@@ -110,7 +110,7 @@ pub type Cache = BTreeMap<(String, u32), Trees>;
 /// The fixture was recorded with other scripts than are here now; or a model has too many states.
 pub fn check(fixture: &Fixture, wrong: Option<Wrong>, wanted: &dyn Fn(&Kind) -> bool) -> Result<Checked> {
     let script = &fixture.script;
-    let known = variants(script, Depth::Waiting)?;
+    let known = variants(script, Depth::Committing)?;
     let mut cache = Cache::new();
     let mut checked = Checked::default();
     for of_kind in &fixture.kinds {

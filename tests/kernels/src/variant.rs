@@ -25,6 +25,8 @@ pub enum Depth {
     All,
     /// Also those that wait for the file system's own commits: seconds each.
     Waiting,
+    /// Also those that tell it to commit: only for what can be told.
+    Committing,
 }
 
 /// A sync of another file: on a journalling file system it commits what came before it.
@@ -103,9 +105,30 @@ pub fn variants(script: &Script, depth: Depth) -> Result<Vec<Variant>> {
             add(format!("tail-{k}"), "", [woven(Some(k), &|k| part(k, true)), vec![Step::Syncfs]].concat());
         }
     }
-    if depth == Depth::Waiting {
-        add("wait".into(), "commit=1", woven(None, &|_| vec![Step::Sleep(1150)]));
-        add("wait-end".into(), "commit=1", with(&[Step::Sleep(1300)]));
+    // One page is written back alone, or nothing, then the file system commits without the rest.
+    let parted = |last: bool, commit: &Step| {
+        woven(None, &|k| {
+            let back = part(k, last).into_iter().take(1);
+            back.flat_map(|back| [back, commit.clone()]).collect()
+        })
+    };
+    if depth >= Depth::Waiting {
+        let wait = Step::Sleep(1150);
+        add("wait".into(), "commit=1", woven(None, &|_| vec![wait.clone()]));
+        add("wait-tail".into(), "commit=1", parted(true, &wait));
+    }
+    if depth == Depth::Committing {
+        add("commit".into(), "", woven(None, &|_| vec![Step::Commit]));
+        add("commit-tail".into(), "", parted(true, &Step::Commit));
+        add("commit-head".into(), "", parted(false, &Step::Commit));
+        for k in (0..n).filter(|k| changes(*k)) {
+            let commit = |_: usize| vec![Step::Commit];
+            add(format!("commit-{k}"), "", woven(Some(k), &commit));
+            if !part(k, true).is_empty() {
+                let steps = |k: usize| part(k, true).into_iter().take(1).chain([Step::Commit]).collect();
+                add(format!("commit-tail-{k}"), "", woven(Some(k), &steps));
+            }
+        }
     }
     Ok(all)
 }
@@ -129,5 +152,5 @@ fn letters(script: &Script) -> BTreeSet<char> {
 /// # Errors
 /// As for [`variants`].
 pub fn variant(script: &Script, name: &str) -> Result<Option<Variant>> {
-    Ok(variants(script, Depth::Waiting)?.into_iter().find(|variant| variant.name == name))
+    Ok(variants(script, Depth::Committing)?.into_iter().find(|variant| variant.name == name))
 }

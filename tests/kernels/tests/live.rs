@@ -29,7 +29,8 @@ fn usable() -> Vec<&'static Kind> {
 }
 
 fn measure(script: &Script, kind: &Kind, wanted: &dyn Fn(&str) -> bool, limit: usize) -> Checked {
-    let mut list = variants(script, Depth::All).expect("variants");
+    let mut list =
+        variants(script, if kind.fs == "btrfs" { Depth::Committing } else { Depth::All }).expect("variants");
     list.retain(|variant| wanted(&variant.name));
     let observed = observe(&list, kind, Path::new(PROGRAM), limit);
     let observed = observed.unwrap_or_else(|e| panic!("{} on {}: {e}", script.name, kind.name));

@@ -68,7 +68,7 @@ fn another_file_systems_model_is_found_wrong() {
         };
         let outside = fixtures.iter().find_map(|fixture| {
             let of_kind = fixture.kinds.iter().find(|of_kind| of_kind.kind == kind)?;
-            let known = variants(&fixture.script, Depth::Waiting).expect("variants");
+            let known = variants(&fixture.script, Depth::Committing).expect("variants");
             of_kind.runs.iter().find_map(|run| {
                 let variant = known.iter().find(|v| v.name == run.variant).expect("a variant");
                 let trees = modelled(&variant.script, model, None).expect("few states");

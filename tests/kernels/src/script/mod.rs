@@ -110,6 +110,8 @@ pub enum Step {
     },
     /// syncfs by another thread: nobody waits for it.
     BackgroundSync,
+    /// The file system commits by itself, data that were not written back left out (btrfs alone can be told to).
+    Commit,
     /// Time passes, in milliseconds.
     Sleep(u64),
     /// The disk keeps writes of this letter for so many milliseconds.
@@ -205,6 +207,7 @@ impl fmt::Display for Step {
                 write!(f, "{word} {file} {} {}", amount(*offset), amount(*len))
             }
             Step::BackgroundSync => write!(f, "background-sync"),
+            Step::Commit => write!(f, "commit"),
             Step::Sleep(ms) => write!(f, "sleep {ms}"),
             Step::Hold(letter, ms) => write!(f, "hold {letter} {ms}"),
             Step::Release => write!(f, "release"),

@@ -116,6 +116,7 @@ impl Step {
                 Step::WriteBack { file: own(file), offset, len, wait: *word == "writeback" }
             }
             ["background-sync"] => Step::BackgroundSync,
+            ["commit"] => Step::Commit,
             ["sleep", ms] => Step::Sleep(number(ms)?),
             ["hold", what, ms] => Step::Hold(letter(what)?, number(ms)?),
             ["release"] => Step::Release,

@@ -103,6 +103,7 @@ impl Runner {
                 self.background.push(std::thread::spawn(move || raw::syncfs(&root)));
                 Ok(())
             }
+            Step::Commit => raw::commit_btrfs(&self.any(".")?),
             Step::Sleep(ms) => {
                 std::thread::sleep(Duration::from_millis(*ms));
                 Ok(())

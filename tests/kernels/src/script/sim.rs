@@ -179,9 +179,8 @@ impl Sim {
                 let kind = SyncKind::Range { offset: *offset, len: *len };
                 Op::Sync { file: self.named(file)?, kind }
             }
-            Step::BackgroundSync | Step::Sleep(_) | Step::Hold(..) | Step::Release | Step::Jitter(_) => {
-                return Ok(None);
-            }
+            Step::BackgroundSync | Step::Commit | Step::Sleep(_) => return Ok(None),
+            Step::Hold(..) | Step::Release | Step::Jitter(_) => return Ok(None),
         }))
     }
 
