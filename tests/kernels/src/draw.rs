@@ -41,7 +41,10 @@ fn page(bytes: &[u8], out: &mut String) {
     }
     match runs.as_slice() {
         [(letter, PAGE)] => out.push(*letter),
-        runs if runs.len() > RUNS || runs.iter().any(|(letter, _)| *letter == '?') => out.push('?'),
+        runs if runs.len() > RUNS || runs.iter().any(|(letter, _)| *letter == '?') => match bytes.len() {
+            PAGE => out.push('?'),
+            len => out.push_str(&format!("(?{len})")),
+        },
         runs => {
             let runs: Vec<String> = runs.iter().map(|(letter, n)| format!("{letter}{n}")).collect();
             out.push('(');
@@ -160,10 +163,11 @@ mod tests {
             ImageNode { kind: NodeKind::Symlink(b"a".to_vec()), data: vec![], link_to: None },
         );
         tree.nodes.insert(b"rubbish".to_vec(), file(vec![b'X'; PAGE]));
+        tree.nodes.insert(b"short".to_vec(), file(vec![b'X'; 100]));
         tree.nodes.insert(b"z".to_vec(), file(vec![b'Z'; PAGE]));
         tree.lay_out(dir.path()).unwrap();
         let line = image(&tree);
-        assert_eq!(line, "a=B(B904+03192)(C10) d/ d-= d/x=A e->a l@a rubbish=?");
+        assert_eq!(line, "a=B(B904+03192)(C10) d/ d-= d/x=A e->a l@a rubbish=? short=(?100)");
         assert_eq!(directory(dir.path()), line);
     }
 }

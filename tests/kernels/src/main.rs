@@ -10,7 +10,7 @@ use unplug_kernels::kernel::{Kind, kind, kinds, missing, release, serve_commands
 use unplug_kernels::modelled::modelled;
 use unplug_kernels::observe::observe;
 use unplug_kernels::script::Script;
-use unplug_kernels::suite::{Checked, check, fixture_path, fixtures, home, tightness, workloads};
+use unplug_kernels::suite::{check_all, fixture_path, fixtures, home, tightness, workloads};
 use unplug_kernels::variant::{Depth, variant, variants};
 use unplug_kernels::{Error, Result, generate, table};
 
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
             let list = (first..=last).map(generate::generate).collect::<Result<Vec<_>>>()?;
             record(&list, &options)
         }),
-        ["check", names @ ..] => check_all(names),
+        ["check", names @ ..] => check_named(names),
         ["unseen", name, kind] => unseen(name, kind),
         ["run", file, kind, rest @ ..] => run(file, kind, rest.first().copied().unwrap_or("plain")),
         ["table"] => write_table(),
@@ -174,13 +174,10 @@ fn keep(script: &Script, new: OfKind) -> Result<()> {
     std::fs::rename(&new_path, &path).map_err(Error::io("a fixture"))
 }
 
-fn check_all(names: &[&str]) -> Result<bool> {
-    let mut all = Checked::default();
-    for fixture in fixtures()? {
-        if names.is_empty() || names.contains(&fixture.script.name.as_str()) {
-            all.join(check(&fixture, None, &|_| true)?);
-        }
-    }
+fn check_named(names: &[&str]) -> Result<bool> {
+    let list = fixtures()?;
+    let asked = list.iter().filter(|f| names.is_empty() || names.contains(&f.script.name.as_str()));
+    let all = check_all(asked, None, &|_| true)?;
     for finding in &all.findings {
         println!("{finding}");
     }

@@ -1,6 +1,6 @@
 //! The workloads and fixtures of this package, checked against the models.
 
-use crate::compare::{Miss, misses};
+use crate::compare::{Miss, matches, misses};
 use crate::fixture::{Fixture, OfKind};
 use crate::kernel::{Kind, kind};
 use crate::modelled::{Wrong, modelled};
@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use unplug_faults::model;
 
 /// This package's directory.
@@ -100,6 +101,44 @@ impl Checked {
     }
 }
 
+/// [`check`] of many, on all cores; the outcome is in the fixtures' order.
+///
+/// # Errors
+/// The first that a check gives.
+pub fn check_all<'f>(
+    fixtures: impl IntoIterator<Item = &'f Fixture>,
+    wrong: Option<Wrong>,
+    wanted: &(dyn Fn(&Kind) -> bool + Sync),
+) -> Result<Checked> {
+    let fixtures: Vec<&Fixture> = fixtures.into_iter().collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let (n, Some(fixture)) = {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            (n, fixtures.get(n))
+        } {
+            done.push((n, check(fixture, wrong, wanted)));
+        }
+        done
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut done = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_default());
+        ended.flatten().collect::<Vec<_>>()
+    });
+    if done.len() != fixtures.len() {
+        return Err(Error::Other("a check gave up".into()));
+    }
+    done.sort_by_key(|(n, _)| *n);
+    let mut all = Checked::default();
+    for (_, checked) in done {
+        all.join(checked?);
+    }
+    Ok(all)
+}
+
 /// Model states by model and variant: several kinds have one model.
 pub type Cache = BTreeMap<(String, u32), Trees>;
 
@@ -174,6 +213,9 @@ pub fn tightness(script: &Script, runs: &[Observed], kind: &Kind) -> Result<Opti
     let Some(model) = model::by_name(kind.model) else { return Ok(None) };
     let shown: BTreeSet<&String> = runs.iter().flat_map(|run| run.trees.keys()).collect();
     let trees = modelled(script, model, None)?;
-    let (seen, unseen) = trees.into_keys().partition(|tree| shown.contains(tree));
+    let is_shown = |tree: &String| {
+        shown.contains(tree) || tree.contains('?') && shown.iter().any(|real| matches(tree, real))
+    };
+    let (seen, unseen) = trees.into_keys().partition(is_shown);
     Ok(Some(Tightness { seen, unseen }))
 }

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::fixture::Fixture;
 use crate::kernel::{kind, kinds};
-use crate::suite::{Checked, check, tightness, workloads};
+use crate::suite::{check_all, tightness, workloads};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -36,10 +36,7 @@ random time for them, and file systems commit by themselves. Tearing below a pag
 /// # Errors
 /// A model has too many states for a workload.
 pub fn page(fixtures: &[Fixture]) -> Result<String> {
-    let mut checked = Checked::default();
-    for fixture in fixtures {
-        checked.join(check(fixture, None, &|_| true)?);
-    }
+    let checked = check_all(fixtures, None, &|_| true)?;
     let mut out = String::from(HEAD);
     // Writing to a string cannot fail.
     let _ = writeln!(out, "\n## Result\n");

@@ -1,14 +1,11 @@
 //! The models against what kernels have shown: no privileges needed.
 
-use unplug_kernels::suite::{Checked, check, fixtures, workloads};
+use unplug_kernels::suite::{check_all, fixtures, workloads};
 
 /// Every real tree is one that its model allows, at every moment at which the kernel could leave it.
 #[test]
 fn no_real_state_is_outside_its_model() {
-    let mut all = Checked::default();
-    for fixture in fixtures().expect("fixtures read") {
-        all.join(check(&fixture, None, &|_| true).expect("checked"));
-    }
+    let all = check_all(&fixtures().expect("fixtures read"), None, &|_| true).expect("checked");
     for model in &all.unmodelled {
         println!("*not measured*: no model {model}");
     }
