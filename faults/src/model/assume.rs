@@ -2,7 +2,8 @@
 
 use crate::effect::{EffectId, EffectKind, Effects, Meta};
 use crate::event::FileId;
-use crate::model::graph::{Grain, Graph, Need, Rule};
+use crate::model::Rule;
+use crate::model::graph::{Grain, Graph, Need};
 use crate::state::Assumption;
 use std::collections::BTreeMap;
 

@@ -8,9 +8,9 @@
 use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::{AllocateMode, Event, FileId};
 use crate::model::btrfs_log::{Logs, MOST};
-use crate::model::graph::{Grain, Graph, Need, Oddities, Rule};
+use crate::model::graph::{Grain, Graph, Need, Oddities};
 use crate::model::visible::{data_in_size, size_chain};
-use crate::model::{Case, Kind, Model};
+use crate::model::{Case, Kind, Model, Rule};
 use crate::trace::Trace;
 use std::collections::BTreeMap;
 
@@ -82,19 +82,19 @@ impl Rules {
     fn effect(&mut self, trace: &Trace, effects: &Effects, logs: &Logs, id: EffectId, kind: &EffectKind) {
         match kind {
             EffectKind::Size { file, .. } => {
-                self.came_with(logs, id, returned(trace, effects, &self.commit, id));
+                self.came_with(effects, logs, id, returned(trace, effects, &self.commit, id));
                 self.files.entry(*file).or_default().last_size = Some(id);
             }
             EffectKind::Data { file, page, .. } => {
                 // "D needs c at or after the M before that write, or an fsync of f", overwrites too: copy-on-write
                 // makes every extent a part of the tree that is committed.
-                self.came_with(logs, id, returned(trace, effects, &self.commit, id));
+                self.came_with(effects, logs, id, returned(trace, effects, &self.commit, id));
                 let page = self.files.entry(*file).or_default().pages.entry(*page).or_default();
                 self.edges.extend(page.last().map(|on| edge(id, *on, Rule::PageHoldsEarlier)));
                 page.push(id);
             }
             EffectKind::Meta(meta) => {
-                self.came_with(logs, id, self.commit.last().copied());
+                self.came_with(effects, logs, id, self.commit.last().copied());
                 self.commit.push(id);
                 self.shape(id, meta);
                 // A removal that a log brings need not bring what was written before.
@@ -110,13 +110,23 @@ impl Rules {
 
     /// What came along with the effect, whichever way it came: all before it (`last` is the last of that) by a
     /// commit; of that, what every log has that could have brought it.
-    fn came_with(&mut self, logs: &Logs, id: EffectId, last: Option<EffectId>) {
-        match logs.ways.get(&id) {
-            None => self.edges.extend(last.map(|on| edge(id, on, Rule::Commit))),
-            Some(held) => {
-                let before =
-                    held.iter().rev().map(|on| EffectId(*on)).filter(|on| last.is_some_and(|l| *on <= l));
-                self.edges.extend(before.take(MOST).map(|on| edge(id, on, Rule::Log)));
+    fn came_with(&mut self, effects: &Effects, logs: &Logs, id: EffectId, last: Option<EffectId>) {
+        let Some(last) = last else { return };
+        if let Some(held) = logs.ways.get(&id) {
+            let before = held.iter().rev().map(|on| EffectId(*on)).filter(|on| *on <= last);
+            self.edges.extend(before.take(MOST).map(|on| edge(id, on, Rule::Log)));
+            return;
+        }
+        let issued = effects.list[id.0 as usize].issued;
+        let before = &self.commit[..self.commit.partition_point(|on| *on <= last)];
+        for on in before.iter().rev().take(4 * MOST) {
+            // What was forced before this was issued is there anyway.
+            if logs.forced[on.0 as usize] > issued {
+                self.edges.push(edge(id, *on, Rule::Commit));
+            }
+            // One that came by a commit has all before it; one that a log may have brought has not.
+            if !logs.ways.contains_key(on) {
+                break;
             }
         }
     }

@@ -179,14 +179,21 @@ impl<'t> Reader<'t> {
     }
 
     fn sync(&mut self, point: &Point) {
-        if let Some(own) = point.own {
-            let from = self.effects.list.partition_point(|effect| effect.event < own);
-            let ids = (from..self.effects.list.len()).take_while(|id| self.effects.list[*id].event == own);
-            ids.for_each(|id| self.force(id as u32, point.end));
-        }
         match point.file {
             None => self.commit(point),
             Some(file) => self.log(point, file),
+        }
+    }
+
+    /// What a synchronous write itself has done.
+    fn own(&self, point: &Point) -> std::ops::Range<usize> {
+        let list = &self.effects.list;
+        match point.own {
+            Some(own) => {
+                list.partition_point(|effect| effect.event < own)
+                    ..list.partition_point(|effect| effect.event <= own)
+            }
+            None => 0..0,
         }
     }
 
@@ -242,6 +249,10 @@ impl<'t> Reader<'t> {
         there.sort_unstable();
         for id in sure.iter().chain(&perhaps) {
             self.came(*id, &there);
+        }
+        for id in self.own(point) {
+            self.came(id as u32, &there);
+            self.force(id as u32, point.end);
         }
         let whole = matches!(point.how, Strength::Full | Strength::Data);
         let contents: Vec<u32> = self.contents.get(&file).cloned().unwrap_or_default();

@@ -117,6 +117,11 @@ pub(crate) fn points(trace: &Trace) -> Vec<Point> {
             // sync_file_range(2): "none of these operations write out the file's metadata [...] no guarantees
             // that the data will be available after a crash". msync: its range is not recorded, and writable
             // shared mappings are not followed, so nothing is known to be forced.
+            // A failed one gives pages up all the same: "an error already consumed (by sync_file_range, say) lets
+            // a new descriptor's fsync return 0" (notes, *Failed fsync*).
+            Op::Sync { file, kind: SyncKind::Range { .. } | SyncKind::Msync } if failed => {
+                point(Some(*file), Strength::Data, None);
+            }
             Op::Sync { kind: SyncKind::Range { .. } | SyncKind::Msync, .. } => {}
             Op::SyncAll => point(None, Strength::Everything, None),
             Op::Write { file, sync: WriteSync::Data, .. } if !failed => {

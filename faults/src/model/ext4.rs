@@ -22,7 +22,9 @@ pub(crate) static ORDERED: Journalling = Journalling {
     stops: false,
 };
 
-/// data=writeback with whatever else may be mounted: dioread_lock, noauto_da_alloc.
+/// data=writeback with whatever else may be mounted: dioread_lock, noauto_da_alloc. Two things that a real kernel
+/// showed are *not* in it (docs/models.md, *Not modelled*): blocks that were freed and used anew before the freeing
+/// is durable, and the bytes of a cut page that come back when it is appended to.
 pub(crate) static WRITEBACK: Journalling = Journalling {
     name: "ext4-writeback",
     summary: "ext4 with data=writeback: new blocks may also show what stood there before",

@@ -4,9 +4,9 @@
 use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::{AllocateMode, Clock, Event, FileId};
 use crate::model::cover::{self, Forces, Strength};
-use crate::model::graph::{Grain, Graph, Need, Oddities, Rule};
+use crate::model::graph::{Grain, Graph, Need, Oddities};
 use crate::model::visible::{data_in_size, in_order, size_chain, size_needs_data, sizes_follow_data};
-use crate::model::{Case, Kind, Model};
+use crate::model::{Case, Kind, Model, Rule};
 use crate::trace::Trace;
 use std::collections::BTreeMap;
 

@@ -15,6 +15,7 @@ mod journal;
 mod list;
 mod posix;
 mod prefix;
+mod rule;
 mod visible;
 mod xfs;
 
@@ -25,10 +26,11 @@ use fixedbitset::FixedBitSet;
 use num_bigint::BigUint;
 
 pub use btrfs::Btrfs;
-pub use graph::{Grain, Graph, Need, Rule};
+pub use graph::{Grain, Graph, Need};
 pub use list::{all, by_name, usual};
 pub use posix::Posix;
 pub use prefix::Prefix;
+pub use rule::Rule;
 
 pub(crate) use count::Counter;
 pub(crate) use graph::heads;

@@ -4,7 +4,8 @@
 use crate::effect::{EffectId, EffectKind, Effects, Meta};
 use crate::event::AllocateMode::{Collapse, Insert};
 use crate::event::{Clock, FileId, Op};
-use crate::model::graph::{Grain, Need, Rule};
+use crate::model::Rule;
+use crate::model::graph::{Grain, Need};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 

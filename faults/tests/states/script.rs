@@ -101,6 +101,12 @@ impl Script {
         self.op(Op::Create { dir, name, file, kind: NodeKind::Dir })
     }
 
+    /// A file without a name; `link` gives it one.
+    pub fn tmpfile(mut self, path: &str) -> Self {
+        let file = self.fresh(path);
+        self.op(Op::Tmpfile { file })
+    }
+
     pub fn bytes(mut self, path: &str, offset: u64, data: Vec<u8>, sync: WriteSync) -> Self {
         let file = self.id(path);
         let size = self.size.entry(file).or_default();

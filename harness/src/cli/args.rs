@@ -84,7 +84,8 @@ pub struct SubjectArgs {
 /// Which states are tried, and what is done about what is found.
 #[derive(Clone, Debug, Args)]
 pub struct SearchArgs {
-    /// Only these persistence models; all if none is named
+    /// Only these persistence models, or `all`; those of file systems as mounted by default and of the standard if
+    /// none is named
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     pub model: Vec<String>,
     /// At the most so many crash states for each policy, phase and model; 16000 if not given, 200 on a redis-server,

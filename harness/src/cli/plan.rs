@@ -87,7 +87,11 @@ impl ExplorePlan {
     /// # Errors
     /// [`Failure::Usage`] that says what to do.
     pub fn of(args: &SearchArgs, budget: u64, models: &[ModelInfo]) -> Result<ExplorePlan, Failure> {
-        let chosen = known("--model", &args.model, models)?;
+        let named: Vec<String> = args.model.iter().filter(|name| *name != ALL).cloned().collect();
+        let mut chosen = known("--model", &named, models)?;
+        if args.model.iter().any(|name| name == ALL) {
+            chosen = models.iter().map(|m| m.name.to_owned()).collect();
+        }
         let gating = known("--fail-on", &args.fail_on, models)?;
         // A gate on a model that is not explored would always be open.
         if let Some(name) = gating.iter().find(|m| !args.fail_on.is_empty() && !chosen.contains(m)) {
@@ -139,7 +143,10 @@ pub(super) fn subject(args: &SubjectArgs) -> Result<Subject, Failure> {
     }
 }
 
-/// The named models in the models' order; all where none is named.
+/// As a model's name: every model.
+const ALL: &str = "all";
+
+/// The named models in the models' order; the usual ones where none is named.
 fn known(option: &str, names: &[String], models: &[ModelInfo]) -> Result<Vec<String>, Failure> {
     if let Some(name) = names.iter().find(|n| !models.iter().any(|m| m.name == n.as_str())) {
         let list = models.iter().map(|m| format!("\n    {:<14} {}", m.name, m.summary)).collect::<String>();
@@ -148,7 +155,9 @@ fn known(option: &str, names: &[String], models: &[ModelInfo]) -> Result<Vec<Str
             format!("the models are{list}"),
         ));
     }
-    let wanted = |m: &&ModelInfo| names.is_empty() || names.iter().any(|n| n == m.name);
+    let wanted = |m: &&ModelInfo| {
+        if names.is_empty() { m.usual } else { names.iter().any(|n| n == m.name) }
+    };
     Ok(models.iter().filter(wanted).map(|m| m.name.to_owned()).collect())
 }
 

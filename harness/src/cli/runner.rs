@@ -19,6 +19,8 @@ pub struct ModelInfo {
     pub name: &'static str,
     /// One line.
     pub summary: &'static str,
+    /// Whether it is tried where nothing is said.
+    pub usual: bool,
 }
 
 /// What the recovery of a repro's one state gave.

@@ -39,7 +39,8 @@ fn violation(class: Class) -> Violation {
 
 impl Runner for Told {
     fn models(&self) -> Vec<ModelInfo> {
-        ["prefix", "ext4-ordered", "posix"].map(|name| ModelInfo { name, summary: "rules" }).into()
+        let info = |name| ModelInfo { name, summary: "rules", usual: name != "ext4-writeback" };
+        ["prefix", "ext4-ordered", "ext4-writeback", "posix"].map(info).into()
     }
 
     fn check(&self, plan: &CheckPlan, watch: &dyn Watch) -> Result<(), Failure> {
@@ -166,6 +167,19 @@ fn nothing_named_means_everything_in_the_reports_order() {
     assert_eq!(plan.policies, Policy::ALL);
     assert_eq!(plan.explore.models, ["prefix", "ext4-ordered", "posix"]);
     assert_eq!(plan.subject, Subject::Engine);
+}
+
+#[test]
+fn all_models_are_more_than_the_usual_ones() {
+    let runner = told(&[Verdict::Holds]);
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().to_str().unwrap();
+    run(&["check", "--model", "all", "--repro-dir", dir], &runner).unwrap();
+    let plan = runner.seen.lock().unwrap().take().unwrap();
+    assert_eq!(plan.explore.models, ["prefix", "ext4-ordered", "ext4-writeback", "posix"]);
+    // A name that is none is none beside `all` too.
+    let wrong = run(&["check", "--model", "all,fat", "--repro-dir", dir], &runner);
+    assert!(matches!(wrong, Err(Failure::Usage { .. })), "{wrong:?}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use unplug_faults::codec::CodecError;
 use unplug_faults::event::{Event, Op, SyncKind};
-use unplug_faults::model;
+use unplug_faults::model::{self, Model};
 use unplug_faults::paths::Paths;
 use unplug_faults::state::Plan;
 use unplug_faults::trace::Trace;
@@ -39,7 +39,10 @@ pub(super) struct Standard;
 
 impl Runner for Standard {
     fn models(&self) -> Vec<ModelInfo> {
-        model::all().iter().map(|m| ModelInfo { name: m.name(), summary: m.summary() }).collect()
+        let usual = |name| model::usual().any(|m| m.name() == name);
+        let info =
+            |m: &&dyn Model| ModelInfo { name: m.name(), summary: m.summary(), usual: usual(m.name()) };
+        model::all().iter().map(info).collect()
     }
 
     fn check(&self, plan: &CheckPlan, watch: &dyn Watch) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use crate::cell::{CellResult, Finding};
 use crate::verdict::Verdict;
 use std::fmt;
+use unplug_faults::model::{self, Kind};
 
 /// A mechanism, once, with every model under which it was seen.
 pub struct Graded<'a> {
@@ -24,9 +25,16 @@ pub enum Grade {
         /// All models that showed it.
         seen: Vec<String>,
     },
-    /// On these real file systems.
-    Real {
+    /// On these real file systems as they are mounted today when nothing is said.
+    Today {
         /// Names of file systems.
+        on: Vec<String>,
+        /// All models that showed it.
+        seen: Vec<String>,
+    },
+    /// On real file systems, but only mounted with these options.
+    Mounted {
+        /// File systems with their options.
         on: Vec<String>,
         /// All models that showed it.
         seen: Vec<String>,
@@ -52,9 +60,10 @@ impl fmt::Display for Grade {
             Grade::InOrder { seen } => {
                 write!(f, "real on every file system, even with writes in order (seen under {})", list(seen))
             }
-            Grade::Real { on, seen } => write!(f, "real on {} (seen under {})", list(on), list(seen)),
+            Grade::Today { on, seen } => write!(f, "real on {} today (seen under {})", list(on), list(seen)),
+            Grade::Mounted { on, seen } => write!(f, "real on {} (seen under {})", list(on), list(seen)),
             Grade::PosixOnly { seen, not } => {
-                write!(f, "POSIX only (seen under {}; not under {})", list(seen), list(not))
+                write!(f, "allowed by POSIX only (seen under {}; not under {})", list(seen), list(not))
             }
             Grade::Ungraded { seen } => {
                 write!(f, "seen under {}; no model of a real file system was explored", list(seen))
@@ -63,18 +72,28 @@ impl fmt::Display for Grade {
     }
 }
 
-/// The file system that a model is of; `None` for models of the standard.
-fn file_system(model: &str) -> Option<&str> {
-    ["ext4", "xfs", "btrfs"].into_iter().find(|fs| model.split('-').next() == Some(fs))
+/// What a model's rules are of. A name that this build does not know is no evidence of a real file system.
+fn kind(model: &str) -> Kind {
+    model::by_name(model).map_or(Kind::Standard, |model| model.kind())
+}
+
+/// The file system that a model is of, with its option if it needs one; `None` for models of the standard.
+fn real(kind: Kind) -> Option<String> {
+    match kind {
+        Kind::Default { system } => Some(system.to_owned()),
+        Kind::Mounted { system, option } => Some(format!("{system} mounted with {option}")),
+        Kind::InOrder | Kind::Standard => None,
+    }
 }
 
 /// How real a model is; smaller is more.
 fn rank(model: &str) -> u8 {
-    match model {
-        "prefix" => 0,
-        m if file_system(m).is_some() => 1,
-        "posix" => 2,
-        _ => 3,
+    match kind(model) {
+        Kind::InOrder => 0,
+        Kind::Default { .. } => 1,
+        Kind::Mounted { .. } => 2,
+        Kind::Standard if model == "posix" => 3,
+        Kind::Standard => 4,
     }
 }
 
@@ -130,24 +149,103 @@ fn grade(cells: &[CellResult], places: &[&CellResult]) -> Grade {
         }
     }
     let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-    if seen.contains(&"prefix") {
+    let of = |wanted: fn(&Kind) -> bool| -> Vec<String> {
+        seen.iter().map(|m| kind(m)).filter(wanted).filter_map(real).collect()
+    };
+    if seen.iter().any(|m| kind(m) == Kind::InOrder) {
         return Grade::InOrder { seen: owned(&seen) };
     }
-    let mut on: Vec<&str> = seen.iter().filter_map(|m| file_system(m)).collect();
-    on.dedup();
-    if !on.is_empty() {
-        return Grade::Real { on: owned(&on), seen: owned(&seen) };
+    let today = of(|kind| matches!(kind, Kind::Default { .. }));
+    if !today.is_empty() {
+        return Grade::Today { on: today, seen: owned(&seen) };
+    }
+    let mounted = of(|kind| matches!(kind, Kind::Mounted { .. }));
+    if !mounted.is_empty() {
+        return Grade::Mounted { on: mounted, seen: owned(&seen) };
     }
     // A cell that was not measured shows nothing, and its silence is no evidence.
     let measured = |c: &&CellResult| {
         places.iter().any(|p| same_run(c, p)) && matches!(c.verdict, Verdict::Holds | Verdict::Violated)
     };
     let mut not: Vec<&str> = cells.iter().filter(measured).map(|c| c.model.as_str()).collect();
-    not.retain(|m| file_system(m).is_some());
+    not.retain(|m| real(kind(m)).is_some());
     not.sort_unstable();
     not.dedup();
     match not.is_empty() {
         true => Grade::Ungraded { seen: owned(&seen) },
         false => Grade::PosixOnly { seen: owned(&seen), not: owned(&not) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::policy::Policy;
+    use crate::verdict::{Class, Violation};
+
+    fn cell(model: &str, verdict: Verdict) -> CellResult {
+        let mut cell = CellResult::unrecorded("store", Policy::Always, model, 1, "");
+        cell.verdict = verdict;
+        if verdict == Verdict::Violated {
+            let violation = Violation {
+                class: Class::Gap,
+                crash_point: 1,
+                stricter_than_documented: false,
+                operation: None,
+                loss: None,
+                explanation: String::new(),
+            };
+            cell.findings.push(Finding {
+                violation,
+                states: 1,
+                mechanism: "the same".into(),
+                story: Default::default(),
+                repro: None,
+            });
+        }
+        cell
+    }
+
+    /// The grade of one mechanism, violated under some models and not under others.
+    fn graded_as(violated: &[&str], holds: &[&str]) -> String {
+        let cells: Vec<CellResult> = violated
+            .iter()
+            .map(|m| cell(m, Verdict::Violated))
+            .chain(holds.iter().map(|m| cell(m, Verdict::Holds)))
+            .collect();
+        let found = graded(&cells);
+        assert_eq!(found.len(), 1, "one mechanism, one finding");
+        found[0].grade.to_string()
+    }
+
+    #[test]
+    fn real_today_before_mounted_before_posix_only() {
+        assert_eq!(
+            graded_as(&["ext4-ordered", "xfs", "posix"], &["btrfs"]),
+            "real on ext4, XFS today (seen under ext4-ordered, xfs, posix)"
+        );
+        assert_eq!(
+            graded_as(&["ext4-writeback", "posix"], &["ext4-ordered", "xfs"]),
+            "real on ext4 mounted with data=writeback (seen under ext4-writeback, posix)"
+        );
+        assert_eq!(
+            graded_as(&["posix-split"], &["posix", "ext4-ordered", "btrfs"]),
+            "allowed by POSIX only (seen under posix-split; not under btrfs, ext4-ordered)"
+        );
+        assert_eq!(
+            graded_as(&["prefix", "btrfs"], &[]),
+            "real on every file system, even with writes in order (seen under prefix, btrfs)"
+        );
+        assert_eq!(
+            graded_as(&["posix"], &[]),
+            "seen under posix; no model of a real file system was explored"
+        );
+    }
+
+    /// A real model that could not be measured is no evidence that it does not happen there.
+    #[test]
+    fn what_was_not_measured_says_nothing() {
+        let cells = [cell("posix", Verdict::Violated), cell("xfs", Verdict::NotMeasured)];
+        assert!(matches!(graded(&cells)[0].grade, Grade::Ungraded { .. }));
     }
 }

@@ -47,6 +47,40 @@ pub fn table(cells: &[CellResult], look: Look) -> String {
     table.to_string().lines().map(|l| format!("{}\n", l.trim_end())).collect()
 }
 
+/// Policies and phases against models, each with its verdict alone: where it is violated, at a glance. `None` where
+/// there is nothing to compare, or nothing but what holds.
+pub fn matrix(cells: &[CellResult], look: Look) -> Option<String> {
+    let mut models: Vec<&str> = Vec::new();
+    let mut places: Vec<(&str, &str)> = Vec::new();
+    for cell in cells {
+        if !models.contains(&cell.model.as_str()) {
+            models.push(&cell.model);
+        }
+        let place = (cell.policy.as_str(), cell.phase.as_str());
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    if models.len() < 2 || cells.iter().all(|cell| cell.verdict == Verdict::Holds) {
+        return None;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["policy", "phase"].iter().chain(&models));
+    for (policy, phase) in places {
+        // Of several runs of one policy (slow syncs, say) the gravest stands.
+        let verdict = |model: &&str| {
+            let here = |c: &&CellResult| {
+                (c.policy.as_str(), c.phase.as_str(), &c.model.as_str()) == (policy, phase, model)
+            };
+            cells.iter().filter(here).map(|c| c.verdict).max().map_or("-".into(), |v| painted(v, look))
+        };
+        let row = [policy.to_owned(), phase.to_owned()];
+        table.add_row(row.into_iter().chain(models.iter().map(verdict)));
+    }
+    Some(table.to_string().lines().map(|l| format!("{}\n", l.trim_end())).collect())
+}
+
 fn painted(verdict: Verdict, look: Look) -> String {
     let name = verdict_name(verdict);
     match verdict {

@@ -18,6 +18,9 @@ pub fn report(cells: &[CellResult], gate: Gate<'_>, look: Look) -> String {
     if !cells.is_empty() {
         let _ = writeln!(out, "{}", table::table(cells, look));
     }
+    if let Some(matrix) = table::matrix(cells, look) {
+        let _ = writeln!(out, "{matrix}");
+    }
     for line in summary::lines(cells, &findings, gate) {
         let _ = writeln!(out, "{line}");
     }

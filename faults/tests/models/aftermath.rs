@@ -1,0 +1,92 @@
+//! Failed fsync: "a failed fsync forces nothing, drops those dirty pages, and a later success for them is void".
+
+use crate::script::{Script, set};
+use unplug_faults::event::{Op, SyncKind};
+use unplug_faults::state::Assumption::NoTear;
+
+fn end(script: &Script, model: &str) -> std::collections::BTreeSet<String> {
+    script.at_end(model, &[NoTear])
+}
+
+/// "the next fsync returns 0; after eviction: old data": the later success says nothing of the page.
+#[test]
+fn an_overwrite_is_given_up() {
+    let failed = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1).fsync("f").failed(libc::EIO);
+    for model in ["ext4-ordered", "ext4-writeback", "xfs", "btrfs", "posix", "posix-split"] {
+        let open = set(&["f=A", "f=B"]);
+        assert_eq!(end(&failed, model), open, "{model}");
+        assert_eq!(end(&failed.clone().fsync("f"), model), open, "{model}");
+        assert_eq!(end(&failed.clone().fdatasync("f").sync_all(), model), open, "{model}");
+        // Written anew, it is dirty anew.
+        assert_eq!(end(&failed.clone().write("f", 0, 'C', 1).fsync("f"), model), set(&["f=C"]), "{model}");
+    }
+}
+
+/// "After a crash the append is zero-extended on ext4 and btrfs; XFS's on-disk size stays old."
+#[test]
+fn an_append_is_zero_extended_or_keeps_the_old_size() {
+    let script = Script::new().base("f", 'A', 1).append("f", 'B', 1).fsync("f").failed(libc::EIO).fsync("f");
+    for model in ["ext4-ordered", "btrfs"] {
+        assert_eq!(end(&script, model), set(&["f=A0", "f=AB"]), "{model}");
+    }
+    assert_eq!(end(&script, "xfs"), set(&["f=A", "f=AB"]));
+    assert_eq!(end(&script, "posix"), set(&["f=A", "f=A0", "f=A?", "f=AB"]));
+    // A page that is appended to again is written with all that is in it.
+    let again = Script::new()
+        .base("f", 'A', 1)
+        .append_bytes("f", &[b'B'; 4096])
+        .fsync("f")
+        .failed(libc::EIO)
+        .write("f", 1, 'C', 1)
+        .append("f", 'D', 1)
+        .fsync("f");
+    for model in ["ext4-ordered", "btrfs", "xfs"] {
+        assert_eq!(end(&again, model), set(&["f=ACD"]), "{model}");
+    }
+}
+
+/// "ext4 data=journal: abort, EROFS": nothing that is synced later reaches the disk.
+#[test]
+fn data_journal_aborts() {
+    let script = Script::new().base("f", 'A', 1).base("g", 'A', 1).append("f", 'B', 1).fsync("f");
+    let failed = script.append("f", 'C', 1).fsync("f").failed(libc::EIO).write("g", 0, 'D', 1).fsync("g");
+    let found = end(&failed, "ext4-journal");
+    assert_eq!(found, set(&["f=AB g=A", "f=ABC g=A", "f=ABC g=D"]));
+    // On ext4's default the other file is not concerned.
+    assert!(end(&failed, "ext4-ordered").iter().all(|state| state.ends_with("g=D")));
+}
+
+/// A sync that was interrupted or refused (EINTR, EROFS, EINVAL) says nothing of the pages: they stay dirty.
+#[test]
+fn other_errors_drop_nothing() {
+    for errno in [libc::EINTR, libc::EROFS, libc::EINVAL] {
+        let script = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1).fsync("f").failed(errno);
+        for model in ["ext4-ordered", "ext4-journal", "xfs", "btrfs", "posix"] {
+            assert_eq!(end(&script, model).len(), 2, "{model}");
+            assert_eq!(end(&script.clone().fsync("f"), model), set(&["f=B"]), "{model}");
+        }
+    }
+}
+
+/// "An error already consumed (by sync_file_range, say) lets a new descriptor's fsync return 0": a failed range sync
+/// drops the pages as a failed fsync does.
+#[test]
+fn a_failed_range_sync_drops_pages_too() {
+    let script = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1);
+    let file = script.id("f");
+    let range = SyncKind::Range { offset: 0, len: 0 };
+    let script = script.op(Op::Sync { file, kind: range }).failed(libc::EIO).fsync("f");
+    for model in ["ext4-ordered", "xfs", "btrfs", "posix"] {
+        assert_eq!(end(&script, model), set(&["f=A", "f=B"]), "{model}");
+    }
+}
+
+/// A failed sync of everything may have dropped any page.
+#[test]
+fn a_failed_syncfs_drops_all_pages() {
+    let script =
+        Script::new().base("f", 'A', 1).write("f", 0, 'B', 1).sync_all().failed(libc::EIO).fsync("f");
+    for model in ["ext4-ordered", "xfs", "btrfs", "posix"] {
+        assert_eq!(end(&script, model), set(&["f=A", "f=B"]), "{model}");
+    }
+}

@@ -1,0 +1,232 @@
+//! `docs/models.md` is what the models answer: it is printed from their code, never written by hand.
+//! `UPDATE_DOCS=1 cargo test -p unplug-faults --test models docs` writes it anew.
+
+use crate::litmus::{Litmus, of_files, of_others};
+use crate::script::Script;
+use crate::workloads;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use unplug_faults::effect::{EffectId, Effects};
+use unplug_faults::event::AllocateMode;
+use unplug_faults::model::{self, Kind, Model};
+use unplug_faults::state::Assumption::NoTear;
+use unplug_faults::state::Space;
+
+const HEAD: &str = "# Persistence models
+
+Printed from the models by `UPDATE_DOCS=1 cargo test -p unplug-faults --test models docs`; the test fails when it is
+stale. *Measured*: seen on genuine crash images of Linux 6.18, as the tests in `faults/tests/models/` write down by
+hand.
+";
+
+/// What real kernels do beyond the models, as far as it is known.
+const BEYOND: &str = "
+## Not modelled
+
+- `ext4-writeback`: with data=writeback a block that was freed (truncate, unlink, a replacing rename, a punched hole)
+  may be written by another file before the freeing is durable (ext4_free_blocks makes the exception for it), so the
+  old file comes back with foreign pages. And the zeros behind a cut are not ordered before a later size: the old
+  bytes of that page may come back. Both were seen on genuine images.
+- `xfs`: of a hole punched within a page, the zeros are data and the hole is in the journal; here one comes with the
+  other. Seen: the old bytes, though a later change was durable.
+- `btrfs`: a file that was synced under a temporary name, renamed, and then replaced by another, all within one commit,
+  may come back under the temporary name, beside what replaced it. Seen after Redis's rewrite of the manifest.
+- `btrfs`: a file in a directory that was made and then moved, all since the last commit: the state in which the log
+  has it without the directory's first parent is left out. What a sync of an open file without a name leaves out
+  (its data are not logged) is left out too. nodatacow, which tears, is not modelled.
+- ext4 with fast_commit, XFS on a realtime device, and file systems over a disk that ignores flushes.
+";
+
+fn row(out: &mut String, cells: impl IntoIterator<Item = String>) {
+    let cells: Vec<String> = cells.into_iter().collect();
+    let _ = writeln!(out, "| {} |", cells.join(" | "));
+}
+
+fn head(out: &mut String, first: &str, last: Option<&str>) {
+    let names = model::all().iter().map(|m| m.name().to_owned());
+    let all: Vec<String> =
+        std::iter::once(first.to_owned()).chain(names).chain(last.map(str::to_owned)).collect();
+    let rule = all.iter().map(|_| "---".to_owned()).collect::<Vec<_>>();
+    row(out, all);
+    row(out, rule);
+}
+
+fn what_it_is(kind: Kind) -> String {
+    match kind {
+        Kind::InOrder => "every file system".into(),
+        Kind::Default { system } => format!("{system} as mounted by default"),
+        Kind::Mounted { system, option } => format!("{system} mounted with {option}"),
+        Kind::Standard => "the standard".into(),
+    }
+}
+
+fn syncs(out: &mut String, title: &str, rows: &[Litmus]) {
+    let _ = writeln!(out, "\n### {title}\n");
+    head(out, "forced", Some("source"));
+    for litmus in rows {
+        let answers = model::all().iter().map(|m| if litmus.ask(m.name()) { "yes" } else { "no" }.to_owned());
+        let first = std::iter::once(litmus.what.to_owned());
+        row(out, first.chain(answers).chain(std::iter::once(litmus.source.to_owned())));
+    }
+}
+
+/// The states at the end, or how many there are.
+fn states(script: &Script, model: &dyn Model) -> String {
+    let found: BTreeSet<String> = script.at_end(model.name(), &[NoTear]);
+    let shown = |s: &String| if s.is_empty() { "(nothing)".to_owned() } else { format!("`{s}`") };
+    match found.len() {
+        0..=9 => found.iter().map(shown).collect::<Vec<_>>().join(", "),
+        many => format!("{many} states"),
+    }
+}
+
+fn contents() -> Vec<(&'static str, Script)> {
+    let f = || Script::new().base("f", 'A', 1);
+    let three = || Script::new().base("f", 'A', 3);
+    vec![
+        ("append two pages", workloads::a()),
+        ("write a temporary, rename it over f", workloads::b()),
+        ("write a temporary, fsync it, rename it over f", workloads::c()),
+        ("append to f and to g, fsync g", workloads::d()),
+        ("overwrite three pages of f, append to g, fsync g", workloads::e()),
+        (
+            "truncate f to 0, write it anew",
+            Script::new().base("f", 'A', 2).truncate("f", 0).append("f", 'B', 1),
+        ),
+        ("truncate f to one page, append a page", three().truncate("f", 4096).append("f", 'B', 1)),
+        (
+            "punch a hole, write into it",
+            three().allocate("f", AllocateMode::Punch, 4096, 4096).write("f", 1, 'B', 1),
+        ),
+        ("overwrite a page, collapse the one before it", {
+            three().write("f", 2, 'B', 1).allocate("f", AllocateMode::Collapse, 0, 4096)
+        }),
+        ("link f as k, overwrite f", f().link("f", "k").write("f", 0, 'B', 1)),
+        ("O_TMPFILE, append, linkat as n", Script::new().tmpfile("#t").append("#t", 'B', 1).link("#t", "n")),
+        ("mkdir p, create p/a, rename p to q", Script::new().mkdir("p").create("p/a").rename("p", "q")),
+        ("create a, create b", Script::new().create("a").create("b")),
+        ("rename f to h", f().rename("f", "h")),
+        ("append, fsync fails with EIO, fsync succeeds", {
+            f().append("f", 'B', 1).fsync("f").failed(libc::EIO).fsync("f")
+        }),
+        ("overwrite, fsync fails with EIO, fsync succeeds", {
+            f().write("f", 0, 'B', 1).fsync("f").failed(libc::EIO).fsync("f")
+        }),
+        ("append to f, its fsync fails with EIO; append to g, fsync g", {
+            f().base("g", 'A', 1)
+                .append("f", 'B', 1)
+                .fsync("f")
+                .failed(libc::EIO)
+                .append("g", 'C', 1)
+                .fsync("g")
+        }),
+    ]
+}
+
+/// How many contents one page can have.
+fn torn(script: &Script, model: &dyn Model) -> String {
+    let effects = Effects::of(&script.trace);
+    let count = Space::new(&script.trace, &effects, model, &[]).count();
+    assert!(count.exact);
+    count.states.to_string()
+}
+
+/// The rules whose edges the model has in all these programs.
+fn rules(scripts: &[Script], model: &dyn Model) -> BTreeSet<(&'static str, &'static str)> {
+    let mut found = BTreeSet::new();
+    for script in scripts {
+        let effects = Effects::of(&script.trace);
+        for case in model.cases(&script.trace, &effects) {
+            for id in 0..effects.len() as u32 {
+                let needs = case.graph().needs(EffectId(id)).iter();
+                found.extend(needs.map(|need| (need.rule.name(), need.rule.source())));
+            }
+        }
+    }
+    found
+}
+
+fn print() -> String {
+    let mut out = String::from(HEAD);
+    let _ = writeln!(
+        out,
+        "\n## The models\n\nThose of file systems as mounted by default are tried unless told otherwise.\n"
+    );
+    row(&mut out, ["model", "of", "in one line"].map(str::to_owned));
+    row(&mut out, ["---", "---", "---"].map(str::to_owned));
+    for m in model::all() {
+        row(&mut out, [format!("`{}`", m.name()), what_it_is(m.kind()), m.summary().to_owned()]);
+    }
+    let _ = writeln!(
+        out,
+        "\n## What each sync forces\n\n*yes*: in every state that the model allows when the call has returned."
+    );
+    let (files, others) = (of_files(), of_others());
+    syncs(&mut out, "Syncs of a file", &files);
+    syncs(&mut out, "Syncs of directories, of everything, of ranges", &others);
+    let _ = writeln!(
+        out,
+        "\n## What may be found\n\nThe states at the end, by page (tears apart): `A` a page from before, `B` and `C` new ones, `0` zeros, `?` what\nstood in the block before, `k->f` a further name of f."
+    );
+    for (what, script) in contents() {
+        let _ = writeln!(out, "\n**{what}**\n");
+        row(&mut out, ["model", "states"].map(str::to_owned));
+        row(&mut out, ["---", "---"].map(str::to_owned));
+        let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+        for m in model::all() {
+            let found = states(&script, *m);
+            match groups.iter_mut().find(|(other, _)| *other == found) {
+                Some((_, names)) => names.push(m.name().to_owned()),
+                None => groups.push((found, vec![m.name().to_owned()])),
+            }
+        }
+        for (found, names) in groups {
+            row(&mut out, [names.join(", "), found]);
+        }
+    }
+    let _ = writeln!(
+        out,
+        "\n## Tearing\n\nHow many states one page has: 2 is old or new, 256 is any of its eight sectors, 3 is nothing, zeros or new.\n"
+    );
+    head(&mut out, "page", None);
+    let over = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1);
+    let fresh = Script::new().base("f", 'A', 1).append("f", 'B', 1);
+    for (what, script) in [("overwritten", over), ("appended", fresh)] {
+        let counts = model::all().iter().map(|m| torn(&script, *m));
+        row(&mut out, std::iter::once(what.to_owned()).chain(counts));
+    }
+    let _ = writeln!(
+        out,
+        "\n## Rules\n\nWhy one change cannot be on the disk without another; the names stand in stories.\n"
+    );
+    let scripts: Vec<Script> = files
+        .into_iter()
+        .chain(others)
+        .map(|litmus| litmus.script)
+        .chain(contents().into_iter().map(|(_, script)| script))
+        .collect();
+    let by_model: Vec<_> = model::all().iter().map(|m| (m.name(), rules(&scripts, *m))).collect();
+    let all: BTreeSet<_> = by_model.iter().flat_map(|(_, rules)| rules.iter().copied()).collect();
+    row(&mut out, ["rule", "models", "source"].map(str::to_owned));
+    row(&mut out, ["---", "---", "---"].map(str::to_owned));
+    for rule in all {
+        let names = by_model.iter().filter(|(_, rules)| rules.contains(&rule)).map(|(name, _)| *name);
+        row(&mut out, [rule.0.to_owned(), names.collect::<Vec<_>>().join(", "), rule.1.to_owned()]);
+    }
+    out.push_str(BEYOND);
+    out
+}
+
+#[test]
+fn the_table_of_models_is_what_the_code_prints() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/models.md");
+    let printed = print();
+    if std::env::var_os("UPDATE_DOCS").is_some() && std::env::var_os("CI").is_none() {
+        std::fs::write(&path, &printed).expect("write");
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        there == printed,
+        "docs/models.md is stale: UPDATE_DOCS=1 cargo test -p unplug-faults --test models docs"
+    );
+}

@@ -1,0 +1,149 @@
+//! Calls beside write, sync and rename: each model's answer by hand.
+
+use crate::script::{Script, set};
+use unplug_faults::event::{AllocateMode, Op, WriteSync};
+use unplug_faults::state::Assumption::NoTear;
+
+const REAL: [&str; 5] = ["ext4-journal", "ext4-ordered", "ext4-writeback", "xfs", "btrfs"];
+
+fn same(models: &[&str], script: &Script, states: &[&str]) {
+    for model in models {
+        assert_eq!(script.at_end(model, &[NoTear]), set(states), "{model}");
+    }
+}
+
+/// R1: names in one order, on all of them; hard links and directories are names like others.
+#[test]
+fn names_in_order() {
+    let script = Script::new().base("f", 'A', 1).mkdir("p").link("f", "p/k").unlink("f");
+    same(&REAL, &script, &["f=A", "f=A p/", "f=A p/ p/k->f", "p/ p/k=A"]);
+}
+
+/// A file that is open when its last name goes: nothing of it is seen once the removal is there.
+#[test]
+fn unlink_of_an_open_file() {
+    let script = Script::new().base("f", 'A', 1);
+    let file = script.id("f");
+    let script =
+        script.unlink("f").op(Op::Write { file, offset: 0, data: vec![b'B'; 4096], sync: WriteSync::None });
+    // R3: the write has no edges on ext4 and XFS; in data=journal and on btrfs it comes after the removal.
+    same(&["ext4-ordered", "ext4-writeback", "xfs"], &script, &["f=A", "f=B", ""]);
+    same(&["ext4-journal", "btrfs"], &script, &["f=A", ""]);
+}
+
+/// A further name shows the same content; the file is the same whichever name is there.
+#[test]
+fn hard_links() {
+    let script = Script::new().base("f", 'A', 1).link("f", "k").write("f", 0, 'B', 1);
+    same(&["ext4-ordered", "xfs"], &script, &["f=A", "f=B", "f=A k->f", "f=B k->f"]);
+    same(&["ext4-journal", "btrfs"], &script, &["f=A", "f=A k->f", "f=B k->f"]);
+    // R6 and "all its names".
+    same(&REAL, &script.fsync("k"), &["f=B k->f"]);
+}
+
+/// O_TMPFILE, write, linkat without a sync: the name may be there before the content.
+#[test]
+fn tmpfile() {
+    let script = Script::new().tmpfile("#t").append("#t", 'B', 1).link("#t", "n");
+    same(&["ext4-ordered", "btrfs"], &script, &["", "n=", "n=0", "n=B"]);
+    same(&["xfs"], &script, &["", "n=", "n=B"]);
+    same(&["ext4-journal"], &script, &["", "n=B"]);
+    let synced = Script::new().tmpfile("#t").append("#t", 'B', 1).fsync("#t").link("#t", "n");
+    same(&["ext4-ordered", "ext4-writeback", "ext4-journal", "xfs"], &synced, &["", "n=B"]);
+}
+
+/// R5: truncate is a journalled change; a write behind it needs it, one before it vanishes with it.
+#[test]
+fn truncate_then_write() {
+    let script = Script::new().base("f", 'A', 3).truncate("f", 4096).append("f", 'B', 1);
+    same(&["ext4-ordered", "btrfs"], &script, &["f=AAA", "f=A", "f=A0", "f=AB"]);
+    same(&["xfs", "ext4-journal"], &script, &["f=AAA", "f=A", "f=AB"]);
+}
+
+/// A truncate behind an unsynced append: on XFS a page before the new end may still be a hole, for the size that it
+/// sets is not that of the append.
+#[test]
+fn append_then_truncate() {
+    let script = Script::new().base("f", 'A', 1).append("f", 'B', 2).truncate("f", 2 * 4096);
+    same(&["ext4-ordered"], &script, &["f=A", "f=A0", "f=AB", "f=A00", "f=AB0", "f=A0B", "f=ABB"]);
+    same(&["xfs"], &script, &["f=A", "f=A0", "f=AB", "f=A0B", "f=ABB"]);
+    same(&["ext4-journal"], &script, &["f=A", "f=AB", "f=ABB"]);
+}
+
+/// fallocate in its modes: journalled changes of shape.
+#[test]
+fn allocate() {
+    let base = || Script::new().base("f", 'A', 3);
+    let two = |mode, offset, new: &str| {
+        same(&REAL, &base().allocate("f", mode, offset, 4096), &["f=AAA", new]);
+        same(&REAL, &base().allocate("f", mode, offset, 4096).fdatasync("f"), &[new]);
+    };
+    two(AllocateMode::Extend, 3 * 4096, "f=AAA0");
+    two(AllocateMode::Punch, 4096, "f=A0A");
+    two(AllocateMode::Zero { keep_size: true }, 4096, "f=A0A");
+    two(AllocateMode::Zero { keep_size: false }, 3 * 4096, "f=AAA0");
+    // The kernel has no collapse on btrfs; the model reads it as elsewhere.
+    two(AllocateMode::Collapse, 4096, "f=AA");
+    two(AllocateMode::Insert, 4096, "f=A0AA");
+    same(&REAL, &base().allocate("f", AllocateMode::KeepSize, 3 * 4096, 4096), &["f=AAA"]);
+}
+
+/// What is written into a hole that was punched needs the hole (R5), in all of them.
+#[test]
+fn punch_then_write() {
+    let script =
+        Script::new().base("f", 'A', 3).allocate("f", AllocateMode::Punch, 4096, 4096).write("f", 1, 'B', 1);
+    same(&REAL[..2], &script, &["f=AAA", "f=A0A", "f=ABA"]);
+    same(&REAL[3..], &script, &["f=AAA", "f=A0A", "f=ABA"]);
+}
+
+/// A page written before a collapse moves with it: "the kernel writes the moved pages out before it shifts".
+#[test]
+fn write_then_collapse() {
+    let script =
+        Script::new().base("f", 'A', 3).write("f", 2, 'B', 1).allocate("f", AllocateMode::Collapse, 0, 4096);
+    same(&REAL, &script, &["f=AAA", "f=AAB", "f=AB"]);
+}
+
+/// A directory that is made, filled and moved: on all of them the names come in order while nothing is synced.
+#[test]
+fn moved_directory() {
+    let script = Script::new().mkdir("p").create("p/a").rename("p", "q").create("q/b");
+    same(&REAL, &script, &["", "p/", "p/ p/a=", "q/ q/a=", "q/ q/a= q/b="]);
+    // A sync of a file in it: its new ancestors under the path that they have now.
+    let script = script.append("q/b", 'B', 1).fsync("q/b");
+    same(&REAL[..4], &script, &["q/ q/a= q/b=B"]);
+    let found = script.at_end("btrfs", &[NoTear]);
+    assert!(found.contains("q/ q/a= q/b=B"), "{found:?}");
+    assert!(found.iter().all(|s| s.contains("/b=B")), "never lost: {found:?}");
+}
+
+/// renameat2(RENAME_EXCHANGE) is one step everywhere.
+#[test]
+fn exchange() {
+    let script = Script::new().base("f", 'A', 1).base("g", 'B', 1);
+    let (a, b) = (script.id("f"), script.id("g"));
+    let root = unplug_faults::event::FileId::ROOT;
+    let op = Op::Exchange { a_dir: root, a_name: "f".into(), a, b_dir: root, b_name: "g".into(), b };
+    same(&REAL, &script.clone().op(op.clone()), &["f=A g=B", "f=B g=A"]);
+    same(&REAL, &script.op(op).fsync("f"), &["f=B g=A"]);
+}
+
+/// A write that lies across the old end shows its first part under the old size.
+#[test]
+fn write_across_the_end() {
+    let script = Script::new().base("f", 'A', 1).truncate("f", 4000).fsync("f");
+    let script = script.bytes("f", 3000, vec![b'B'; 2000], WriteSync::None);
+    let effects = unplug_faults::effect::Effects::of(&script.trace);
+    for (model, expected) in [("ext4-ordered", true), ("xfs", true), ("btrfs", true), ("ext4-journal", false)]
+    {
+        let model = unplug_faults::model::by_name(model).expect("model");
+        let space = unplug_faults::state::Space::new(&script.trace, &effects, model, &[NoTear]);
+        let plan = unplug_faults::state::Plan { bound: 9, budget: 999, seed: 1 };
+        let half = space.states(&plan).any(|state| {
+            let data = &space.image(&state).nodes[&b"f"[..]].data;
+            data.len() == 4000 && data[3000] == b'B'
+        });
+        assert_eq!(half, expected, "{}", model.name());
+    }
+}
