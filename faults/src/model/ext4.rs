@@ -23,7 +23,7 @@ pub(crate) static ORDERED: Journalling = Journalling {
 };
 
 /// data=writeback with whatever else may be mounted: dioread_lock, noauto_da_alloc. Two things that a real kernel
-/// showed are *not* in it (docs/models.md, *Not modelled*): blocks that were freed and used anew before the freeing
+/// showed are *not* in it (docs/models.md, last chapter): blocks that were freed and used anew before the freeing
 /// is durable, and the bytes of a cut page that come back when it is appended to.
 pub(crate) static WRITEBACK: Journalling = Journalling {
     name: "ext4-writeback",

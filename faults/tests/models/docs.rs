@@ -19,9 +19,9 @@ stale. *Measured*: seen on genuine crash images of Linux 6.18, as the tests in `
 hand.
 ";
 
-/// What real kernels do beyond the models, as far as it is known.
+/// What real kernels do beyond the models, and the reverse, as far as it is known.
 const BEYOND: &str = "
-## Not modelled
+## Where the models differ from what was seen
 
 - `ext4-writeback`: with data=writeback a block that was freed (truncate, unlink, a replacing rename, a punched hole)
   may be written by another file before the freeing is durable (ext4_free_blocks makes the exception for it), so the
@@ -31,6 +31,8 @@ const BEYOND: &str = "
   other. Seen: the old bytes, though a later change was durable.
 - `btrfs`: a file that was synced under a temporary name, renamed, and then replaced by another, all within one commit,
   may come back under the temporary name, beside what replaced it. Seen after Redis's rewrite of the manifest.
+- `btrfs`: while the sync of a directory runs, the model lets a later entry of its log be there without the new name of
+  an earlier rename into it from elsewhere: too much, for a log comes back as a whole.
 - `btrfs`: a file in a directory that was made and then moved, all since the last commit: the state in which the log
   has it without the directory's first parent is left out. What a sync of an open file without a name leaves out
   (its data are not logged) is left out too. nodatacow, which tears, is not modelled.
