@@ -3,7 +3,6 @@
 use crate::compare::{Miss, matches, misses};
 use crate::fixture::{Fixture, OfKind};
 use crate::kernel::{Kind, kind};
-use crate::known::known;
 use crate::modelled::{Wrong, modelled};
 use crate::observe::{Observed, Trees};
 use crate::script::Script;
@@ -193,7 +192,8 @@ fn check_kind(
             let (workload, variant) = (script.name.clone(), variant.clone());
             let (kind, kernel) = (of_kind.kind.clone(), of_kind.kernel.clone());
             // A model made wrong is judged without mercy.
-            let known = known(&workload, model.name(), &miss, &cache[&key]).filter(|_| wrong.is_none());
+            let known =
+                crate::known::known(&workload, model.name(), &miss, &cache[&key]).filter(|_| wrong.is_none());
             let finding = Finding { workload, kind, kernel, variant, miss };
             match known {
                 Some(known) => checked.known.push((known.name, finding)),
@@ -223,9 +223,13 @@ pub fn tightness(script: &Script, runs: &[Observed], kind: &Kind) -> Result<Opti
     let Some(model) = model::by_name(kind.model) else { return Ok(None) };
     let shown: BTreeSet<&String> = runs.iter().flat_map(|run| run.trees.keys()).collect();
     let trees = modelled(script, model, None)?;
-    let is_shown = |tree: &String| {
-        shown.contains(tree) || tree.contains('?') && shown.iter().any(|real| matches(tree, real))
+    // Rubbish is shown by what is no tree of its own.
+    let rubbish: Vec<&&String> = shown.iter().filter(|real| !trees.contains_key(**real)).collect();
+    let is_shown = |tree: &&String| {
+        shown.contains(*tree) || tree.contains('?') && rubbish.iter().any(|real| matches(tree, real))
     };
-    let (seen, unseen) = trees.into_keys().partition(is_shown);
+    let (seen, unseen) = trees.keys().partition::<Vec<&String>, _>(is_shown);
+    let own = |list: Vec<&String>| list.into_iter().cloned().collect();
+    let (seen, unseen) = (own(seen), own(unseen));
     Ok(Some(Tightness { seen, unseen }))
 }

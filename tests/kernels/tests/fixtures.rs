@@ -1,11 +1,13 @@
 //! The models against what kernels have shown: no privileges needed.
 
-use unplug_kernels::suite::{check_all, fixtures, workloads};
+use unplug_kernels::suite::{check_all, fixtures, home, workloads};
+use unplug_kernels::table;
 
 /// Every real tree is one that its model allows, at every moment at which the kernel could leave it.
 #[test]
 fn no_real_state_is_outside_its_model() {
-    let all = check_all(&fixtures().expect("fixtures read"), None, &|_| true).expect("checked");
+    let fixtures = fixtures().expect("fixtures read");
+    let all = check_all(&fixtures, None, &|_| true).expect("checked");
     for model in &all.unmodelled {
         println!("*not measured*: no model {model}");
     }
@@ -17,7 +19,11 @@ fn no_real_state_is_outside_its_model() {
         assert!(count > 0, "no longer outside the model, so no longer to be listed: {}", known.name);
     }
     assert!(said.is_empty(), "{} real states outside their model:\n{}", said.len(), said.join("\n"));
-    assert!(all.runs > 1000 && all.images > 20_000, "{} runs, {} images", all.runs, all.images);
+    assert!(all.runs > 10_000 && all.images > 200_000, "{} runs, {} images", all.runs, all.images);
+    let page = table::page(&fixtures, &all).expect("a page");
+    let kept =
+        std::fs::read_to_string(home().join("../../docs/ground-truth.md")).expect("docs/ground-truth.md");
+    assert!(page == kept, "docs/ground-truth.md is not what `cargo run -p unplug-kernels -- table` prints");
 }
 
 /// What was recorded is what stands here.
