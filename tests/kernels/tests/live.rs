@@ -1,6 +1,7 @@
 //! This machine's own kernel, as root: a bounded set in every run, everything with `--ignored full`.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use unplug_kernels::fixture::{Fixture, OfKind};
 use unplug_kernels::generate::generate;
 use unplug_kernels::kernel::{Kind, kinds, missing, release, sweep};
@@ -28,7 +29,7 @@ fn usable() -> Vec<&'static Kind> {
     usable
 }
 
-fn measure(script: &Script, kind: &Kind, wanted: &dyn Fn(&str) -> bool, limit: usize) -> Checked {
+fn measure(script: &Script, kind: &Kind, wanted: &(dyn Fn(&str) -> bool + Sync), limit: usize) -> Checked {
     let mut list =
         variants(script, if kind.fs == "btrfs" { Depth::Committing } else { Depth::All }).expect("variants");
     list.retain(|variant| wanted(&variant.name));
@@ -52,6 +53,26 @@ fn judge(all: &Checked) {
     assert!(said.is_empty(), "{} real states outside their model:\n{}", said.len(), said.join("\n"));
 }
 
+/// Mounting waits more than it works.
+const AT_ONCE: usize = 8;
+
+fn measure_all(jobs: &[(Script, &Kind)], wanted: &(dyn Fn(&str) -> bool + Sync), limit: usize) -> Checked {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Checked::default();
+        while let Some((script, kind)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.join(measure(script, kind, wanted, limit));
+        }
+        done
+    };
+    let mut all = Checked::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().for_each(|thread| all.join(thread.join().expect("measured")));
+    });
+    all
+}
+
 #[test]
 fn a_bounded_set_on_this_kernel() {
     sweep();
@@ -59,27 +80,22 @@ fn a_bounded_set_on_this_kernel() {
     if usable.is_empty() {
         return;
     }
-    let mut all = Checked::default();
-    // Each workload on one kind, each kind with every eighth workload: what a change of kernel would break first.
-    for (n, script) in workloads().expect("workloads read").iter().enumerate().filter(|(n, _)| n % 2 == 0) {
-        let kind = usable[n / 2 % usable.len()];
-        all.join(measure(script, kind, &|name| name == "back" || name == "slow", 24));
-    }
+    // Each workload on one kind: what a change of kernel would break first.
+    let list = workloads().expect("workloads read").into_iter().enumerate();
+    let jobs: Vec<_> = list.map(|(n, script)| (script, usable[n % usable.len()])).collect();
+    let all = measure_all(&jobs, &|name| name == "back" || name == "slow", 24);
     assert!(all.runs + all.unmodelled.len() > 10, "{} runs", all.runs);
     judge(&all);
 }
 
 #[test]
-#[ignore = "every workload on every file system of this machine: a long hour"]
+#[ignore = "every workload on every file system of this machine: half an hour"]
 fn full() {
     sweep();
-    let mut all = Checked::default();
     let mut list = workloads().expect("workloads read");
     list.extend((5000..5040).map(|seed| generate(seed).expect("a workload")));
-    for script in &list {
-        for kind in usable() {
-            all.join(measure(script, kind, &|_| true, 60));
-        }
-    }
-    judge(&all);
+    let usable = usable();
+    let jobs: Vec<_> =
+        list.iter().flat_map(|script| usable.iter().map(move |kind| (script.clone(), *kind))).collect();
+    judge(&measure_all(&jobs, &|_| true, 60));
 }
