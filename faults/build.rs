@@ -1,6 +1,7 @@
-//! Compiles the shim (`shim/lib.rs`) with the compiler that compiles this crate.
+//! Compiles the preloaded libraries (`shim/lib.rs`, `shim/fork_server/lib.rs`) with the compiler that compiles this
+//! crate.
 //!
-//! It cannot be a dependency: its exported symbols would be linked into every test binary, and a nested
+//! They cannot be dependencies: their exported symbols would be linked into every test binary, and a nested
 //! package would be left out by `cargo package`.
 
 use std::path::PathBuf;
@@ -15,22 +16,32 @@ fn main() {
         // `Recorder::start` says so with an error of its own.
         return;
     }
-    let out = PathBuf::from(var("OUT_DIR")).join("libunplug_shim.so");
+    // Initialised before every other library, so that it sees their calls as well.
+    if !compile("unplug_shim", "shim/lib.rs", &["-Clink-arg=-Wl,-z,initfirst"])
+        || !compile("unplug_fork_server", "shim/fork_server/lib.rs", &[])
+    {
+        return;
+    }
+    println!("cargo::rustc-cfg=unplug_shim");
+}
+
+fn compile(name: &str, source: &str, more: &[&str]) -> bool {
+    let var = |name: &str| std::env::var(name).unwrap_or_default();
+    let out = PathBuf::from(var("OUT_DIR")).join(format!("lib{name}.so"));
     let status = Command::new(var("RUSTC"))
-        .args(["--crate-name", "unplug_shim", "--crate-type", "cdylib", "--edition", "2024"])
+        .args(["--crate-name", name, "--crate-type", "cdylib", "--edition", "2024"])
         .args(["--target", &var("TARGET"), "-Cpanic=abort", "-Cforce-frame-pointers=yes"])
         // A shim without optimisation is two to three times slower, so every profile optimises it.
-        .args(["-Copt-level=3", "-Ccodegen-units=1", "-Cstrip=debuginfo"])
-        .args(["-Clink-arg=-Wl,-z,initfirst", "-Clink-arg=-Wl,-z,now"])
+        .args(["-Copt-level=3", "-Ccodegen-units=1", "-Cstrip=debuginfo", "-Clink-arg=-Wl,-z,now"])
+        .args(more)
         .arg("-o")
         .arg(&out)
-        .arg("shim/lib.rs")
+        .arg(source)
         .status();
     match status {
-        Ok(status) if status.success() => println!("cargo::rustc-cfg=unplug_shim"),
-        Ok(status) => {
-            println!("cargo::error=the shim does not compile: {status}");
-        }
-        Err(error) => println!("cargo::error=cannot run the compiler for the shim: {error}"),
+        Ok(status) if status.success() => return true,
+        Ok(status) => println!("cargo::error={source} does not compile: {status}"),
+        Err(error) => println!("cargo::error=cannot run the compiler for {source}: {error}"),
     }
+    false
 }

@@ -1,6 +1,7 @@
 //! Running the `unplug` binary in a directory of its own, as a user does.
 #![allow(dead_code, unreachable_pub)]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -30,6 +31,50 @@ pub fn printed(command: &mut Command, codes: &[i32]) -> String {
     let code = output.status.code();
     assert!(code.is_some_and(|c| codes.contains(&c)), "{command:?} ended with {code:?}:\n{error}");
     String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The command with these words, as [`unplug`], with scratch directories of its own below the directory.
+pub fn tidy_unplug(dir: &Path, words: &str) -> Command {
+    let tmp = dir.join("tmp");
+    fs::create_dir_all(&tmp).expect("a directory");
+    let mut command = unplug(dir, words);
+    command.env("UNPLUG_TMP", tmp).env_remove("UNPLUG_RING_BYTES");
+    command
+}
+
+/// No scratch directory is left of any [`tidy_unplug`].
+pub fn assert_tidy(dir: &Path) {
+    let left: Vec<_> = fs::read_dir(dir.join("tmp")).expect("readable").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// What a run printed on standard output and on standard error, once it has ended with this code.
+pub fn ran(command: &mut Command, code: i32) -> (String, String) {
+    let output = command.output().expect("started");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{command:?}\n{out}\n{err}");
+    (out, err)
+}
+
+/// As [`ran`], all that it printed.
+pub fn said(command: &mut Command, code: i32) -> String {
+    let (out, err) = ran(command, code);
+    out + &err
+}
+
+/// Compiles a C program; `None`, and a word about it, where there is no compiler or no static library.
+pub fn compiled(dir: &Path, name: &str, options: &[&str], text: &str) -> Option<PathBuf> {
+    let (source, program) = (dir.join(format!("{name}.c")), dir.join(name));
+    fs::write(&source, text).expect("writable");
+    let output = Command::new("gcc").args(options).arg("-o").args([&program, &source]).output();
+    match output {
+        Ok(output) if output.status.success() => Some(program),
+        other => {
+            eprintln!("not measured: {name} cannot be compiled: {other:?}");
+            None
+        }
+    }
 }
 
 /// A line of `--format json` without its only field that differs from run to run.

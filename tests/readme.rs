@@ -12,7 +12,7 @@ fn root() -> PathBuf {
 fn commands(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut fenced = false;
-    for line in text.lines() {
+    for line in text.replace("\\\n", " ").lines() {
         if line.starts_with("```") {
             fenced = !fenced;
             continue;
@@ -32,13 +32,30 @@ fn commands(text: &str) -> Vec<String> {
     out
 }
 
+/// The words of a line as a shell reads them, so far as single quotes go.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
+    for c in line.chars() {
+        match c {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            c if c.is_whitespace() && !quoted => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
 #[test]
 fn every_command_in_the_readme_parses() {
     let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
     let found = commands(&text);
     assert!(found.len() >= 8, "the README shows the command at work: {found:?}");
     for command in &found {
-        let words = command.split_whitespace().map(|w| w.trim_matches('\''));
+        let words = words(command);
         match Cli::try_parse_from(words) {
             Err(error) if error.exit_code() != 0 => panic!("README.md: `{command}`: {error}"),
             // Parsed, or asked for help.
@@ -61,6 +78,7 @@ fn the_readme_speaks_of_every_command_and_exit_code() {
 
 #[test]
 fn commands_are_found_where_they_stand() {
+    assert_eq!(words("a 'b  c'd '' e"), ["a", "b  cd", "", "e"]);
     let text = "say `unplug show F` or\n```sh\n$ unplug check  # all\ncargo run --release -- replay R\n```\n";
     assert_eq!(commands(text), ["unplug show F", "unplug check", "unplug replay R"]);
 }
@@ -92,7 +110,12 @@ fn the_readme_names_every_model() {
 #[test]
 fn the_readme_names_every_variable_that_a_user_can_set() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
-    let places = ["harness/src/testing/env.rs", "harness/src/cli/args.rs", "harness/src/worker/scratch.rs"];
+    let places = [
+        "harness/src/testing/env.rs",
+        "harness/src/cli/args.rs",
+        "harness/src/worker/scratch.rs",
+        "harness/src/target/rig.rs",
+    ];
     for place in places {
         let source = std::fs::read_to_string(root().join(place)).expect(place);
         let quoted = source.split('"').skip(1).step_by(2);

@@ -1,6 +1,8 @@
 //! `unplug check redis`: a real server end to end, what is said where there is none or it does not start, and that
 //! nothing is left behind, whoever is killed.
 
+mod binary;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -235,4 +237,31 @@ fn a_killed_check_leaves_no_server_and_the_next_one_clears_its_files() {
         "left: {:?}",
         fs::read_dir(&tmp).expect("readable").flatten().collect::<Vec<_>>()
     );
+}
+
+/// What a server says differs from start to start by process and time; what is reported of it does not.
+#[test]
+fn the_same_trace_of_a_server_gives_the_same_report_with_one_and_with_two_workers() {
+    if !redis() {
+        return;
+    }
+    let (dir, tmp) = place();
+    let recorded = unplug(&tmp, &["record", "redis", "--ops", "12", "-o", "t"]).output().expect("it runs");
+    assert!(recorded.status.success(), "{}", text(&recorded).1);
+    let run = |workers: &str| -> Vec<String> {
+        let args = ["explore", "t", "--model", "ext4-ordered,posix", "--budget", "60", "--format", "json"];
+        let mut command = unplug(&tmp, &args);
+        let output = command.args(["--workers", workers, "--repro-dir", "r"]).output().expect("it runs");
+        let (out, err) = text(&output);
+        assert!(out.contains("refuses-to-open"), "the server's own words are part of it: {out}{err}");
+        out.lines().map(binary::without_elapsed).collect()
+    };
+    let (first, again, two) = (run("1"), run("1"), run("2"));
+    assert!(first.len() >= 6, "{first:?}");
+    assert_eq!(first, again, "one worker twice");
+    assert_eq!(first, two, "one worker and two");
+    // The names of repros depend on their content alone: the second and third run wrote the same ones again.
+    let named = first.iter().map(|l| l.matches(".repro").count()).sum::<usize>();
+    let files = fs::read_dir(dir.path().join("r")).expect("repros").count();
+    assert_eq!(files, named);
 }

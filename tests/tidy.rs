@@ -15,7 +15,9 @@ fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
     for path in entries {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() && !path.is_symlink() {
-            if !name.starts_with("target") && name != ".git" && name != "unplug-repros" {
+            // Cargo's directories lie beside the workspace's manifest; a module may be called `target`.
+            let built = name.starts_with("target") && dir.join("Cargo.lock").exists();
+            if !built && name != ".git" && name != "unplug-repros" {
                 walk(&path, out);
             }
         } else {

@@ -5,11 +5,11 @@
 
 use std::sync::OnceLock;
 
-/// The environment variable that names the bug; without it there is none.
+/// The environment variable that names the bugs, with commas between them; without it there is none.
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 24] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -20,6 +20,14 @@ pub const NAMES: [&str; 17] = [
     "everysec-syncs-the-old-file",
     "base-forked-late",
     "transaction-split",
+    "bgsave-shown-at-once",
+    // Calls that fail.
+    "failed-fsync-ignored",
+    "fsync-tried-again",
+    "short-write-taken-whole",
+    "full-disk-acknowledged",
+    "failed-child-installed",
+    "failed-rename-ignored",
     // Recovery.
     "checksum-skipped",
     "tail-not-cut",
@@ -33,17 +41,17 @@ pub const NAMES: [&str; 17] = [
 
 /// Whether the bug `name` is asked for.
 pub fn on(name: &str) -> bool {
-    static ASKED: OnceLock<Option<String>> = OnceLock::new();
+    static ASKED: OnceLock<Vec<String>> = OnceLock::new();
     let asked = ASKED.get_or_init(|| {
         let asked = std::env::var(VARIABLE).ok().filter(|name| !name.is_empty());
-        if let Some(asked) = &asked
-            && !NAMES.contains(&asked.as_str())
-        {
-            eprintln!("{VARIABLE}: no sabotage is called '{asked}'");
+        // Several, to see whether they are told apart.
+        let asked: Vec<String> = asked.iter().flat_map(|all| all.split(',')).map(str::to_owned).collect();
+        if let Some(unknown) = asked.iter().find(|asked| !NAMES.contains(&asked.as_str())) {
+            eprintln!("{VARIABLE}: no sabotage is called '{unknown}'");
             std::process::exit(2);
         }
         asked
     });
     debug_assert!(NAMES.contains(&name), "{name} is not listed");
-    asked.as_deref() == Some(name)
+    asked.iter().any(|asked| asked == name)
 }

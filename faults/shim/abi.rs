@@ -8,6 +8,7 @@
 //! GATE_AT    the gate's and the virtual clock's words
 //! INODES_AT  which inode numbers lie under the root
 //! SOCKETS_AT which sockets were introduced
+//! FAULTS_AT  the fault plan (abi_fault)
 //! RECORDS_AT the records, 64-byte aligned, never overwritten
 //! ```
 #![allow(dead_code)]
@@ -52,6 +53,10 @@ pub const CLASS_OUT: u64 = 2;
 pub const FLAG_GATED: u32 = 1;
 /// [`Header::flags`]: the target's clock is the harness's.
 pub const FLAG_VIRTUAL: u32 = 2;
+/// [`Header::flags`]: there is a fault plan.
+pub const FLAG_FAULTS: u32 = 4;
+/// [`Header::flags`]: the plan speaks of reads, which are not seen otherwise.
+pub const FLAG_FAULT_READS: u32 = 8;
 
 /// The head of the shared memory. The recorder writes it before the target starts; afterwards only the
 /// atomic words change.
@@ -80,8 +85,8 @@ pub struct Header {
     pub full: AtomicU32,
     /// Bits of [`BROKEN`]: what went wrong inside the shim before it could write a record.
     pub broken: AtomicU32,
-    /// Not 0: some recorded file was opened with O_APPEND, O_DSYNC or O_SYNC, so writes ask for the flags.
-    pub odd_flags: AtomicU32,
+    /// Not 0: the flags of some open file were changed (F_SETFL), so writes ask for them.
+    pub flags_changed: AtomicU32,
     /// How many processes have mapped this memory (exec counts again).
     pub attached: AtomicU32,
 }
@@ -169,7 +174,7 @@ pub const OPEN_CREATED: u64 = 1;
 pub const OPEN_TMPFILE: u64 = 2;
 /// The open cut a file that was there.
 pub const OPEN_TRUNCATED: u64 = 4;
-/// Bytes written. `ino`, a: offset or [`NEVER`], b: the file's size before, c: bytes asked, flags: `SYNC_*`.
+/// Bytes written. `ino`, a: offset or [`NEVER`], c: bytes asked, flags: `SYNC_*`.
 pub const KIND_WRITE: u16 = 2;
 /// The write carries fdatasync.
 pub const SYNC_DATA: u16 = 1;
@@ -215,6 +220,9 @@ pub const MARK_INVOKE: u16 = 1;
 pub const MARK_REPLY: u16 = 2;
 /// The mark begins a phase.
 pub const MARK_PHASE: u16 = 3;
+/// A rule of the fault plan did something to the call that follows. flags: `ACT_*`, a: the rule's index, b: its
+/// number, c: which call, and above it, from bit 8 on, the process's role, name1: path.
+pub const KIND_FAULT: u16 = 17;
 
 /// Whether `path` (relative, no leading slash) matches `glob`, in which `*` stands for any bytes, slashes
 /// too, and `?` for one byte. A glob that matches a directory matches all that is below it.
@@ -229,7 +237,8 @@ pub fn glob_matches(glob: &[u8], path: &[u8]) -> bool {
     false
 }
 
-fn glob_matches_whole(glob: &[u8], text: &[u8]) -> bool {
+/// Whether all of `text` matches `glob`, in which `*` stands for any bytes, slashes too, and `?` for one byte.
+pub fn glob_matches_whole(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t) = (0, 0);
     // Where to go on when a literal fails: after the last star, one byte further in the text.
     let mut star: Option<(usize, usize)> = None;

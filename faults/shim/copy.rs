@@ -1,10 +1,11 @@
 //! Calls that fill a file with bytes which never pass through the target's memory: they are read back.
 
 use crate::abi::*;
+use crate::descriptors::{Kind, Known};
 use crate::dispatch::Context;
 use crate::identify::{self, Stat, is_recorded};
 use crate::ring::{self, Draft, Piece};
-use crate::{num, sockets, sys};
+use crate::{descriptors, num, sockets, sys};
 
 const FICLONE: usize = 0x4004_9409;
 const FICLONERANGE: usize = 0x4020_940d;
@@ -18,6 +19,16 @@ struct CloneRange {
     src_offset: u64,
     src_length: u64,
     dest_offset: u64,
+}
+
+/// ioctl: a request that is not known may give a descriptor away (a terminal's other side, a machine's processor).
+pub unsafe fn ioctl(call: &Context) -> isize {
+    // SAFETY: the target's own call.
+    unsafe {
+        let ret = copy(call);
+        descriptors::forget_all();
+        ret
+    }
 }
 
 /// copy_file_range, sendfile, splice, and the ioctls that a file system answers.
@@ -45,7 +56,8 @@ pub unsafe fn copy(call: &Context) -> isize {
         }
         let request = a[1] & u32::MAX as usize;
         if call.nr == num::IOCTL && request != FICLONE && request != FICLONERANGE {
-            if request != FIDEDUPERANGE {
+            // The letters of btrfs (and FICLONE) and of XFS (and the old reservation calls).
+            if request != FIDEDUPERANGE && matches!(request >> 8 & 0xff, 0x94 | 0x58) {
                 call.blind(b"ioctl of a file system", b"an unknown request on a recorded file");
             }
             return call.pass();
@@ -78,11 +90,16 @@ pub unsafe fn copy(call: &Context) -> isize {
 unsafe fn send(seen: &Context, call: &Context, ino: u64) -> isize {
     if call.nr == num::SENDFILE {
         // SAFETY: the first argument is the socket in the real call too.
-        return unsafe { sockets::record(call, ino) };
+        let known = Known { kind: Kind::Socket, ino, flags: 0, remembered: false };
+        // SAFETY: as above.
+        return unsafe {
+            sockets::meet(call, call.args[0], ino);
+            sockets::record(call, &known)
+        };
     }
     // SAFETY: the target's own call; only its record is made here.
     unsafe {
-        sockets::meet(seen, ino);
+        sockets::meet(seen, seen.args[0], ino);
         let mut record = call.record(KIND_SEND);
         record.ino = ino;
         let mut draft = ring::begin(call.header, &record, &[]);

@@ -1,14 +1,14 @@
 //! Writes, syncs, sizes: the calls on one open file.
 
 use crate::abi::*;
+use crate::descriptors::{self, Kind, Known};
 use crate::dispatch::Context;
 use crate::identify::{self, Stat, is_recorded};
 use crate::ring::{self, Piece};
 use crate::scratch::Scratch;
 use crate::{num, sockets, sys, time};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::*;
 
-const F_GETFL: usize = 3;
 const O_APPEND: usize = 0o2000;
 const O_DSYNC: usize = 0o10000;
 const O_SYNC: usize = 0o4010000;
@@ -18,24 +18,20 @@ const SEEK_CUR: usize = 1;
 /// is not there faults here instead of giving EFAULT, but for a null pointer and a bad vector: to ask the kernel
 /// each time would cost a quarter of what recording does.
 pub unsafe fn write(call: &Context) -> isize {
-    let mut stat = Stat::EMPTY;
     // SAFETY: the target's own call; its memory is read as the kernel reads it.
     unsafe {
-        if !identify::fstat(call.args[0], &mut stat) {
-            return call.pass();
-        }
-        if stat.is_socket() {
-            return sockets::record(call, stat.ino);
-        }
-        if !stat.is_file() || !is_recorded(call.header, call.args[0], &stat) {
-            return call.pass();
+        let known = descriptors::known(call, call.args[0] as u32 as usize);
+        match known.kind {
+            Kind::Socket => return sockets::record(call, &known),
+            Kind::Other => return call.pass(),
+            Kind::File => {}
         }
         if matches!(call.nr, num::WRITE | num::PWRITE64) {
             if call.args[1] < 4096 {
                 return call.pass(); // EFAULT, or nothing to write
             }
             let piece = Piece { at: call.args[1] as *const u8, len: call.args[2] };
-            return write_pieces(call, &stat, &[piece]);
+            return write_pieces(call, &known, &[piece]);
         }
         let count = call.args[2];
         if count > 1024 || !identify::is_readable(call.args[1]) {
@@ -45,12 +41,12 @@ pub unsafe fn write(call: &Context) -> isize {
         let vectors = call.args[1] as *const Piece;
         if count <= few.len() {
             core::ptr::copy_nonoverlapping(vectors, few.as_mut_ptr(), count);
-            return write_pieces(call, &stat, &few[..count]);
+            return write_pieces(call, &known, &few[..count]);
         }
         let mut scratch = Scratch::take();
         let many = scratch.bytes().as_mut_ptr() as *mut Piece;
         core::ptr::copy_nonoverlapping(vectors, many, count);
-        write_pieces(call, &stat, core::slice::from_raw_parts(many, count))
+        write_pieces(call, &known, core::slice::from_raw_parts(many, count))
     }
 }
 
@@ -65,21 +61,25 @@ enum Position {
     End,
 }
 
-unsafe fn write_pieces(call: &Context, stat: &Stat, pieces: &[Piece]) -> isize {
+unsafe fn write_pieces(call: &Context, known: &Known, pieces: &[Piece]) -> isize {
     // SAFETY: as `write`.
     unsafe {
-        let (position, sync) = position_and_sync(call);
+        let (position, sync) = position_and_sync(call, known);
         let mut record = call.record(KIND_WRITE);
-        record.ino = stat.ino;
+        record.ino = known.ino;
         record.flags = sync;
         let offset = match position {
             Position::Given(offset) => offset,
             _ => NEVER,
         };
         let asked: usize = pieces.iter().map(|p| p.len).sum();
-        record.numbers = [offset, stat.size as u64, asked as u64];
+        record.numbers = [offset, 0, asked as u64];
         let mut draft = ring::begin(call.header, &record, pieces);
         let ret = call.pass();
+        if ret < 0 && known.remembered && !descriptors::still(call.args[0], known) {
+            draft.void();
+            return ret;
+        }
         if ret > 0 {
             match position {
                 Position::Given(_) => {}
@@ -103,8 +103,8 @@ unsafe fn write_pieces(call: &Context, stat: &Stat, pieces: &[Piece]) -> isize {
 }
 
 /// Where the write goes, and what sync it carries. The descriptor's flags are asked for only where some
-/// recorded file was ever opened with one that matters.
-unsafe fn position_and_sync(call: &Context) -> (Position, u16) {
+/// descriptor's were ever changed.
+unsafe fn position_and_sync(call: &Context, known: &Known) -> (Position, u16) {
     const RWF_DSYNC: usize = 2;
     const RWF_SYNC: usize = 4;
     const RWF_APPEND: usize = 0x10;
@@ -114,10 +114,10 @@ unsafe fn position_and_sync(call: &Context) -> (Position, u16) {
         _ => Position::Descriptor,
     };
     let mut sync = 0;
-    if call.header.odd_flags.load(Relaxed) != 0 {
-        // SAFETY: asks only.
-        let flags = unsafe { sys::call2(num::FCNTL, call.args[0], F_GETFL) };
-        let flags = if flags < 0 { 0 } else { flags as usize };
+    let changed = call.header.flags_changed.load(Acquire) != 0;
+    // SAFETY: asks only.
+    let flags = if changed { unsafe { descriptors::flags(call.args[0]) } } else { known.flags };
+    if flags != 0 {
         if flags & O_APPEND != 0 && position != Position::Descriptor {
             position = Position::End;
         }
@@ -141,18 +141,19 @@ unsafe fn position_and_sync(call: &Context) -> (Position, u16) {
     (position, sync)
 }
 
-/// fcntl(F_SETFL): O_APPEND may come later than the open.
+/// fcntl(F_SETFL): O_APPEND may come later than the open, and go. F_DUPFD makes a descriptor.
 pub unsafe fn fcntl(call: &Context) -> isize {
     // SAFETY: the target's own call.
     unsafe {
-        let ret = call.pass();
-        if ret >= 0 && call.args[2] & O_APPEND != 0 {
-            let mut stat = Stat::EMPTY;
-            if identify::fstat(call.args[0], &mut stat) && stat.is_file() {
-                identify::note_flags(call.header, call.args[2]);
-            }
+        if descriptors::duplicates(call.args[1]) {
+            return descriptors::make(call);
         }
-        ret
+        // The file may be open elsewhere too, and the write come at once: told before the call.
+        let mut stat = Stat::EMPTY;
+        if identify::fstat(call.args[0], &mut stat) && stat.is_file() {
+            call.header.flags_changed.store(1, Release);
+        }
+        call.pass()
     }
 }
 

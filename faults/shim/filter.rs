@@ -3,7 +3,7 @@
 //! The list of harmless calls is asked first, before the instruction pointer: the kernel then sees that these
 //! calls are always allowed and skips the filter for them (its per-call bitmap, since 5.11).
 
-use crate::abi::{self, FLAG_GATED, FLAG_VIRTUAL, Header};
+use crate::abi::{self, FLAG_FAULT_READS, FLAG_GATED, FLAG_VIRTUAL, Header};
 use crate::harmless::HARMLESS;
 use crate::num::*;
 use crate::{gate, sys, time};
@@ -42,19 +42,31 @@ enum Class {
     Mmap,
     /// Trapped if memory becomes writable.
     Mprotect,
-    /// Trapped if the request is one of a file system's.
+    /// Trapped unless the request is a terminal's or a socket's and known to give no descriptor away.
     Ioctl,
     /// Trapped if it installs another interceptor.
     Prctl,
-    /// Trapped if it changes a descriptor's flags.
+    /// Trapped if it changes a descriptor's flags, or duplicates it.
     Fcntl,
+    /// Trapped if it gives the thread descriptors of its own.
+    CloseRange,
     /// In a gated run: trapped unless it is as long as the dynamic linker's, which meets an inherited filter
     /// before there is a handler.
     Read,
 }
 
-const SPECIAL: [Class; 8] =
-    [Class::Open, Class::Openat, Class::Mmap, Class::Mprotect, Class::Ioctl, Class::Prctl, Class::Fcntl, Class::Read];
+const SPECIAL: [Class; 9] = [
+    Class::Open,
+    Class::Openat,
+    Class::Mmap,
+    Class::Mprotect,
+    Class::Ioctl,
+    Class::Prctl,
+    Class::Fcntl,
+    Class::CloseRange,
+    Class::Read,
+];
+const CLASSES: usize = SPECIAL.len() + 2;
 const NUMBERS: usize = 512;
 const LONGEST: usize = 900;
 
@@ -121,7 +133,7 @@ impl Program {
     }
 
     /// Replaces the classes in jumps by distances.
-    fn link(&mut self, blocks: &[usize; 10]) {
+    fn link(&mut self, blocks: &[usize; CLASSES]) {
         let mut i = 0;
         while i < self.len {
             if self.code[i].code == JA {
@@ -145,11 +157,18 @@ fn classes(flags: u32) -> [Class; NUMBERS] {
     classes[IOCTL] = Class::Ioctl;
     classes[PRCTL] = Class::Prctl;
     classes[FCNTL] = Class::Fcntl;
+    classes[CLOSE_RANGE] = Class::CloseRange;
     if flags & FLAG_GATED != 0 {
         for &nr in gate::TRAPS {
             classes[nr] = Class::Trap;
         }
         classes[READ] = Class::Read;
+    }
+    if flags & FLAG_FAULT_READS != 0 {
+        classes[READ] = Class::Read;
+        for nr in [OPEN, OPENAT, PREAD64, READV, PREADV, PREADV2] {
+            classes[nr] = Class::Trap;
+        }
     }
     if flags & FLAG_VIRTUAL != 0 {
         for &nr in time::TRAPS {
@@ -184,11 +203,13 @@ fn block(program: &mut Program, class: Class) {
             program.emit(JSET, 1, 0, 2);
         }
         Class::Ioctl => {
-            // The letters of btrfs (and FICLONE) and of XFS (and the old reservation calls).
+            // Of the terminals' letter all but TIOCGPTPEER; of the sockets' those that no protocol defines.
             program.emit(LD, 0, 0, argument(1));
+            program.emit(JEQ, 5, 0, 0x5441);
+            program.emit(JGE, 0, 1, 0x8900);
+            program.emit(JGE, 0, 2, 0x89e0);
             program.emit(AND, 0, 0, 0xff00);
-            program.emit(JEQ, 2, 0, 0x9400);
-            program.emit(JEQ, 1, 0, 0x5800);
+            program.emit(JEQ, 0, 1, 0x5400);
         }
         Class::Prctl => {
             // PR_SET_SECCOMP, PR_SET_SYSCALL_USER_DISPATCH
@@ -197,9 +218,16 @@ fn block(program: &mut Program, class: Class) {
             program.emit(JEQ, 1, 0, 59);
         }
         Class::Fcntl => {
-            // F_SETFL
+            // F_SETFL, F_DUPFD, F_DUPFD_CLOEXEC
             program.emit(LD, 0, 0, argument(1));
-            program.emit(JEQ, 1, 0, 4);
+            program.emit(JEQ, 3, 0, 4);
+            program.emit(JEQ, 2, 0, 0);
+            program.emit(JEQ, 1, 0, 1030);
+        }
+        Class::CloseRange => {
+            // CLOSE_RANGE_UNSHARE
+            program.emit(LD, 0, 0, argument(2));
+            program.emit(JSET, 1, 0, 2);
         }
         Class::Read => {
             // sizeof(struct filebuf.buf) of glibc's elf/dl-load.c.
@@ -226,7 +254,7 @@ pub unsafe fn install(header: &Header) -> bool {
     program.emit(JGE, 0, 1, NUMBERS as u32);
     program.emit(JA, 0, 0, Class::Trap as u32);
     program.tree(&classes(header.flags), 0, NUMBERS);
-    let mut blocks = [0; 10];
+    let mut blocks = [0; CLASSES];
     for class in SPECIAL {
         blocks[class as usize] = program.len;
         block(&mut program, class);

@@ -4,7 +4,7 @@ use crate::abi::FLAG_GATED;
 use crate::abi_gate::*;
 use crate::gate_turn::*;
 use crate::num::*;
-use crate::{ring as records, sys};
+use crate::{descriptors, ring as records, sys};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 /// Where glibc keeps a thread's number, which the kernel zeroes at its end and pthread_join waits for: from the
@@ -96,18 +96,29 @@ unsafe extern "C" fn begin(slot: usize) -> usize {
 pub unsafe extern "C" fn fork() -> i32 {
     // SAFETY: libc's own function.
     unsafe {
+        if let Some(ret) = crate::fault::fork() {
+            return sys::libc_result(ret) as i32;
+        }
         let real: Fork = core::mem::transmute(libc_symbol(&FORK, c"fork"));
-        let Some(area) = gated() else { return real() };
+        let ungated = || {
+            let ret = real();
+            if ret == 0 {
+                descriptors::started();
+            }
+            ret
+        };
+        let Some(area) = gated() else { return ungated() };
         if me(area).is_none() {
-            return real();
+            return ungated();
         }
         let process = area.next_process.fetch_add(1, AcqRel);
-        let Some(slot) = reserve(area, process) else { return real() };
+        let Some(slot) = reserve(area, process) else { return ungated() };
         // A call in an atfork handler of the child finds the slot by its parent (`me_or_late`).
         slot.arg.store(sys::call0(GETPID) as u64, Release);
         let ret = real();
         match ret {
             0 => {
+                descriptors::started();
                 if me(area).is_none() {
                     register(area, slot);
                 }

@@ -1,4 +1,4 @@
-//! What a descriptor or a path stands for: nothing is remembered of a descriptor, for closes are not seen.
+//! What a descriptor or a path stands for. What is remembered of descriptors stands in `descriptors`.
 
 use crate::abi::{self, CLASS_IN, CLASS_OUT, Header};
 use crate::scratch::Scratch;
@@ -117,28 +117,13 @@ pub unsafe fn is_recorded(header: &'static Header, fd: usize, stat: &Stat) -> bo
     }
 }
 
-/// First sight of an inode: asks for the path of a descriptor of it. Its flags are not known either.
+/// First sight of an inode: asks for the path of a descriptor of it.
 unsafe fn look_up(header: &'static Header, fd: usize, stat: &Stat) -> bool {
-    const F_GETFL: usize = 3;
     // SAFETY: the descriptor is open.
     unsafe {
         let inside = fd_is_inside(header, fd, stat.nlink == 0);
         remember(stat.ino, if inside { CLASS_IN } else { CLASS_OUT });
-        if inside {
-            let flags = sys::call2(num::FCNTL, fd, F_GETFL);
-            if flags >= 0 {
-                note_flags(header, flags as usize);
-            }
-        }
         inside
-    }
-}
-
-/// Opens with O_APPEND or O_SYNC make later writes ask for their descriptor's flags.
-pub fn note_flags(header: &Header, flags: usize) {
-    const ODD: usize = 0o2000 | 0o10000 | 0o4010000;
-    if flags & ODD != 0 {
-        header.odd_flags.store(1, Release);
     }
 }
 
@@ -187,7 +172,7 @@ fn config() -> &'static [u8] {
 }
 
 /// The part of a path below the root; empty for the root itself.
-fn relative<'p>(header: &Header, path: &'p [u8]) -> Option<&'p [u8]> {
+pub fn relative<'p>(header: &Header, path: &'p [u8]) -> Option<&'p [u8]> {
     let root = config().get(..header.root_len as usize)?;
     let rest = path.strip_prefix(root)?;
     match rest {

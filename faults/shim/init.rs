@@ -1,7 +1,7 @@
 //! The constructor: finds the shared memory through the environment, and arms this process.
 
 use crate::abi::{self, ENV_RING, Header};
-use crate::{filter, gate, num, process, ring, sigsys, sys, time};
+use crate::{descriptors, fault, filter, gate, num, process, ring, sigsys, sys, time};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 // `-z initfirst` runs this before every other constructor, libc's own not excepted.
@@ -63,6 +63,10 @@ unsafe extern "C" fn init(_argc: i32, _argv: *const *const u8, envp: *const *con
         }
         (*header).attached.fetch_add(1, AcqRel);
         ring::attach(base);
+        descriptors::started();
+        if (*header).flags & abi::FLAG_FAULTS != 0 {
+            fault::started();
+        }
         process::started(&*header);
         if (*header).flags & abi::FLAG_VIRTUAL != 0 {
             time::started(&*header);

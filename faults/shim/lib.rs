@@ -11,9 +11,13 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod abi;
+mod abi_fault;
 mod abi_gate;
 mod copy;
+mod descriptors;
 mod dispatch;
+mod fault;
+mod fault_path;
 mod files;
 mod filter;
 mod gate;

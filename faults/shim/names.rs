@@ -4,7 +4,7 @@ use crate::abi::*;
 use crate::dispatch::Context;
 use crate::identify::{self, AT_FDCWD, Place, Stat};
 use crate::ring::{self, Piece};
-use crate::{num, sys};
+use crate::num;
 
 const AT_SYMLINK_NOFOLLOW: usize = 0x100;
 const AT_SYMLINK_FOLLOW: usize = 0x400;
@@ -19,16 +19,32 @@ unsafe fn object(dirfd: usize, path: usize) -> Option<Stat> {
     unsafe { identify::stat_at(dirfd, path, AT_SYMLINK_NOFOLLOW, &mut stat).then_some(stat) }
 }
 
+/// The directories and paths of a call on two names, and its flags.
+fn two_names(call: &Context) -> (usize, usize, usize, usize, usize) {
+    let a = call.args;
+    match call.nr {
+        num::RENAME | num::LINK => (AT_FDCWD, a[0], AT_FDCWD, a[1], 0),
+        num::RENAMEAT => (a[0], a[1], a[2], a[3], 0),
+        _ => (a[0], a[1], a[2], a[3], a[4] & u32::MAX as usize),
+    }
+}
+
+/// Records a call whose outcome is known before it is made, but for its result.
+unsafe fn made(call: &Context, record: &ring::Call) -> isize {
+    // SAFETY: the target's own call.
+    unsafe {
+        let draft = ring::begin(call.header, record, &[]);
+        let ret = call.pass();
+        draft.done(call.header, ret);
+        ret
+    }
+}
+
 /// rename, renameat, renameat2.
 pub unsafe fn rename(call: &Context) -> isize {
     const NOREPLACE: usize = 1;
     const EXCHANGE: usize = 2;
-    let a = call.args;
-    let (from_dir, from, to_dir, to, flags) = match call.nr {
-        num::RENAME => (AT_FDCWD, a[0], AT_FDCWD, a[1], 0),
-        num::RENAMEAT => (a[0], a[1], a[2], a[3], 0),
-        _ => (a[0], a[1], a[2], a[3], a[4] & u32::MAX as usize),
-    };
+    let (from_dir, from, to_dir, to, flags) = two_names(call);
     // SAFETY: the target's own call.
     unsafe {
         let places = (identify::place(call.header, from_dir, from), identify::place(call.header, to_dir, to));
@@ -58,20 +74,13 @@ pub unsafe fn rename(call: &Context) -> isize {
         record.numbers = [from_place.parent, to_place.parent, flags as u64];
         record.name1 = from_place.name;
         record.name2 = to_place.name;
-        let draft = ring::begin(call.header, &record, &[]);
-        let ret = call.pass();
-        draft.done(call.header, ret);
-        ret
+        made(call, &record)
     }
 }
 
 /// link, linkat.
 pub unsafe fn link(call: &Context) -> isize {
-    let a = call.args;
-    let (from_dir, from, to_dir, to, flags) = match call.nr {
-        num::LINK => (AT_FDCWD, a[0], AT_FDCWD, a[1], 0),
-        _ => (a[0], a[1], a[2], a[3], a[4]),
-    };
+    let (from_dir, from, to_dir, to, flags) = two_names(call);
     // SAFETY: the target's own call.
     unsafe {
         let Some(place) = identify::place(call.header, to_dir, to).filter(|p| p.inside) else {
@@ -95,19 +104,22 @@ pub unsafe fn link(call: &Context) -> isize {
         record.ino = stat.ino;
         record.numbers = [0, place.parent, 0];
         record.name2 = place.name;
-        let draft = ring::begin(call.header, &record, &[]);
-        let ret = call.pass();
-        draft.done(call.header, ret);
-        ret
+        made(call, &record)
     }
 }
 
-/// A call that makes a new object at a place.
-unsafe fn make(call: &Context, kind: u16, dirfd: usize, path: usize, place: &Place, data: &[Piece]) -> isize {
+/// A call that makes a new object at a place, of which the record's numbers tell.
+unsafe fn make(
+    call: &Context,
+    (kind, numbers): (u16, [u64; 3]),
+    (dirfd, path): (usize, usize),
+    place: &Place,
+    data: &[Piece],
+) -> isize {
     // SAFETY: the target's own call.
     unsafe {
         let mut record = call.record(kind);
-        record.numbers = [place.parent, 0, 0];
+        record.numbers = numbers;
         record.name1 = place.name;
         let mut draft = ring::begin(call.header, &record, data);
         let ret = call.pass();
@@ -136,7 +148,7 @@ pub unsafe fn symlink(call: &Context) -> isize {
         };
         let target = identify::text(target);
         let piece = Piece { at: target.as_ptr(), len: target.len() };
-        make(call, KIND_SYMLINK, dirfd, path, &place, &[piece])
+        make(call, (KIND_SYMLINK, [place.parent, 0, 0]), (dirfd, path), &place, &[piece])
     }
 }
 
@@ -147,7 +159,7 @@ pub unsafe fn mkdir(call: &Context) -> isize {
     // SAFETY: the target's own call.
     unsafe {
         match identify::place(call.header, dirfd, path).filter(|p| p.inside) {
-            Some(place) => make(call, KIND_MKDIR, dirfd, path, &place, &[]),
+            Some(place) => make(call, (KIND_MKDIR, [place.parent, 0, 0]), (dirfd, path), &place, &[]),
             None => call.pass(),
         }
     }
@@ -162,20 +174,7 @@ pub unsafe fn mknod(call: &Context) -> isize {
         let regular = matches!(mode & S_IFMT, 0 | S_IFREG);
         let place = identify::place(call.header, dirfd, path).filter(|p| p.inside && regular);
         let Some(place) = place else { return call.pass() };
-        let mut record = call.record(KIND_OPEN);
-        record.numbers = [0, OPEN_CREATED, place.parent];
-        record.name1 = place.name;
-        let mut draft = ring::begin(call.header, &record, &[]);
-        let ret = call.pass();
-        if ret < 0 {
-            draft.void();
-            return ret;
-        }
-        let ino = object(dirfd, path).map_or(0, |s| s.ino);
-        identify::remember(ino, CLASS_IN);
-        draft.set(ino, record.numbers);
-        draft.done(call.header, ret);
-        ret
+        make(call, (KIND_OPEN, [0, OPEN_CREATED, place.parent]), (dirfd, path), &place, &[])
     }
 }
 
@@ -189,15 +188,12 @@ pub unsafe fn unlink(call: &Context) -> isize {
             return call.pass();
         };
         let Some(stat) = object(dirfd, path).filter(|s| s.is_node()) else {
-            return sys::call(call.nr, a);
+            return call.pass();
         };
         let mut record = call.record(KIND_UNLINK);
         record.ino = stat.ino;
         record.numbers = [place.parent, 0, 0];
         record.name1 = place.name;
-        let draft = ring::begin(call.header, &record, &[]);
-        let ret = call.pass();
-        draft.done(call.header, ret);
-        ret
+        made(call, &record)
     }
 }

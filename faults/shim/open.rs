@@ -2,9 +2,10 @@
 
 use crate::abi::*;
 use crate::dispatch::Context;
+use crate::fault::{self, Fault};
 use crate::identify::{self, AT_FDCWD, Place, Stat};
 use crate::ring::{self, Draft};
-use crate::{num, sys};
+use crate::{descriptors, num, sys};
 
 const O_CREAT: usize = 0o100;
 const O_EXCL: usize = 0o200;
@@ -64,6 +65,7 @@ pub unsafe fn open(call: &Context) -> isize {
             _ => {
                 let ret = call.pass();
                 if ret >= 0 {
+                    descriptors::forget(ret as usize);
                     let request = Request { call, dirfd: 0, path: 0, flags: a[2], how: None };
                     let begin = ring::tick(call.header);
                     opened(&request, ret as usize, Found::There, None, None, begin);
@@ -73,7 +75,11 @@ pub unsafe fn open(call: &Context) -> isize {
         };
         request.flags &= u32::MAX as usize;
         let writes = request.flags & (O_ACCMODE | O_CREAT | O_TRUNC) != 0 && request.flags & O_PATH == 0;
-        if !writes { call.pass() } else { request.run() }
+        let ret = if !writes { call.pass() } else { request.run() };
+        if ret >= 0 {
+            descriptors::forget(ret as usize);
+        }
+        ret
     }
 }
 
@@ -94,7 +100,12 @@ impl Request<'_> {
                 record.name1 = place.as_ref().map_or(&[], |p| p.name);
                 draft = Some(ring::begin_at(call.header, begin, &record, &[]));
             }
-            let (ret, found) = self.attempt(tmpfile);
+            // A fault is the whole call's, not that of one attempt.
+            let refused = (call.fault != Fault::None).then(|| fault::pass_open(call));
+            let (ret, found) = match refused.flatten() {
+                Some(ret) => (ret, Found::There),
+                None => self.attempt(tmpfile),
+            };
             if ret < 0 {
                 if let Some(draft) = draft {
                     draft.void();
@@ -178,7 +189,6 @@ unsafe fn opened(
         if stat.dev != call.header.root_dev {
             call.blind(b"mount below the recorded directory", b"a file on another file system was opened");
         }
-        identify::note_flags(call.header, request.flags);
         let tmpfile = request.flags & O_TMPFILE == O_TMPFILE;
         let what = match found {
             Found::Made if tmpfile => OPEN_TMPFILE,

@@ -6,7 +6,7 @@ use crate::identify::{self, AT_FDCWD};
 use crate::ring::{self, Call, Piece};
 use crate::scratch::Scratch;
 use crate::site::Caller;
-use crate::{init, num, sys};
+use crate::{descriptors, init, num, sys};
 use core::sync::atomic::Ordering::AcqRel;
 
 const O_CLOEXEC: usize = 0o200_0000;
@@ -65,6 +65,7 @@ pub unsafe fn exit(call: &Context) -> isize {
             let begin = ring::draw(call.header);
             ring::begin_at(call.header, begin, &record, &[]).done(call.header, 0);
         }
+        descriptors::leave();
         call.pass()
     }
 }
@@ -89,7 +90,10 @@ pub unsafe fn exec(call: &Context) -> isize {
         };
         let (no_preload, no_ring) = (missing(0, b"LD_PRELOAD"), missing(1, ENV_RING));
         if !no_preload && !no_ring {
-            return call.pass();
+            let foreign = descriptors::leave();
+            let ret = call.pass();
+            descriptors::rejoin(foreign);
+            return ret;
         }
         // Not one of the buffers: a child of vfork has its parent's memory, and would never give it back.
         let bytes = (count(envp) + 3) * size_of::<usize>();
@@ -103,7 +107,9 @@ pub unsafe fn exec(call: &Context) -> isize {
         with_shim(envp, passed, list);
         let mut args = *a;
         args[envp_at] = list.as_ptr() as usize;
+        let foreign = descriptors::leave();
         let ret = sys::call(call.nr, &args);
+        descriptors::rejoin(foreign);
         sys::call2(num::MUNMAP, at as usize, bytes);
         ret
     }

@@ -1,7 +1,7 @@
 //! Calls that cannot be followed, and calls that are not known: the run becomes blind, by name.
 
 use crate::dispatch::Context;
-use crate::num;
+use crate::{descriptors, num};
 
 const ENOSYS: isize = 38;
 const EPERM: isize = 1;
@@ -35,7 +35,13 @@ pub unsafe fn refuse(call: &Context) -> isize {
         call.blind(what, text.get(..len).unwrap_or(&[]));
         match answer {
             Some(answer) => answer,
-            None => call.pass(),
+            None => {
+                let ret = call.pass();
+                // Nobody knows what it does to descriptors.
+                descriptors::after(call.nr, call.args, ret);
+                descriptors::forget_all();
+                ret
+            }
         }
     }
 }

@@ -41,6 +41,22 @@ unsafe fn populate(header: &Header, offset: u64) {
     }
 }
 
+/// Asks for the cache lines that the next record will take, if they are mapped: without that the clock that ends a
+/// call waits for memory that nobody has touched.
+#[inline(always)]
+unsafe fn fetch_ahead(record: *const u8, len: usize) {
+    for line in 0..3 {
+        // SAFETY: a hint that never faults.
+        unsafe {
+            core::arch::asm!(
+                "prefetchw byte ptr [{}]",
+                in(reg) record.wrapping_add(len + line * 64),
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
 /// What a record says besides who, when and where.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
@@ -123,7 +139,9 @@ pub unsafe fn begin_at(header: &'static Header, begin: u64, call: &Call, data: &
     unsafe {
         let (pid, tid, _) = sys::ids();
         let mut frames = [0u64; abi::FRAMES];
-        let n = site::walk(call.caller, &mut frames);
+        // A reply's site tells little: a record of two cache lines serves.
+        let most = if call.kind == abi::KIND_SEND { 3 } else { abi::FRAMES };
+        let n = site::walk(call.caller, &mut frames[..most]);
         let body = n * 8 + call.name1.len() + call.name2.len() + data_len;
         let len = (size_of::<Record>() + body + abi::RECORD_ALIGN - 1) & !(abi::RECORD_ALIGN - 1);
         let offset = abi::RECORDS_AT as u64 + header.head.fetch_add(len as u64, Relaxed);
@@ -135,6 +153,7 @@ pub unsafe fn begin_at(header: &'static Header, begin: u64, call: &Call, data: &
             populate(header, (offset + len as u64) & !(CHUNK - 1));
         }
         let record = at(offset as usize) as *mut Record;
+        fetch_ahead(record as *const u8, len);
         (*record).len = len as u32;
         (*record).state.store(abi::STATE_RESERVED, Release);
         (*record).begin = begin;

@@ -1,6 +1,5 @@
 //! Call sites: return addresses by frame pointer, read only where the stack is known to be mapped.
 
-use crate::abi::FRAMES;
 use crate::{num, sys};
 
 /// Where a call came from, as the CPU's registers were.
@@ -31,7 +30,7 @@ impl Caller {
 const LOOKUPS: usize = 8;
 
 /// The return addresses, nearest first; gives their number.
-pub unsafe fn walk(caller: &Caller, frames: &mut [u64; FRAMES]) -> usize {
+pub unsafe fn walk(caller: &Caller, frames: &mut [u64]) -> usize {
     if caller.ip == 0 {
         return 0;
     }
@@ -41,7 +40,7 @@ pub unsafe fn walk(caller: &Caller, frames: &mut [u64; FRAMES]) -> usize {
     unsafe {
         let (mut low, high) = bounds(caller.sp);
         let mut fp = caller.fp;
-        while n < FRAMES && fp >= low && fp % 8 == 0 && fp + 16 <= high {
+        while n < frames.len() && fp >= low && fp % 8 == 0 && fp + 16 <= high {
             let ret = *((fp + 8) as *const usize);
             if ret < 4096 || ret >= 1 << 47 {
                 break;

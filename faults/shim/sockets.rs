@@ -2,6 +2,7 @@
 
 use crate::abi::*;
 use crate::dispatch::Context;
+use crate::descriptors::{self, Kind, Known};
 use crate::identify::{self, Stat, is_recorded};
 use crate::{num, ring, sys};
 use core::sync::atomic::{AtomicU64, Ordering::*};
@@ -9,35 +10,39 @@ use core::sync::atomic::{AtomicU64, Ordering::*};
 /// Room for a socket address.
 const NAME_ROOM: usize = 128;
 
-/// Records a send on a socket that is known by its inode number.
-pub unsafe fn record(call: &Context, ino: u64) -> isize {
+/// Records a send on a socket that has been introduced.
+pub unsafe fn record(call: &Context, known: &Known) -> isize {
     // SAFETY: the target's own call.
     unsafe {
-        meet(call, ino);
+        let ino = known.ino;
         let mut record = call.record(KIND_SEND);
         record.ino = ino;
         let mut draft = ring::begin(call.header, &record, &[]);
         let ret = call.pass();
+        if ret < 0 && known.remembered && !descriptors::still(call.args[0], known) {
+            draft.void();
+            return ret;
+        }
         draft.set_a(if ret > 0 { sent(call, ret) } else { 0 });
         draft.done(call.header, ret);
         ret
     }
 }
 
-/// Introduces the socket in the first argument, if it is new.
-pub unsafe fn meet(call: &Context, ino: u64) {
+/// Introduces a socket, if it is new.
+pub unsafe fn meet(call: &Context, fd: usize, ino: u64) {
     if is_new(ino) {
         // SAFETY: asks only.
-        unsafe { introduce(call, ino) };
+        unsafe { introduce(call, fd, ino) };
     }
 }
 
 /// sendto, sendmsg, sendmmsg.
 pub unsafe fn send(call: &Context) -> isize {
-    let mut stat = Stat::EMPTY;
     // SAFETY: the target's own call.
     unsafe {
-        if !identify::fstat(call.args[0], &mut stat) || !stat.is_socket() {
+        let known = descriptors::known(call, call.args[0] as u32 as usize);
+        if known.kind != Kind::Socket {
             return call.pass();
         }
         match call.nr {
@@ -49,7 +54,7 @@ pub unsafe fn send(call: &Context) -> isize {
             }
             _ => {}
         }
-        record(call, stat.ino)
+        record(call, &known)
     }
 }
 
@@ -85,8 +90,28 @@ unsafe fn sent(call: &Context, ret: isize) -> u64 {
 
 /// A recorded file's descriptor that goes to another process escapes the recording.
 unsafe fn passes_descriptor(call: &Context, message: usize) {
+    // SAFETY: the target's own message.
+    unsafe {
+        rights(message, |fd| {
+            let mut stat = Stat::EMPTY;
+            if identify::fstat(fd, &mut stat)
+                && (stat.is_file() || stat.is_dir())
+                && is_recorded(call.header, fd, &stat)
+            {
+                call.blind(
+                    b"descriptor sent to another process",
+                    b"SCM_RIGHTS: what the receiver does with the file is not recorded",
+                );
+            }
+        });
+    }
+}
+
+/// Goes through the descriptors in a message; whether there are any.
+unsafe fn rights(message: usize, mut each: impl FnMut(usize)) -> bool {
     const SOL_SOCKET: i32 = 1;
     const SCM_RIGHTS: i32 = 1;
+    let mut any = false;
     // SAFETY: the target's own message; headers and lengths are checked as the kernel checks them.
     unsafe {
         let header = &*(message as *const Header);
@@ -96,26 +121,29 @@ unsafe fn passes_descriptor(call: &Context, message: usize) {
             let len = *head;
             let kind = (header.control + at + 8) as *const i32;
             if len < 16 || at + len > header.control_len {
-                return;
+                break;
             }
             if *kind == SOL_SOCKET && *kind.add(1) == SCM_RIGHTS {
+                any = true;
                 for i in 0..(len - 16) / 4 {
-                    let fd = *kind.add(2 + i) as usize;
-                    let mut stat = Stat::EMPTY;
-                    if identify::fstat(fd, &mut stat)
-                        && (stat.is_file() || stat.is_dir())
-                        && is_recorded(call.header, fd, &stat)
-                    {
-                        call.blind(
-                            b"descriptor sent to another process",
-                            b"SCM_RIGHTS: what the receiver does with the file is not recorded",
-                        );
-                    }
+                    each(*kind.add(2 + i) as usize);
                 }
             }
             at += (len + 7) & !7;
         }
     }
+    any
+}
+
+/// One of the messages of recvmmsg.
+pub fn message(messages: usize, index: usize) -> usize {
+    messages + index * size_of::<Message>()
+}
+
+/// Whether a message that was received carried descriptors.
+pub unsafe fn holds_descriptors(message: usize) -> bool {
+    // SAFETY: the kernel has just filled the message in.
+    unsafe { rights(message, |_| ()) }
 }
 
 fn is_new(ino: u64) -> bool {
@@ -141,7 +169,7 @@ fn is_new(ino: u64) -> bool {
 }
 
 /// Records whom a socket connects.
-unsafe fn introduce(call: &Context, ino: u64) {
+unsafe fn introduce(call: &Context, fd: usize, ino: u64) {
     let mut names = [[0u8; NAME_ROOM]; 2];
     let mut lens = [0usize; 2];
     // SAFETY: our own buffers.
@@ -149,7 +177,7 @@ unsafe fn introduce(call: &Context, ino: u64) {
         for (i, nr) in [num::GETSOCKNAME, num::GETPEERNAME].into_iter().enumerate() {
             let mut len = NAME_ROOM as u32;
             let at = names[i].as_mut_ptr() as usize;
-            if sys::call3(nr, call.args[0], at, &raw mut len as usize) == 0 {
+            if sys::call3(nr, fd, at, &raw mut len as usize) == 0 {
                 lens[i] = (len as usize).min(NAME_ROOM);
             }
         }

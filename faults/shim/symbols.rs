@@ -76,6 +76,10 @@ exports! {
     ) -> isize;
     sendmsg = SENDMSG(fd: c_int, message: Bytes, flags: c_int) -> isize;
     sendmmsg = SENDMMSG(fd: c_int, messages: Bytes, count: c_uint, flags: c_int) -> c_int;
+    recvmsg = RECVMSG(fd: c_int, message: Bytes, flags: c_int) -> isize;
+    recvmmsg = RECVMMSG(
+        fd: c_int, messages: Bytes, count: c_uint, flags: c_int, timeout: Bytes
+    ) -> c_int;
     msync = MSYNC(at: Bytes, len: usize, flags: c_int) -> c_int;
 }
 

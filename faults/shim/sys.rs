@@ -185,8 +185,10 @@ pub fn tls() -> *mut Tls {
 /// Memory that fork empties: the process's number, and scratch buffers.
 static WIPED: AtomicUsize = AtomicUsize::new(0);
 
+/// Where the table of descriptors begins in the memory that fork empties.
+pub const TABLE_AT: usize = 4096 + crate::scratch::SLOTS * crate::scratch::SLOT;
 /// Bytes of the memory that fork empties.
-pub const WIPED_LEN: usize = 4096 + crate::scratch::SLOTS * crate::scratch::SLOT;
+pub const WIPED_LEN: usize = TABLE_AT + crate::descriptors::BYTES;
 
 /// Maps the memory that fork empties.
 pub unsafe fn map_wiped() -> bool {

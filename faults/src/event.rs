@@ -250,6 +250,20 @@ pub enum Op {
     Kill,
     /// The harness moved the target's clock: from here on it shows [`Event::at`].
     Advance,
+    /// A rule of the fault plan did something to the call that follows (shown, no effect of its own: what came of
+    /// the call stands in its own event, where it has one).
+    Fault {
+        /// The rule's index in the plan.
+        rule: u32,
+        /// The call.
+        call: crate::plan::Call,
+        /// The path of what it was called on, relative to the recorded directory.
+        path: Name,
+        /// In which process.
+        role: crate::plan::Role,
+        /// What was done to it.
+        outcome: crate::plan::Outcome,
+    },
 }
 
 /// What happened to a task.

@@ -10,17 +10,23 @@
 #[allow(unreachable_pub)]
 #[path = "../shim/abi.rs"]
 pub(crate) mod abi;
+#[allow(unreachable_pub)]
+#[path = "../shim/abi_fault.rs"]
+pub(crate) mod abi_fault;
 pub mod bytes;
 pub mod codec;
 pub mod effect;
 mod embed;
 pub mod event;
+pub mod fork_server;
 pub mod gate;
+pub mod glob;
 pub mod image;
 pub mod mark;
 pub mod model;
 pub mod mutate;
 pub mod paths;
+pub mod plan;
 pub mod record;
 pub mod state;
 mod symbol;

@@ -3,6 +3,7 @@
 
 use crate::effect::{Effects, Names};
 use crate::event::{Clock, Event, Op, SyncKind, WriteSync};
+use crate::glob;
 use crate::trace::Trace;
 
 /// Removes the syncs that match `call:path`, both globs with `*` and `?`, as `fdatasync:*incr*`; without a
@@ -23,8 +24,8 @@ pub fn drop_syncs(trace: &Trace, pattern: &str) -> (Trace, usize) {
             _ => return true,
         };
         let at = file.map_or_else(|| ".".to_owned(), |file| names.path_at(file, event.begin));
-        !(calls.iter().any(|name| glob(call.as_bytes(), name.as_bytes()))
-            && glob(path.as_bytes(), at.as_bytes()))
+        !(calls.iter().any(|name| glob::matches(call.as_bytes(), name.as_bytes()))
+            && glob::matches(path.as_bytes(), at.as_bytes()))
     })
 }
 
@@ -165,18 +166,5 @@ impl Ticks {
         }
         changed.events.sort_by_key(|event| event.begin);
         changed
-    }
-}
-
-/// `*` is any run of bytes, `/` included; `?` is any one.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.split_first(), text.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => {
-            glob(rest, text) || text.split_first().is_some_and(|(_, tail)| glob(pattern, tail))
-        }
-        (Some((b'?', rest)), Some((_, tail))) => glob(rest, tail),
-        (Some((a, rest)), Some((b, tail))) => a == b && glob(rest, tail),
-        _ => false,
     }
 }

@@ -46,8 +46,19 @@ pub struct CellResult {
     pub not_measured: Vec<Blind>,
     /// Whether the same exploration of a sabotaged trace was violated.
     pub teeth: Teeth,
+    /// Of a sweep over faults: how many were planned, and how many fired.
+    pub faults: Option<FaultCount>,
     /// Wall-clock time spent.
     pub elapsed: std::time::Duration,
+}
+
+/// How many faults a cell speaks of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultCount {
+    /// Faults that were to happen.
+    pub planned: u64,
+    /// Faults that did. One that did not has shown nothing.
+    pub fired: u64,
 }
 
 impl CellResult {
@@ -72,6 +83,7 @@ impl CellResult {
             findings: Vec::new(),
             not_measured: vec![Blind { what: "recording".to_owned(), detail: why.to_owned() }],
             teeth: Teeth::NotNeeded,
+            faults: None,
             elapsed: std::time::Duration::ZERO,
         }
     }

@@ -1,13 +1,13 @@
 //! One mechanism, one finding: violations that come about in the same way are shown once.
 
-use crate::history::History;
-use crate::story::{culprit, interesting_frame, outcome_of};
+mod mechanism;
+
+pub use mechanism::{mechanism, sketch};
+
 use crate::verdict::{Class, Violation};
-use std::collections::{BTreeMap, BTreeSet};
-use unplug_faults::effect::{Effect, EffectId, EffectKind, Effects, Meta, Names, Outcome};
+use std::collections::BTreeMap;
 use unplug_faults::image::ImageHash;
 use unplug_faults::state::CrashState;
-use unplug_faults::trace::Trace;
 
 /// One violating state.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ pub struct Clusters {
 }
 
 /// How many mechanisms are told apart; what comes after is counted with its class.
-const MOST: usize = 64;
+const MOST: usize = 256;
 
 impl Clusters {
     /// Adds a violating state under its mechanism.
@@ -73,15 +73,16 @@ impl Clusters {
         }
     }
 
-    /// Adds a whole cluster to that of the same mechanism.
+    /// Adds a whole cluster to that of the same mechanism, as whatever class of one family it shows itself.
     pub fn merge(&mut self, other: Cluster) {
-        let key = (other.case.violation.class, other.mechanism.clone());
+        let key = (other.case.violation.class.family(), other.mechanism.clone());
         match self.by_key.entry(key) {
             std::collections::btree_map::Entry::Vacant(slot) => drop(slot.insert(other)),
             std::collections::btree_map::Entry::Occupied(mut slot) => {
                 let cluster = slot.get_mut();
                 cluster.states += other.states;
-                if other.case.rank() < cluster.case.rank() {
+                let rank = |case: &Case| (case.violation.class, case.rank());
+                if rank(&other.case) < rank(&cluster.case) {
                     cluster.case = other.case;
                 }
             }
@@ -95,68 +96,11 @@ impl Clusters {
 
     /// The clusters, the gravest class first, then by mechanism.
     pub fn into_sorted(self) -> Vec<Cluster> {
-        self.by_key.into_values().collect()
-    }
-}
-
-/// The mechanism of a violation: which kinds of effects of which kind of file are missing or odd, and where the
-/// first of them was asked for.
-pub fn mechanism(
-    trace: &Trace,
-    history: &History,
-    effects: &Effects,
-    names: &Names,
-    state: &CrashState,
-    violation: &Violation,
-) -> String {
-    let issued = effects.list.partition_point(|e| e.issued <= violation.crash_point);
-    let odd: Vec<usize> = (0..issued).filter(|i| outcome_of(state, *i) != Outcome::Whole).collect();
-    let Some(first) = odd.first().copied() else {
-        return "nothing is missing on the disk".to_string();
-    };
-    let newest = (0..issued).rev().find(|i| outcome_of(state, *i) != Outcome::Absent).unwrap_or(0);
-    // A plain loss is about the first thing that is missing, all else about what is odd among what is there.
-    let loss = matches!(violation.class, Class::AcknowledgedLoss | Class::WindowExceeded);
-    let among: Vec<usize> = odd.iter().copied().filter(|i| *i <= newest).collect();
-    let lost = culprit(history, effects, state, violation).unwrap_or(first);
-    let lost = [lost];
-    let shown: &[usize] = if loss || among.is_empty() { &lost } else { &among };
-    let kinds: BTreeSet<String> =
-        shown.iter().map(|i| kind(effects, names, *i, outcome_of(state, *i))).collect();
-    let culprit = shown.first().copied().unwrap_or(first);
-    let mut text = kinds.into_iter().take(4).collect::<Vec<_>>().join(" + ");
-    if let Some(frame) = interesting_frame(trace, effects.list[culprit].event) {
-        text.push_str(&format!(", by {frame}"));
-    }
-    text
-}
-
-fn kind(effects: &Effects, names: &Names, index: usize, outcome: Outcome) -> String {
-    let Some(effect) = effects.get(EffectId(index as u32)) else { return "unknown effect".to_string() };
-    let odd = match outcome {
-        Outcome::Absent | Outcome::Whole => "no ",
-        Outcome::Zeros => "zeroed ",
-        Outcome::Stale => "stale ",
-        Outcome::Sectors(_) => "torn ",
-        Outcome::Parts(_) => "split ",
-    };
-    format!("{odd}{}", what(effect, names))
-}
-
-fn what(effect: &Effect, names: &Names) -> String {
-    let role = |file| role(&names.path_at(file, effect.issued));
-    match &effect.kind {
-        EffectKind::Data { file, .. } => format!("data of {}", role(*file)),
-        EffectKind::Size { file, .. } => format!("size of {}", role(*file)),
-        EffectKind::Meta(meta) => match meta {
-            Meta::Create { file, .. } => format!("name of new {}", role(*file)),
-            Meta::Link { file, .. } => format!("link of {}", role(*file)),
-            Meta::Unlink { file, .. } => format!("removal of {}", role(*file)),
-            Meta::Rename { file, .. } => format!("rename to {}", role(*file)),
-            Meta::Exchange { a, .. } => format!("exchange with {}", role(*a)),
-            Meta::Truncate { file, .. } => format!("truncation of {}", role(*file)),
-            Meta::Allocate { file, .. } => format!("fallocate of {}", role(*file)),
-        },
+        let mut all: Vec<Cluster> = self.by_key.into_values().collect();
+        all.sort_by(|a, b| {
+            (a.case.violation.class, &a.mechanism).cmp(&(b.case.violation.class, &b.mechanism))
+        });
+        all
     }
 }
 
@@ -210,6 +154,21 @@ mod tests {
         }
         let sorted = clusters.into_sorted();
         assert_eq!((sorted.len(), sorted[0].states, sorted[0].case.state.deviations), (1, 12, 1));
+    }
+
+    #[test]
+    fn classes_of_one_family_are_one_mechanism_and_others_are_not() {
+        let mut clusters = Clusters::default();
+        let of = |class| {
+            let mut case = case(1, 1);
+            case.violation.class = class;
+            Cluster { mechanism: "a".into(), case, states: 1 }
+        };
+        for class in [Class::SilentCorruption, Class::Gap, Class::RefusesToOpen, Class::WindowExceeded] {
+            clusters.merge(of(class));
+        }
+        let classes: Vec<Class> = clusters.into_sorted().iter().map(|c| c.case.violation.class).collect();
+        assert_eq!(classes, [Class::RefusesToOpen, Class::WindowExceeded, Class::Gap]);
     }
 
     #[test]

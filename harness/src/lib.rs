@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod contract;
 pub mod dump;
 pub mod explore;
+pub mod faults;
 pub mod history;
 pub mod judge;
 pub mod minimise;
@@ -16,6 +17,7 @@ pub mod recovery;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod repro;
+mod shell;
 pub mod story;
 pub mod target;
 pub mod teeth;

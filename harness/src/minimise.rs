@@ -1,39 +1,11 @@
 //! Making a violation small before it is shown: the fewest deviations, the fewest operations.
 
-use crate::cluster::Case;
+mod local;
+
+pub use local::{local_minimum, odd_effects};
+
 use crate::workload::{Step, Workload};
 use std::collections::HashSet;
-use unplug_faults::state::CrashState;
-
-/// How many rounds of simpler states are tried.
-const ROUNDS: usize = 16;
-/// How many simpler states of one round are tried.
-const TRIES: usize = 64;
-
-/// Replaces a case by simpler ones of the same class for as long as there are any.
-///
-/// `simpler` gives legal states with fewer deviations; `judge` recovers some of them and says, in their order,
-/// which violate. An error of `judge` ends the search with what was found until then.
-pub fn fewest_deviations<E>(
-    mut case: Case,
-    mut simpler: impl FnMut(&CrashState) -> Vec<CrashState>,
-    mut judge: impl FnMut(&[CrashState]) -> Result<Vec<Option<Case>>, E>,
-) -> Case {
-    for _ in 0..ROUNDS {
-        let mut candidates = simpler(&case.state);
-        candidates.truncate(TRIES);
-        if candidates.is_empty() {
-            break;
-        }
-        let Ok(judged) = judge(&candidates) else { break };
-        let same = |c: &Case| c.violation.class == case.violation.class;
-        match judged.into_iter().flatten().find(same) {
-            Some(found) if found.state != case.state => case = found,
-            _ => break,
-        }
-    }
-    case
-}
 
 /// Zeller's ddmin over the steps of a workload: the steps that are left all matter, within `tests` trials.
 /// `fails` records and explores a workload again and says whether the same mechanism shows.
@@ -83,8 +55,6 @@ fn has_operation(workload: &Workload) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{Class, Violation};
-    use unplug_faults::image::ImageHash;
 
     fn invoke(n: u8) -> Step {
         Step::Invoke { client: 0, op: vec![n] }
@@ -118,33 +88,5 @@ mod tests {
         });
         assert_eq!(calls, 5);
         assert!(ids(&small).contains(&3) && small.steps.len() < 40);
-    }
-
-    fn case(deviations: u8, class: Class) -> Case {
-        let state = CrashState { case: 0, prefix: 9, except: vec![], deviations, first: 0, last: 9 };
-        let violation = Violation {
-            class,
-            crash_point: 1,
-            stricter_than_documented: false,
-            operation: None,
-            loss: None,
-            explanation: String::new(),
-        };
-        Case { state, image: ImageHash(0), violation, order: 0 }
-    }
-
-    #[test]
-    fn deviations_that_do_not_matter_go_and_the_class_stays() {
-        let simpler = |s: &CrashState| {
-            (0..s.deviations).map(|d| CrashState { deviations: d, ..s.clone() }).collect::<Vec<_>>()
-        };
-        // One deviation is needed; without any it is another class.
-        let judge = |states: &[CrashState]| {
-            let class = |d| if d == 0 { Class::AcknowledgedLoss } else { Class::Gap };
-            Ok::<_, ()>(states.iter().map(|s| Some(case(s.deviations, class(s.deviations)))).collect())
-        };
-        assert_eq!(fewest_deviations(case(4, Class::Gap), simpler, judge).state.deviations, 1);
-        let broken = |_: &[CrashState]| Err(());
-        assert_eq!(fewest_deviations(case(4, Class::Gap), simpler, broken).state.deviations, 4);
     }
 }

@@ -39,7 +39,9 @@ pub enum PoolError {
     #[error("no recovery is under way")]
     Idle,
     /// An image could not be laid out (disk full, directory gone).
-    #[error("cannot lay out an image: {0}")]
+    #[error(
+        "cannot lay out an image: {0}; make room for scratch directories, or name another place with UNPLUG_TMP"
+    )]
     LayOut(#[source] std::io::Error),
     /// A worker process could not be started, or died in a way that is not the target's.
     #[error("a recovery worker failed: {0}")]

@@ -22,6 +22,52 @@ pub enum RecordError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The recorder cannot get into the program.
+    #[error(
+        "`{program}` {why}: the recorder is preloaded by the dynamic linker, and is not let into such a program; {hint}"
+    )]
+    NotLoadable {
+        /// The program.
+        program: String,
+        /// What keeps the recorder out.
+        why: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A command line of the user's failed.
+    #[error("{option} ended with {how}; it said:\n{log}")]
+    CommandFailed {
+        /// The option that gave it.
+        option: &'static str,
+        /// Exit status or signal.
+        how: String,
+        /// What it said at last.
+        log: String,
+    },
+    /// The command promised nothing.
+    #[error(
+        "--run printed no line: each line on its standard output says that something is saved, and there is nothing \
+         to hold it to without one; it said:\n{log}"
+    )]
+    NoLines {
+        /// What it said at last.
+        log: String,
+    },
+    /// The checker does not fit the command.
+    #[error(
+        "the checker does not accept what {place}, without any power loss: {why}\n\
+         it must exit with 0 where the first UNPLUG_ACKED lines are there (none where that is 0), or print those \
+         that it finds (--prints)"
+    )]
+    Checker {
+        /// What it was tried on.
+        place: &'static str,
+        /// What it did.
+        why: String,
+    },
+    /// The environment holds a bad value.
+    #[error("{0}")]
+    Variable(String),
     /// The server ended before it took connections.
     #[error("{program} died at start ({how}); its log ends:\n{log}")]
     DiedAtStart {

@@ -14,6 +14,9 @@ use unplug_faults::image::Image;
 use unplug_faults::state::CrashState;
 use unplug_faults::trace::Trace;
 
+/// The model of repros whose image was damaged while nothing ran: see [`crate::faults`].
+pub const AT_REST: &str = "at rest";
+
 /// A state that was allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowed {
@@ -110,6 +113,8 @@ impl Repro {
             }
         };
         match &seen.first {
+            // Damage that is noticed is no corruption.
+            First::Broke(Class::RefusesToOpen, _) if self.model == AT_REST => Replayed::Kept,
             First::Broke(class, message) => other(*class, message),
             First::Holds(digest) if self.allowed.iter().any(|a| a.digest == *digest) => {
                 seen.across.map_or(Replayed::Kept, |(class, text)| other(class, &text))

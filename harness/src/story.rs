@@ -220,7 +220,7 @@ fn gap(subject: &Subject<'_>, names: &Names) -> Option<String> {
 }
 
 /// Whose sync would force an effect: the file's for its content, the directory's for its names.
-fn synced_by(effect: &unplug_faults::effect::Effect) -> Vec<FileId> {
+pub(crate) fn synced_by(effect: &unplug_faults::effect::Effect) -> Vec<FileId> {
     use unplug_faults::effect::Meta;
     match &effect.kind {
         EffectKind::Data { file, .. } | EffectKind::Size { file, .. } => vec![*file],

@@ -33,6 +33,26 @@ pub enum Class {
     LostAfterRecovery,
 }
 
+impl Class {
+    /// The class that stands for all that one and the same mechanism may show itself as: which of them it is depends
+    /// on where a page ends, on the policy, and on what the next operation is.
+    pub fn family(self) -> Class {
+        match self {
+            Class::AcknowledgedLoss | Class::WindowExceeded => Class::AcknowledgedLoss,
+            Class::DuplicatedOperation
+            | Class::Gap
+            | Class::TornOperation
+            | Class::Resurrection
+            | Class::SilentCorruption => Class::SilentCorruption,
+            Class::RefusesToOpen
+            | Class::RecoveryCrash
+            | Class::RecoveryHang
+            | Class::NotIdempotent
+            | Class::LostAfterRecovery => self,
+        }
+    }
+}
+
 /// What is to be said of one cell: a contract under a model in a phase. The order is that of gravity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -125,6 +145,7 @@ mod tests {
             findings: vec![],
             not_measured: vec![],
             teeth: Teeth::NotNeeded,
+            faults: None,
             elapsed: std::time::Duration::ZERO,
         }
     }

@@ -30,7 +30,8 @@ pub(super) struct Aof {
     pub(super) oldest_unsynced_ms: Option<u64>,
     pub(super) postponed_since_ms: Option<u64>,
     pub(super) delayed_syncs: u64,
-    pub(super) last_retry_ms: u64,
+    /// No repair is tried before: the first one at once, then one a second.
+    pub(super) retry_not_before_ms: u64,
     /// Size of all files after the last rewrite or at start: what growth is measured against.
     pub(super) rewritten_size: u64,
     /// Size of the files before the current incr file.
@@ -170,7 +171,6 @@ impl Persistence {
             aof.postponed_since_ms = None;
             if let Err(e) = aof.log.write() {
                 aof.trouble = Some(Trouble::Write(e.to_string()));
-                aof.last_retry_ms = now_ms;
                 return Ok(());
             }
         }
@@ -227,7 +227,8 @@ impl Persistence {
         let aof = self.aof.as_ref();
         PersistenceInfo {
             rdb_changes_since_last_save: self.snapshots.changes,
-            rdb_bgsave_in_progress: matches!(job, Some(Job::Save { .. })),
+            rdb_bgsave_in_progress: matches!(job, Some(Job::Save { .. }))
+                && !sabotaged!("bgsave-shown-at-once"),
             rdb_last_save_time: self.last_save_s(),
             rdb_last_bgsave_ok: !self.snapshots.failed,
             aof_enabled: aof.is_some(),
@@ -291,8 +292,9 @@ fn postpone(aof: &mut Aof, policy: AppendFsync, syncing: bool, now_ms: u64) -> b
     false
 }
 
-/// Starts a background sync if one is due: a second after the last one, as Redis, or one timer tick before the
-/// oldest write that it would cover is a second old, so that "everysec" means what it says.
+/// Starts a background sync if one is due: a second after the last one, as Redis, or two timer ticks before the
+/// oldest write that it would cover is a second old, so that "everysec" means what it says: one tick late it begins,
+/// and if it fails, the next tick is in time to write everything anew.
 pub(super) fn start_sync_if_due(aof: &mut Aof, syncer: &mut Syncer, hz: u32, now_ms: u64) {
     if now_ms < aof.last_sync_ms {
         // The clock went back; without this no sync would start until it has caught up.
@@ -300,7 +302,7 @@ pub(super) fn start_sync_if_due(aof: &mut Aof, syncer: &mut Syncer, hz: u32, now
     }
     let tick_ms = 1000 / u64::from(hz.clamp(1, 500));
     let age_ms = aof.oldest_unsynced_ms.map_or(0, |at| now_ms.saturating_sub(at));
-    let due = now_ms - aof.last_sync_ms >= SYNC_EVERY_MS || age_ms + tick_ms >= SYNC_EVERY_MS;
+    let due = now_ms - aof.last_sync_ms >= SYNC_EVERY_MS || age_ms + 2 * tick_ms >= SYNC_EVERY_MS;
     if due && aof.log.synced() < aof.log.len() && !syncer.busy() {
         aof.last_sync_ms = now_ms;
         aof.oldest_unsynced_ms = (aof.log.pending() > 0).then_some(now_ms);

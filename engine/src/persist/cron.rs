@@ -1,16 +1,35 @@
 //! What the timer does, and the end.
 
-use super::core::{Child, Job, Persistence, start_sync_if_due};
+use super::core::{Aof, Child, Job, Persistence, start_sync_if_due};
 use super::error::{FileError, SaveError, WriteError};
 use super::files::Place;
 use super::fork;
-use super::log::Trouble;
+use super::log::{Log, Trouble};
+use crate::aof::Manifest;
 use crate::config::{AppendFsync, Config};
 use crate::keyspace::Keyspace;
 
 /// Redis waits this long after a failed BGSAVE (CONFIG_BGSAVE_RETRY_DELAY).
 const SAVE_RETRY_MS: u64 = 5000;
-/// Time between two attempts to repair the log.
+/// Has the manifest say how long the log is, now that all of it is synced. Should this fail, nothing is lost but the
+/// knowledge, and either manifest is a good one.
+fn seal(aof: &mut Aof) {
+    let sealed = Some((log_name(&aof.log), aof.log.len()));
+    if !aof.log.chained() || aof.manifest.foreign || aof.manifest.sealed == sealed {
+        return;
+    }
+    let manifest = Manifest { sealed, ..aof.manifest.clone() };
+    if aof.place.put_manifest(&manifest).is_ok() {
+        aof.manifest = manifest;
+    }
+}
+
+fn log_name(log: &Log) -> String {
+    log.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Time between two attempts to repair the log. The first is made at the next tick: what was acknowledged under
+/// everysec has no second to wait.
 const LOG_RETRY_MS: u64 = 1000;
 
 impl Persistence {
@@ -56,10 +75,12 @@ impl Persistence {
         let always = self.config.appendfsync == AppendFsync::Always;
         let Some(aof) = &mut self.aof else { return };
         let Some(trouble) = aof.trouble.clone() else { return };
-        if always || now_ms.saturating_sub(aof.last_retry_ms) < LOG_RETRY_MS {
+        // A clock that was set back must not put the repair off for ever.
+        let waits = aof.retry_not_before_ms.saturating_sub(now_ms);
+        if always || (1..=LOG_RETRY_MS).contains(&waits) {
             return;
         }
-        aof.last_retry_ms = now_ms;
+        aof.retry_not_before_ms = now_ms + LOG_RETRY_MS;
         let repaired = match trouble {
             Trouble::Write(_) => aof.log.write(),
             Trouble::Rebase(_) => {
@@ -148,6 +169,7 @@ impl Persistence {
             }
             ended?;
             aof.trouble = None;
+            seal(aof);
         }
         if save.unwrap_or(!self.config.save.is_empty()) && !self.read_only {
             self.save(keyspace, now_ms).map_err(|e| match e {

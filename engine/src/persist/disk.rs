@@ -140,7 +140,10 @@ pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), Replac
         sync_dir(dir)
     };
     prepare().map_err(ReplaceError::Before)?;
-    fs::rename(temp, path).at("rename", temp).map_err(ReplaceError::Before)?;
+    let renamed = fs::rename(temp, path).at("rename", temp);
+    if !sabotaged!("failed-rename-ignored") {
+        renamed.map_err(ReplaceError::Before)?;
+    }
     if !sabotaged!("no-directory-sync-after-rename") {
         sync_dir(dir).map_err(ReplaceError::Unknown)?;
     }

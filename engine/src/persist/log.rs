@@ -171,7 +171,16 @@ impl Log {
         let content = self.buffer.len();
         let crc = self.chain.map(|c| c.seal(&mut self.buffer, self.synced));
         let mut out = &*self.file;
-        if let Err(e) = out.write_all(&self.buffer) {
+        let wrote = if sabotaged!("short-write-taken-whole") {
+            out.write(&self.buffer).map(|_| ())
+        } else {
+            out.write_all(&self.buffer)
+        };
+        if sabotaged!("full-disk-acknowledged") && wrote.is_err() {
+            self.buffer.clear();
+            return Ok(());
+        }
+        if let Err(e) = wrote {
             self.buffer.truncate(content);
             // Part of the batch may be in the file. If it cannot be cut off now, the next write does it first.
             self.ragged = self.file.set_len(self.len).is_err();
@@ -190,7 +199,13 @@ impl Log {
     /// Syncs what was written.
     pub(super) fn sync(&mut self) -> Result<(), FileError> {
         // The size is part of what fdatasync keeps, and nothing else of the inode matters.
-        self.file.sync_data().at("sync", &self.path)?;
+        let mut synced = self.file.sync_data();
+        if sabotaged!("fsync-tried-again") && synced.is_err() {
+            synced = self.file.sync_data();
+        }
+        if !sabotaged!("failed-fsync-ignored") {
+            synced.at("sync", &self.path)?;
+        }
         self.synced = self.len;
         Ok(())
     }

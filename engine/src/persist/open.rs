@@ -321,7 +321,7 @@ fn new_aof(place: Place, manifest: Manifest, log: Log, next: (u64, u64), now_ms:
         oldest_unsynced_ms: None,
         postponed_since_ms: None,
         delayed_syncs: 0,
-        last_retry_ms: now_ms,
+        retry_not_before_ms: 0,
         rewritten_size: 0,
         settled_size: 0,
     }

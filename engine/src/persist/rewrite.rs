@@ -120,6 +120,9 @@ impl Persistence {
         let place = Place { rdb_base, ..aof.place.clone() };
         let entry = FileEntry { chained: !rdb_base && aof.log.chained(), ..place.base_entry(base_seq) };
         let done = match ended {
+            Ended::Failed if sabotaged!("failed-child-installed") => {
+                install_base(aof, &place, entry, first_incr)
+            }
             Ended::Ok => install_base(aof, &place, entry, first_incr),
             Ended::Failed => {
                 let _ = disk::remove_if_there(&place.base_temp(base_seq));

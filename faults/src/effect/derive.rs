@@ -146,7 +146,8 @@ impl Live {
             | Op::Phase(_)
             | Op::Process(_)
             | Op::Kill
-            | Op::Advance => {}
+            | Op::Advance
+            | Op::Fault { .. } => {}
         }
     }
 

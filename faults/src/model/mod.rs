@@ -12,6 +12,7 @@ mod cover;
 mod ext4;
 mod graph;
 mod journal;
+mod killed;
 mod list;
 mod posix;
 mod prefix;
@@ -27,6 +28,7 @@ use num_bigint::BigUint;
 
 pub use btrfs::Btrfs;
 pub use graph::{Grain, Graph, Need};
+pub use killed::Killed;
 pub use list::{all, by_name, usual};
 pub use posix::Posix;
 pub use prefix::Prefix;

@@ -46,6 +46,13 @@ pub(crate) fn scan(root: &Path, ignore: &[String]) -> Result<BTreeMap<Vec<u8>, F
     Ok(found)
 }
 
+/// As [`scan`], with the path told by the error.
+pub(crate) fn scan_dir(root: &Path, ignore: &[String]) -> io::Result<BTreeMap<Vec<u8>, Found>> {
+    scan(root, ignore).map_err(|(path, error)| {
+        io::Error::new(error.kind(), format!("{}: {error}", String::from_utf8_lossy(&path)))
+    })
+}
+
 fn os(bytes: &[u8]) -> &std::ffi::OsStr {
     std::ffi::OsStr::from_bytes(bytes)
 }

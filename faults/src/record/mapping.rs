@@ -1,6 +1,8 @@
 //! The shared memory, seen from the recorder. Holds the `unsafe` of mapping it.
 
 use crate::abi::{self, Header};
+use crate::abi_fault::{FAULTS_AT, FaultArea};
+use crate::plan::Plan;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
@@ -36,7 +38,14 @@ impl Memory {
         use nix::sys::memfd::{MFdFlags, memfd_create};
         use nix::sys::mman::{MapFlags, ProtFlags, mmap};
         let size = size.max(abi::RECORDS_AT + (1 << 20)).next_multiple_of(4096);
-        let fd = memfd_create(c"unplug-ring", MFdFlags::MFD_CLOEXEC)?;
+        // Told that it is not to be executed, it is allowed everywhere (`vm.memfd_noexec`); Linux before 6.3 does
+        // not know the flag.
+        let flags = MFdFlags::MFD_CLOEXEC;
+        let fd = match memfd_create(c"unplug-ring", flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL))
+        {
+            Err(nix::errno::Errno::EINVAL) => memfd_create(c"unplug-ring", flags)?,
+            made => made?,
+        };
         nix::unistd::ftruncate(&fd, size as i64)?;
         let length = NonZeroUsize::new(size).ok_or(io::ErrorKind::InvalidInput)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -75,6 +84,26 @@ impl Memory {
             );
         }
         Ok(())
+    }
+
+    fn faults(&self) -> NonNull<FaultArea> {
+        // SAFETY: the area lies within every mapping: it stands in front of the records.
+        unsafe { self.base.add(FAULTS_AT) }.cast()
+    }
+
+    /// Writes the plan's rules. No other process has the mapping yet.
+    pub(crate) fn set_plan(&self, plan: &Plan) {
+        if !plan.rules.is_empty() {
+            // SAFETY: zeros are a valid area, and nobody else looks at it.
+            plan.lay_out(unsafe { self.faults().as_mut() }, std::process::id());
+        }
+    }
+
+    /// The indexes of two rules that wanted different things of one call.
+    pub(crate) fn conflict(&self) -> Option<(usize, usize)> {
+        // SAFETY: an atomic word of the mapping.
+        let pair = unsafe { self.faults().as_ref() }.conflict.load(Ordering::Acquire);
+        (pair != 0).then(|| ((pair & 0xffff) as usize - 1, (pair >> 16) as usize - 1))
     }
 
     pub(crate) fn fd(&self) -> &OwnedFd {

@@ -12,4 +12,5 @@ mod tree;
 mod weave;
 
 pub use client::SocketName;
+pub(crate) use disk::{Found, scan_dir};
 pub use recorder::{Options, RecordError, Recorder};

@@ -12,6 +12,7 @@ use crate::abi;
 use crate::embed;
 use crate::event::{Clock, Nanos};
 use crate::gate::{self, Area, Clock as VirtualClock, Gate, GateError, GateOptions};
+use crate::plan::Plan;
 use crate::trace::{BaseNode, Blind, Meta, Trace};
 use std::collections::BTreeMap;
 use std::io;
@@ -42,6 +43,8 @@ pub struct Options {
     /// The target's tasks run one at a time, as a [`Gate`] says: see [`Recorder::gate`]. Its time is virtual then,
     /// from 2020-01-01 if nothing else is said.
     pub gated: bool,
+    /// What is done to the target's calls.
+    pub faults: Plan,
 }
 
 /// The wall clock of a gated run that does not say another.
@@ -57,6 +60,7 @@ impl Options {
             sync_nanos: 0,
             virtual_epoch_ms: None,
             gated: false,
+            faults: Plan::default(),
         }
     }
 
@@ -67,7 +71,7 @@ impl Options {
 
     fn flags(&self) -> u32 {
         let gated = if self.gated { abi::FLAG_GATED } else { 0 };
-        gated | self.epoch_ms().map_or(0, |_| abi::FLAG_VIRTUAL)
+        gated | self.epoch_ms().map_or(0, |_| abi::FLAG_VIRTUAL) | self.faults.flags()
     }
 }
 
@@ -90,7 +94,9 @@ pub enum RecordError {
     #[error("cannot make the shared memory of the recording: {0}")]
     Memory(#[source] io::Error),
     /// No process loaded the shim.
-    #[error("the target never loaded the shim: is it a static or set-user-id program, or did it not start?")]
+    #[error(
+        "the target never loaded the shim: is it a static or set-user-id program, or did it not start, or clear its environment?"
+    )]
     NotLoaded,
     /// The gate's part of the shared memory cannot be used.
     #[error(transparent)]
@@ -130,7 +136,8 @@ impl Recorder {
     /// No shim for this platform, a directory that cannot be read, no memory.
     pub fn start(options: Options) -> Result<Recorder, RecordError> {
         static RECORDERS: AtomicU64 = AtomicU64::new(0);
-        let shim = embed::shim_file().map_err(RecordError::Memory)?.ok_or(RecordError::Unsupported)?;
+        let shim =
+            embed::Library::Shim.file().map_err(RecordError::Memory)?.ok_or(RecordError::Unsupported)?;
         let directory =
             |path: &Path, error| RecordError::Directory { path: path.display().to_string(), error };
         let root = options.root.canonicalize().map_err(|e| directory(&options.root, e))?;
@@ -148,6 +155,7 @@ impl Recorder {
         };
         let memory = Memory::new(options.ring_bytes, &setup).map_err(RecordError::Memory)?;
         memory.remember(meta.ino());
+        memory.set_plan(&options.faults);
         for node in found.values() {
             memory.remember(node.ino);
         }
@@ -301,8 +309,14 @@ impl Recorder {
         if header.full.load(Ordering::Acquire) != 0 {
             resolved.blind.insert(Blind {
                 what: "ring full".to_string(),
-                detail: format!("{} bytes were not enough: raise ring_bytes", self.options.ring_bytes),
+                detail: format!(
+                    "{} bytes were not enough: raise ring_bytes (UNPLUG_RING_BYTES)",
+                    self.options.ring_bytes
+                ),
             });
+        }
+        if let Some((one, other)) = self.memory.conflict() {
+            resolved.blind.insert(self.options.faults.contradiction(one, other));
         }
         for (path, why) in differences {
             resolved

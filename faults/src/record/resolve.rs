@@ -128,6 +128,11 @@ impl<'s> Resolver<'s> {
                 self.blind(&text(raw.name1), text(raw.name2));
             }
             abi::KIND_MARK => self.mark(raw, begin),
+            abi::KIND_FAULT => {
+                if let Some(op) = crate::plan::told(raw.flags, [raw.a, raw.b, raw.c], raw.name1) {
+                    self.push(raw, begin, op);
+                }
+            }
             abi::KIND_SYNC_ALL => self.push(raw, begin, Op::SyncAll),
             abi::KIND_SYNC => self.sync(raw, begin)?,
             abi::KIND_WRITE => self.write(raw, begin)?,
@@ -233,7 +238,8 @@ impl<'s> Resolver<'s> {
         let killed = raw.is_killed();
         let len = if killed { raw.data.len() } else { raw.ret.max(0) as usize };
         // A call that was killed inside has not told its offset: appending is the one place it can have.
-        let offset = if raw.a == abi::NEVER && (killed || len == 0) { raw.b } else { raw.a };
+        let untold = raw.a == abi::NEVER && (killed || len == 0);
+        let offset = if untold { self.out.tree.size(file) } else { raw.a };
         let Some(data) = raw.data.get(..len).filter(|_| offset < 1 << 60) else {
             self.blind("a write at an unknown offset", describe(raw));
             return Ok(());

@@ -122,6 +122,11 @@ impl Tree {
         data[from..to].copy_from_slice(bytes);
     }
 
+    /// A file's size.
+    pub(crate) fn size(&self, file: FileId) -> u64 {
+        self.nodes.get(file.0 as usize).map_or(0, |n| n.data.len() as u64)
+    }
+
     pub(crate) fn truncate(&mut self, file: FileId, size: u64) {
         self.nodes[file.0 as usize].data.resize(size as usize, 0);
     }

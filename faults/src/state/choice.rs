@@ -4,7 +4,7 @@ use crate::effect::{EffectId, Outcome};
 use crate::event::Clock;
 use crate::model::Graph;
 use crate::state::work::Choice;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The effects before a prefix that nothing forces yet. Only goes forward, so that a trace of any length
 /// costs no more than its open windows.
@@ -103,9 +103,18 @@ impl<'g> Window<'g> {
         if odd == 0 || random & 1 == 0 {
             return Some(Choice { id, outcome: usual });
         }
-        let all = self.graph.other_outcomes(id);
+        let all = self.odd.list(id);
         let outcome = all.get(((random >> 1 & 0x7FFF) % odd) as usize).copied();
         Some(Choice { id, outcome: outcome.unwrap_or(usual) })
+    }
+
+    pub(crate) fn prefix(&self) -> u32 {
+        self.prefix
+    }
+
+    /// Effects from here on cannot be early.
+    pub(crate) fn early_end(&self) -> u32 {
+        self.early_end
     }
 
     /// How many effects a choice can be about.
@@ -121,39 +130,60 @@ impl<'g> Window<'g> {
     }
 
     /// All choices at this prefix in canonical order: what is lost or odd before it, the latest first, then
-    /// what is early behind it, the nearest first.
-    pub(crate) fn choices(&self) -> Vec<Choice> {
-        let mut all = Vec::new();
-        for &id in self.open.iter().rev() {
+    /// what is early behind it, the nearest first; as far as `wanted`.
+    pub(crate) fn choices(&self, wanted: impl Fn(EffectId) -> bool, all: &mut Vec<Choice>) {
+        all.clear();
+        let mut add = |id: u32, usual: Outcome| {
             let id = EffectId(id);
-            all.push(Choice { id, outcome: Outcome::Absent });
-            all.extend(self.graph.other_outcomes(id).into_iter().map(|outcome| Choice { id, outcome }));
-        }
-        for id in self.prefix + 1..self.early_end {
-            let id = EffectId(id);
-            all.push(Choice { id, outcome: Outcome::Whole });
-            all.extend(self.graph.other_outcomes(id).into_iter().map(|outcome| Choice { id, outcome }));
-        }
-        all
+            if wanted(id) {
+                all.push(Choice { id, outcome: usual });
+                all.extend(self.odd.list(id).iter().map(|outcome| Choice { id, outcome: *outcome }));
+            }
+        };
+        self.open.iter().rev().for_each(|id| add(*id, Outcome::Absent));
+        (self.prefix + 1..self.early_end).for_each(|id| add(id, Outcome::Whole));
+    }
+
+    /// How many choices [`Window::choices`] would list.
+    pub(crate) fn wanted(&self, wanted: impl Fn(EffectId) -> bool) -> u64 {
+        let all = self.open.iter().copied().chain(self.prefix + 1..self.early_end);
+        all.filter(|id| wanted(EffectId(*id))).map(|id| 1 + self.odd.sum(id, id + 1)).sum()
     }
 }
 
-/// How many odd outcomes effects have, as running sums.
-pub(crate) struct OddCounts(Vec<u64>);
+/// The odd outcomes of all effects, and how many they are as running sums.
+pub(crate) struct OddCounts {
+    sums: Vec<u64>,
+    /// Effects with the same odd outcomes share a list.
+    lists: Vec<Vec<Outcome>>,
+    of: Vec<u32>,
+}
 
 impl OddCounts {
     pub(crate) fn of(graph: &Graph) -> OddCounts {
-        let mut sums = vec![0u64];
+        let mut odd = OddCounts { sums: vec![0u64], lists: Vec::new(), of: Vec::new() };
+        let mut known: BTreeMap<(bool, bool, u8, u8), u32> = BTreeMap::new();
         let mut sum = 0u64;
-        for id in 0..graph.len() as u32 {
-            sum += u64::from(graph.odd_at(EffectId(id), 0));
-            sums.push(sum);
+        for (id, fact) in graph.facts.iter().enumerate() {
+            let kind = (fact.tears, fact.stale, fact.sectors, fact.parts);
+            let list = *known.entry(kind).or_insert_with(|| {
+                odd.lists.push(graph.other_outcomes(EffectId(id as u32)));
+                odd.lists.len() as u32 - 1
+            });
+            odd.of.push(list);
+            sum += odd.lists[list as usize].len() as u64;
+            odd.sums.push(sum);
         }
-        OddCounts(sums)
+        odd
     }
 
     pub(crate) fn sum(&self, from: u32, to: u32) -> u64 {
-        self.0[to as usize] - self.0[from as usize]
+        self.sums[to as usize] - self.sums[from as usize]
+    }
+
+    /// What [`Graph::other_outcomes`] says.
+    pub(crate) fn list(&self, id: EffectId) -> &[Outcome] {
+        &self.lists[self.of[id.0 as usize] as usize]
     }
 }
 

@@ -1,11 +1,9 @@
 //! Image hashes without images: a state's hash follows from its prefix's by what differs.
 
-use crate::effect::{Effect, EffectId, EffectKind, Effects, Meta, Outcome, PAGE, SECTOR};
-use crate::event::{FileId, NodeKind};
-use crate::image::{
-    Content, Dirs, Disk, ImageHash, Kinds, Page, hash_dir, hash_file, hash_link, hash_sector, hash_symlink,
-    paths, rename_entries,
-};
+use crate::effect::{Effect, EffectId, EffectKind, Effects, Outcome, PAGE};
+use crate::event::FileId;
+use crate::image::{Dirs, Disk, ImageHash, Page, hash_file, rename_entries};
+use crate::state::cursor::{Cursor, Sums, View, sum_sectors, total};
 use crate::state::{CrashState, Space};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, HashMap};
@@ -19,9 +17,10 @@ pub(crate) struct Index {
     step: u32,
     /// The disk after every `step` effects.
     checkpoints: Vec<Disk>,
-    /// Effects on names, in order.
+    /// Effects on names, in order, and the directories before every `names_step`th of them.
     names: Vec<u32>,
-    base_dirs: Dirs,
+    names_step: usize,
+    dirs: Vec<Dirs>,
     files: BTreeMap<FileId, FileLog>,
     /// Data effects on each page, in order. Only ever looked up by key.
     pages: HashMap<(FileId, u64), PageLog>,
@@ -51,7 +50,8 @@ impl Index {
             step,
             checkpoints: Vec::new(),
             names: Vec::new(),
-            base_dirs: disk.dirs.clone(),
+            names_step: (effects.list.iter().filter(|e| e.kind.content_of().is_none()).count() / 64).max(32),
+            dirs: vec![disk.dirs.clone()],
             files: BTreeMap::new(),
             pages: HashMap::new(),
         };
@@ -70,6 +70,9 @@ impl Index {
 
     fn note(&mut self, id: u32, effect: &Effect, disk: &Disk) {
         let Some(file) = effect.kind.content_of() else {
+            if !self.names.is_empty() && self.names.len().is_multiple_of(self.names_step) {
+                self.dirs.push(disk.dirs.clone());
+            }
             self.names.push(id);
             return;
         };
@@ -94,79 +97,6 @@ impl Index {
         let at = ((prefix / self.step) as usize).min(self.checkpoints.len() - 1);
         (at as u32 * self.step, self.checkpoints[at].clone())
     }
-}
-
-/// The names of one moment.
-#[derive(Clone, Default)]
-struct View {
-    /// The hashes of directories, links and symbolic links.
-    fixed: u128,
-    /// The first path of every file.
-    first: BTreeMap<FileId, Vec<u8>>,
-}
-
-impl View {
-    fn of(dirs: &Dirs, kinds: &Kinds) -> View {
-        let mut view = View::default();
-        for (path, file) in paths(dirs, kinds) {
-            let part = match kinds.get(&file) {
-                Some(NodeKind::Dir) => hash_dir(&path),
-                Some(NodeKind::Symlink(target)) => hash_symlink(&path, target),
-                Some(NodeKind::File) | None => match view.first.get(&file) {
-                    Some(first) => hash_link(&path, first),
-                    None => {
-                        view.first.insert(file, path);
-                        continue;
-                    }
-                },
-            };
-            view.fixed = view.fixed.wrapping_add(part);
-        }
-        view
-    }
-}
-
-/// The sums over a file's sectors.
-#[derive(Clone, Default)]
-struct Sums {
-    size: u64,
-    content: u128,
-    pages: BTreeMap<u64, [u128; 8]>,
-}
-
-impl Sums {
-    fn of(content: &Content) -> Sums {
-        let mut sums = Sums { size: content.size, ..Sums::default() };
-        for (&page, bytes) in content.pages.range(..content.size.div_ceil(PAGE)) {
-            let mut sectors = [0; 8];
-            sum_sectors(&mut sectors, 0xFF, page, bytes, content.size);
-            sums.content = sums.content.wrapping_add(total(&sectors));
-            sums.pages.insert(page, sectors);
-        }
-        sums
-    }
-}
-
-fn total(sectors: &[u128; 8]) -> u128 {
-    sectors.iter().fold(0, |sum, sector| sum.wrapping_add(*sector))
-}
-
-/// Hashes anew those sectors of a page whose bits are set, as far as they lie within the size.
-fn sum_sectors(sectors: &mut [u128; 8], mask: u8, page: u64, bytes: &Page, size: u64) {
-    for bit in (0..8u64).filter(|bit| mask & (1 << bit) != 0) {
-        let from = (bit * SECTOR) as usize;
-        let inside = size.saturating_sub(page * PAGE + bit * SECTOR).min(SECTOR) as usize;
-        sectors[bit as usize] = hash_sector(page * 8 + bit, &bytes[from..from + inside]);
-    }
-}
-
-/// The disk at one prefix with its sums: what a hasher keeps between two states.
-pub(crate) struct Cursor {
-    prefix: u32,
-    disk: Disk,
-    sums: BTreeMap<FileId, Sums>,
-    view: View,
-    total: u128,
 }
 
 /// Hashes states; quick when they come in canonical order.
@@ -212,6 +142,7 @@ impl<'s> Hasher<'s> {
     }
 
     fn go(&mut self, prefix: u32) {
+        while self.at.prefix > prefix && self.at.back() {}
         let near = self.at.prefix <= prefix && prefix - self.at.prefix <= self.space.index().step;
         if !near {
             self.at = Cursor::at(self.space, prefix);
@@ -237,8 +168,11 @@ impl<'s> Hasher<'s> {
 
     fn with_names(&self, state: &CrashState, changed: &[(FileId, u64, u128)]) -> u128 {
         let index = self.space.index();
-        let mut dirs = index.base_dirs.clone();
-        for &id in &index.names {
+        let (low, end) = span(state);
+        let at = index.names.partition_point(|id| *id < low) / index.names_step;
+        let at = at.min(index.dirs.len() - 1);
+        let mut dirs = index.dirs[at].clone();
+        for &id in index.names[at * index.names_step..].iter().take_while(|id| **id < end) {
             let parts = match outcome_in(state, id) {
                 Outcome::Absent => continue,
                 Outcome::Parts(parts) => parts,
@@ -269,7 +203,7 @@ impl<'s> Hasher<'s> {
 
     /// All effects on the file anew, from the last checkpoint before anything differs.
     fn fold(&self, file: FileId, log: &FileLog, state: &CrashState) -> (u64, u128) {
-        let low = state.except.first().map_or(state.prefix, |(id, _)| id.0.min(state.prefix));
+        let (low, end) = span(state);
         let index = self.space.index();
         let at = ((low / index.step) as usize).min(index.checkpoints.len() - 1);
         let from = log.all.partition_point(|id| *id < at as u32 * index.step);
@@ -277,7 +211,7 @@ impl<'s> Hasher<'s> {
         if let Some(content) = index.checkpoints[at].files.get(&file) {
             disk.files.insert(file, content.clone());
         }
-        for &id in &log.all[from..] {
+        for &id in log.all[from..].iter().take_while(|id| **id < end) {
             disk.apply(self.space.trace, &self.space.effects.list[id as usize], outcome_in(state, id));
         }
         let sums = disk.files.get(&file).map(Sums::of).unwrap_or_default();
@@ -337,7 +271,7 @@ impl<'s> Hasher<'s> {
         if !state.except.iter().any(|(id, _)| sized(id)) {
             return at_prefix;
         }
-        let end = state.except.last().map_or(state.prefix, |(id, _)| state.prefix.max(id.0 + 1));
+        let (_, end) = span(state);
         let candidates = log.sizes[..log.sizes.partition_point(|id| *id < end)].iter().rev();
         let mut there = candidates.filter(|id| outcome_in(state, **id) == Outcome::Whole);
         match there.next().map(|id| &self.space.effects.list[*id as usize].kind) {
@@ -360,7 +294,7 @@ impl<'s> Hasher<'s> {
             let now = self.at.disk.files.get(&file).and_then(|content| content.pages.get(&page));
             return now.map_or(blank, |bytes| **bytes);
         };
-        let low = state.except.first().map_or(state.prefix, |(id, _)| id.0.min(state.prefix));
+        let (low, _) = span(state);
         let differs = log.ids.partition_point(|id| *id < low);
         let snap = (differs / SNAP).min(log.snaps.len().saturating_sub(1));
         let mut bytes = log.snaps.get(snap).map_or(blank, |bytes| **bytes);
@@ -383,66 +317,17 @@ impl<'s> Hasher<'s> {
     }
 }
 
+/// Everything before is whole, everything from the end on absent.
+fn span(state: &CrashState) -> (u32, u32) {
+    let low = state.except.first().map_or(state.prefix, |(id, _)| id.0.min(state.prefix));
+    (low, state.except.last().map_or(state.prefix, |(id, _)| state.prefix.max(id.0 + 1)))
+}
+
 /// What became of an effect in a state.
 fn outcome_in(state: &CrashState, id: u32) -> Outcome {
     match state.except.binary_search_by_key(&id, |(other, _)| other.0) {
         Ok(at) => state.except[at].1,
         Err(_) if id < state.prefix => Outcome::Whole,
         Err(_) => Outcome::Absent,
-    }
-}
-
-impl Cursor {
-    fn at(space: &Space<'_>, prefix: u32) -> Cursor {
-        let (from, disk) = space.index().checkpoint(prefix);
-        let sums = disk.files.iter().map(|(file, content)| (*file, Sums::of(content))).collect();
-        let mut cursor = Cursor { prefix: from, disk, sums, view: View::default(), total: 0 };
-        cursor.look(&space.kinds);
-        while cursor.prefix < prefix {
-            cursor.step(space.trace, space.effects, &space.kinds);
-        }
-        cursor
-    }
-
-    /// Takes the names and the whole sum anew.
-    fn look(&mut self, kinds: &Kinds) {
-        self.view = View::of(&self.disk.dirs, kinds);
-        let parts = self.view.first.iter().map(|(file, path)| self.part(*file, path));
-        self.total = parts.fold(self.view.fixed, u128::wrapping_add);
-    }
-
-    fn part(&self, file: FileId, path: &[u8]) -> u128 {
-        let (size, content) = self.sums.get(&file).map_or((0, 0), |sums| (sums.size, sums.content));
-        hash_file(path, size, content)
-    }
-
-    fn step(&mut self, trace: &Trace, effects: &Effects, kinds: &Kinds) {
-        let effect = &effects.list[self.prefix as usize];
-        self.prefix += 1;
-        self.disk.apply(trace, effect, Outcome::Whole);
-        let Some(file) = effect.kind.content_of() else {
-            self.look(kinds);
-            return;
-        };
-        let path = self.view.first.get(&file).cloned();
-        let before = path.as_ref().map_or(0, |path| self.part(file, path));
-        let content = self.disk.files.entry(file).or_default();
-        let sums = self.sums.entry(file).or_default();
-        match &effect.kind {
-            EffectKind::Size { .. } => sums.size = content.size,
-            EffectKind::Data { page, .. } => {
-                if let Some(bytes) = content.pages.get(page) {
-                    let sectors = sums.pages.entry(*page).or_default();
-                    sums.content = sums.content.wrapping_sub(total(sectors));
-                    sum_sectors(sectors, effect.kind.sectors(), *page, bytes, content.size);
-                    sums.content = sums.content.wrapping_add(total(sectors));
-                }
-            }
-            EffectKind::Meta(Meta::Truncate { .. } | Meta::Allocate { .. }) => *sums = Sums::of(content),
-            EffectKind::Meta(_) => {}
-        }
-        if let Some(path) = path {
-            self.total = self.total.wrapping_sub(before).wrapping_add(self.part(file, &path));
-        }
     }
 }

@@ -15,13 +15,27 @@
 //! least number of such choices. A prefix whose very last effect is torn with its first sectors written
 //! counts as none: that is a write cut short in order. An effect counts as early only where nothing between the
 //! prefix and it had been forced when it was issued; other sets are longer prefixes with something lost.
+//!
+//! **Order.** The states with no deviation come first, then those with one, and so on up to the plan's bound, each
+//! by prefix. What is left is walked by its latest effect, each state once and none in vain: all of it where the
+//! budget allows, else a share of each place of the trace. So a budget is always spent whole or every legal state
+//! is given; a level too large for the budget is sampled with half of it first.
 
+#[cfg(test)]
+mod brute;
 mod choice;
+mod cursor;
 mod hasher;
+mod level;
+mod order;
+mod rest;
 mod sample;
 mod space;
 mod states;
+mod strata;
+mod stratum;
 mod types;
+mod vary;
 mod work;
 
 pub use hasher::Hasher;

@@ -6,8 +6,9 @@ use crate::image::{Disk, Image, ImageHash, Kinds};
 use crate::model::{Count, Counter, Graph, Model};
 use crate::state::choice::OddCounts;
 use crate::state::hasher::{Hasher, Index};
+use crate::state::order::Order;
 use crate::state::states::States;
-use crate::state::work::{Choice, Soon, Work};
+use crate::state::work::{Choice, Soon, Work, mask};
 use crate::state::{Assumption, CrashState, Plan};
 use crate::trace::Trace;
 use num_bigint::BigUint;
@@ -21,6 +22,30 @@ pub(crate) struct SpaceCase {
     pub(crate) odd: OddCounts,
     /// For every prefix: whether it holds all that it needs.
     pub(crate) closed: Vec<bool>,
+    /// `None` where the states cannot be walked one by one.
+    pub(crate) order: Option<Order>,
+}
+
+impl SpaceCase {
+    fn of(graph: Graph) -> SpaceCase {
+        SpaceCase {
+            soon: Soon::of(&graph),
+            odd: OddCounts::of(&graph),
+            closed: closed_prefixes(&graph),
+            order: Order::of(&graph),
+            graph,
+        }
+    }
+
+    /// The sectors that an effect touches.
+    pub(crate) fn sectors(&self, id: u32) -> u8 {
+        self.graph.facts[id as usize].sectors
+    }
+
+    /// The sectors that an outcome puts on the disk, of all that the effect has.
+    pub(crate) fn mask(&self, id: u32, outcome: Outcome) -> u8 {
+        mask(self.sectors(id), outcome)
+    }
 }
 
 /// The crash states of one trace under one model, over all crash points or those of one phase.
@@ -35,7 +60,7 @@ pub struct Space<'t> {
     /// Sums of the effects' keys, so that a prefix's identity is a look-up.
     keys: Vec<u64>,
     count: OnceLock<Count>,
-    hasher: Mutex<Option<crate::state::hasher::Cursor>>,
+    hasher: Mutex<Option<crate::state::cursor::Cursor>>,
 }
 
 impl<'t> Space<'t> {
@@ -45,12 +70,7 @@ impl<'t> Space<'t> {
         for case in model.cases(trace, effects) {
             let mut graph = case.graph().clone();
             graph.assume(effects, assume);
-            cases.push(SpaceCase {
-                soon: Soon::of(&graph),
-                odd: OddCounts::of(&graph),
-                closed: closed_prefixes(&graph),
-                graph,
-            });
+            cases.push(SpaceCase::of(graph));
         }
         let mut keys = vec![0u64];
         let mut sum = 0u64;
@@ -165,16 +185,19 @@ impl<'t> Space<'t> {
                 sum = sum.wrapping_add(key(id.0, *outcome));
             }
         }
-        sum.wrapping_add(u64::from(state.case).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        sum.wrapping_add(salt(state.case))
+    }
+
+    /// The identity of a case's prefix.
+    pub(crate) fn identity_of(&self, case: u32, prefix: u32) -> u64 {
+        self.keys.get(prefix as usize).copied().unwrap_or(0).wrapping_add(salt(case))
     }
 
     /// Whether the state is one of this space: closed, with legal outcomes and exactly this interval.
     pub fn is_legal(&self, state: &CrashState) -> bool {
         let Some(case) = self.cases.get(state.case as usize) else { return false };
         let mut work = Work::new(&case.graph);
-        if state.prefix as usize > case.graph.len()
-            || !case.closed[state.prefix as usize] && state.except.is_empty()
-        {
+        if state.prefix as usize > case.graph.len() {
             return false;
         }
         work.start(state.prefix);
@@ -307,8 +330,12 @@ fn end_of(trace: &Trace) -> Clock {
     ticks.filter(|tick| *tick != Event::NEVER).max().unwrap_or(0)
 }
 
+fn salt(case: u32) -> u64 {
+    u64::from(case).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 /// A fixed pseudo-random number for an outcome of an effect (the finaliser of MurmurHash3 and SplitMix64).
-fn key(id: u32, outcome: Outcome) -> u64 {
+pub(crate) fn key(id: u32, outcome: Outcome) -> u64 {
     let outcome = match outcome {
         Outcome::Absent => 0u64,
         Outcome::Whole => 1,

@@ -1,11 +1,8 @@
-//! Enumeration: deviation bound by deviation bound, then samples.
+//! Enumeration: one number of deviations after the other, then the rest, or samples of it.
 
-use crate::effect::{EffectId, Outcome};
-use crate::model::heads;
-use crate::state::choice::Window;
+use crate::state::level::{Level, level_size};
+use crate::state::rest::Rest;
 use crate::state::sample::Sampler;
-use crate::state::space::{SpaceCase, build};
-use crate::state::work::{Choice, Work};
 use crate::state::{CrashState, Plan, Space};
 use num_bigint::BigUint;
 use std::collections::HashSet;
@@ -31,7 +28,7 @@ impl Hasher for AsIs {
 }
 
 /// Only ever asked whether it holds something; its order is never seen.
-type Seen = HashSet<u64, BuildHasherDefault<AsIs>>;
+pub(crate) type Seen = HashSet<u64, BuildHasherDefault<AsIs>>;
 
 /// The states of a space in canonical order.
 pub struct States<'s> {
@@ -43,6 +40,8 @@ pub struct States<'s> {
     /// The number of legal states, where it is known and small enough to be reached.
     all: Option<u64>,
     whole: Option<u8>,
+    /// The walk over the rest came to its end.
+    covered: bool,
     shard: Option<(u64, u64)>,
     index: u64,
     stop: Option<&'s AtomicBool>,
@@ -51,8 +50,13 @@ pub struct States<'s> {
 enum Stage<'s> {
     Level(Box<Level<'s>>),
     Sample(Box<Sampler<'s>>),
+    Rest(Box<Rest<'s>>),
     Done,
 }
+
+/// How many candidates for each new state are tried, and how many more.
+const CANDIDATES: u64 = 4;
+const MORE: u64 = 64;
 
 /// How many states in a row belong to one shard: neighbours share most of their hash's work.
 const SHARD_BLOCK: u64 = 256;
@@ -70,6 +74,7 @@ impl<'s> States<'s> {
             emitted: 0,
             all: all.filter(|all| *all <= plan.budget),
             whole: None,
+            covered: false,
             shard: None,
             index: 0,
             stop: None,
@@ -96,7 +101,7 @@ impl<'s> States<'s> {
     /// Whether every legal state has been given (by all shards together).
     pub fn is_exhaustive(&self) -> bool {
         let count = self.space.count();
-        count.exact && count.states == BigUint::from(self.emitted)
+        self.covered || count.exact && count.states == BigUint::from(self.emitted)
     }
 
     /// The greatest number of deviations that has been enumerated whole so far.
@@ -114,23 +119,29 @@ impl<'s> States<'s> {
     }
 
     fn begin(&mut self, level: u8) {
-        if level > self.plan.bound {
-            self.stage = self.sampler(None);
-            return;
-        }
-        let size = level_size(self.space, level, self.left());
-        self.stage = if size <= self.left() {
+        // Where everything will be given, a level is worth while that has not many more candidates than states
+        // are left: fewer deviations come first. The rest is walked state by state.
+        let most = match self.all {
+            Some(all) => (all - self.emitted).saturating_mul(CANDIDATES).saturating_add(MORE),
+            None if level > self.plan.bound => 0,
+            None => self.left(),
+        };
+        self.stage = if level_size(self.space, level, most, self.stop) <= most {
             Stage::Level(Box::new(Level::new(self.space, level)))
+        } else if self.all.is_none() && level <= self.plan.bound && self.left() > 0 {
+            Stage::Sample(Box::new(Sampler::new(self.space, self.plan.seed, level, self.left())))
         } else {
-            self.sampler(Some(level))
+            self.rest(self.all.is_some())
         };
     }
 
-    fn sampler(&self, level: Option<u8>) -> Stage<'s> {
+    fn rest(&self, all: bool) -> Stage<'s> {
         if self.left() == 0 {
             return Stage::Done;
         }
-        Stage::Sample(Box::new(Sampler::new(self.space, self.plan.seed, level, self.left())))
+        let least = self.whole.unwrap_or(0).saturating_add(1);
+        let room = (self.left(), all);
+        Stage::Rest(Box::new(Rest::new(self.space, self.plan.seed, least, room, &self.seen, self.stop)))
     }
 
     fn next_any(&mut self) -> Option<CrashState> {
@@ -140,29 +151,23 @@ impl<'s> States<'s> {
                 return None;
             }
             let next = match &mut self.stage {
-                Stage::Level(level) => match level.next() {
-                    Some(state) => state,
-                    None => {
-                        let done = level.deviations;
-                        self.whole = Some(done);
-                        match done.checked_add(1) {
-                            Some(next) => self.begin(next),
-                            None => self.stage = Stage::Done,
-                        }
-                        continue;
+                Stage::Level(level) => level.next(self.stop),
+                Stage::Sample(sampler) => sampler.next(self.stop),
+                Stage::Rest(rest) => match rest.next(&self.seen, self.stop) {
+                    Some((state, identity)) => {
+                        self.seen.insert(identity);
+                        self.emitted += 1;
+                        return Some(state);
                     }
-                },
-                Stage::Sample(sampler) => match sampler.next(self.stop) {
-                    Some(state) => state,
-                    None => {
-                        self.stage = match sampler.level() {
-                            Some(_) => self.sampler(None),
-                            None => Stage::Done,
-                        };
-                        continue;
-                    }
+                    None => None,
                 },
                 Stage::Done => return None,
+            };
+            let Some(next) = next else {
+                if self.stop.is_none_or(|flag| !flag.load(Ordering::Relaxed)) {
+                    self.next_stage();
+                }
+                continue;
             };
             if self.seen.insert(self.space.identity(&next)) {
                 self.emitted += 1;
@@ -171,6 +176,31 @@ impl<'s> States<'s> {
                 }
                 return Some(next);
             }
+        }
+    }
+
+    fn next_stage(&mut self) {
+        match &self.stage {
+            Stage::Level(level) => {
+                let done = level.deviations;
+                self.whole = Some(done);
+                match done.checked_add(1) {
+                    Some(next) => self.begin(next),
+                    None => self.stage = self.rest(self.all.is_some()),
+                }
+            }
+            Stage::Sample(_) => self.stage = self.rest(false),
+            Stage::Rest(rest) => {
+                self.covered = rest.is_whole();
+                // What could not be spent where it was meant to be may find room elsewhere; if not even that,
+                // everything is walked until the budget is spent.
+                self.stage = match (self.covered || rest.is_all(), rest.gave()) {
+                    (true, _) => Stage::Done,
+                    (false, 0) => self.rest(true),
+                    (false, _) => self.rest(false),
+                };
+            }
+            Stage::Done => {}
         }
     }
 }
@@ -189,175 +219,4 @@ impl Iterator for States<'_> {
             }
         }
     }
-}
-
-/// How many candidates a level has, or a number above `limit`.
-fn level_size(space: &Space<'_>, level: u8, limit: u64) -> u64 {
-    let mut size = 0u64;
-    for case in &space.cases {
-        let mut window = Window::new(&case.graph, &case.odd, space.range);
-        for prefix in prefixes(space, case) {
-            window.advance(prefix);
-            size = size.saturating_add(match level {
-                0 => 1 + heads_at(case, prefix).len() as u64,
-                _ => choose(window.breadth(), u64::from(level)),
-            });
-            if size > limit {
-                return size;
-            }
-        }
-    }
-    size
-}
-
-fn choose(n: u64, k: u64) -> u64 {
-    if k > n {
-        return 0;
-    }
-    let mut total = 1u64;
-    for i in 0..k {
-        // Exact at every step: a product of i + 1 neighbouring numbers is divisible by (i + 1)!.
-        match total.checked_mul(n - i) {
-            Some(product) => total = product / (i + 1),
-            None => return u64::MAX,
-        }
-    }
-    total
-}
-
-/// The prefixes that a case has in the space's range.
-pub(crate) fn prefixes(space: &Space<'_>, case: &SpaceCase) -> std::ops::RangeInclusive<u32> {
-    let facts = &case.graph.facts;
-    let last = facts.partition_point(|fact| fact.issued <= space.range.1) as u32;
-    0..=last
-}
-
-/// The tears of a prefix's last effect in which its first sectors were written.
-pub(crate) fn heads_at(case: &SpaceCase, prefix: u32) -> Vec<u8> {
-    match prefix.checked_sub(1).map(|id| case.graph.facts[id as usize]) {
-        Some(fact) if fact.tears => heads(fact.sectors),
-        _ => Vec::new(),
-    }
-}
-
-/// All states with one number of deviations, repetitions included.
-struct Level<'s> {
-    space: &'s Space<'s>,
-    deviations: u8,
-    case: usize,
-    prefix: u32,
-    work: Work<'s>,
-    window: Window<'s>,
-    choices: Vec<Choice>,
-    /// The next combination, as indices into the choices; `None`: the next prefix is to be begun.
-    combo: Option<Vec<usize>>,
-    chosen: Vec<Choice>,
-    ended: bool,
-}
-
-impl<'s> Level<'s> {
-    fn new(space: &'s Space<'s>, deviations: u8) -> Self {
-        let mut level = Level {
-            space,
-            deviations,
-            case: 0,
-            prefix: 0,
-            work: Work::new(&space.cases[0].graph),
-            window: Window::new(&space.cases[0].graph, &space.cases[0].odd, space.range),
-            choices: Vec::new(),
-            combo: None,
-            chosen: Vec::new(),
-            ended: false,
-        };
-        level.enter();
-        level
-    }
-
-    /// Begins the present prefix.
-    fn enter(&mut self) {
-        let case = &self.space.cases[self.case];
-        self.combo = None;
-        if !case.closed[self.prefix as usize] {
-            return;
-        }
-        if self.deviations == 0 {
-            let id = EffectId(self.prefix.saturating_sub(1));
-            let torn = heads_at(case, self.prefix).into_iter().map(Outcome::Sectors);
-            self.choices = torn.map(|outcome| Choice { id, outcome }).collect();
-            // Here the combination is empty (the prefix itself) or one index.
-            self.combo = Some(Vec::new());
-            return;
-        }
-        self.window.advance(self.prefix);
-        self.choices = self.window.choices();
-        let k = usize::from(self.deviations);
-        if self.choices.len() >= k {
-            self.combo = Some((0..k).collect());
-        }
-    }
-
-    fn step(&mut self) {
-        let n = self.choices.len();
-        let Some(combo) = &mut self.combo else { return };
-        if self.deviations == 0 {
-            let next = combo.first().map_or(0, |i| i + 1);
-            *combo = vec![next];
-            if next >= n {
-                self.combo = None;
-            }
-            return;
-        }
-        let k = combo.len();
-        match (0..k).rev().find(|i| combo[*i] < n - k + i) {
-            Some(at) => {
-                combo[at] += 1;
-                for i in at + 1..k {
-                    combo[i] = combo[i - 1] + 1;
-                }
-            }
-            None => self.combo = None,
-        }
-    }
-
-    fn next_prefix(&mut self) {
-        let last = *prefixes(self.space, &self.space.cases[self.case]).end();
-        if self.prefix < last {
-            self.prefix += 1;
-        } else if self.case + 1 < self.space.cases.len() {
-            self.case += 1;
-            self.prefix = 0;
-            let case = &self.space.cases[self.case];
-            self.work = Work::new(&case.graph);
-            self.window = Window::new(&case.graph, &case.odd, self.space.range);
-        } else {
-            self.ended = true;
-            return;
-        }
-        self.enter();
-    }
-
-    fn next(&mut self) -> Option<CrashState> {
-        while !self.ended {
-            let Some(combo) = &self.combo else {
-                self.next_prefix();
-                continue;
-            };
-            self.chosen.clear();
-            self.chosen.extend(combo.iter().map(|i| self.choices[*i]));
-            let like = at_prefix(self.case, self.prefix);
-            let case = &self.space.cases[self.case];
-            let built = build(&mut self.work, case, &like, &self.chosen, self.space.range);
-            self.step();
-            if let Some(mut state) = built {
-                state.deviations = self.deviations;
-                return Some(state);
-            }
-        }
-        None
-    }
-}
-
-/// A state with nothing but a case and a prefix, to build others on.
-pub(crate) fn at_prefix(case: usize, prefix: u32) -> CrashState {
-    CrashState { case: case as u32, prefix, except: Vec::new(), deviations: 0, first: 0, last: 0 }
 }

@@ -68,13 +68,7 @@ impl<'g> Work<'g> {
 
     /// The sectors that an outcome puts on the disk, of all that the effect has.
     pub(crate) fn mask(&self, id: u32, outcome: Outcome) -> u8 {
-        let all = self.graph.facts[id as usize].sectors;
-        match outcome {
-            Outcome::Whole => all,
-            Outcome::Sectors(mask) => mask & all,
-            Outcome::Absent | Outcome::Zeros | Outcome::Stale => 0,
-            Outcome::Parts(_) => all,
-        }
+        mask(self.graph.facts[id as usize].sectors, outcome)
     }
 
     fn outcome(&self, id: u32, mask: u8) -> Outcome {
@@ -266,6 +260,15 @@ impl<'g> Work<'g> {
         let absent = (prefix..=top).filter(|id| self.get(*id) == Outcome::Absent);
         let among = absent.map(|id| self.graph.facts[id as usize].absent_until).min();
         among.unwrap_or(Clock::MAX).min(soon.from(top + 1))
+    }
+}
+
+/// The sectors that an outcome puts on the disk, of all that an effect has.
+pub(crate) fn mask(all: u8, outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Whole | Outcome::Parts(_) => all,
+        Outcome::Sectors(mask) => mask & all,
+        Outcome::Absent | Outcome::Zeros | Outcome::Stale => 0,
     }
 }
 

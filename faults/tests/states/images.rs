@@ -34,7 +34,9 @@ proptest! {
         for name in MODELS {
             let space = space(&script, &effects, name);
             let states: Vec<CrashState> = space.states(&Plan { bound: 2, budget: 400, seed }).collect();
-            for state in states.iter().chain(states.iter().rev().step_by(7)) {
+            // Forwards, backwards, and to and fro.
+            let fro = states.iter().zip(states.iter().rev()).step_by(5).flat_map(|(a, b)| [a, b]);
+            for state in states.iter().chain(states.iter().rev().step_by(3)).chain(fro) {
                 prop_assert_eq!(space.hash(state), space.image(state).hash(), "{} {:?}", name, state);
             }
         }
@@ -90,6 +92,34 @@ fn deterministic_and_sharded() {
     let other: Vec<CrashState> =
         space(&script, &effects, "posix").states(&Plan { seed: 43, ..plan }).collect();
     assert_ne!(as_set(&other), as_set(&all));
+}
+
+/// Levels, samples and the walk of the rest: three shards of each are a partition, whatever the budget.
+#[test]
+fn shards_of_every_stage() {
+    let mut script = Script::new().base("f", 'A', 1).base("g", 'A', 1);
+    for n in 0..12u8 {
+        script = script.append_bytes("f", &[b'a' + n; 700]).append("g", 'B', 1);
+        script = if n % 3 == 2 { script.fsync("f") } else { script };
+    }
+    let effects = Effects::of(&script.trace);
+    for name in MODELS {
+        for budget in [50, 700, 5_000, 40_000] {
+            let plan = Plan { bound: 1, budget, seed: 42 };
+            let space = space(&script, &effects, name);
+            let all: Vec<CrashState> = space.states(&plan).collect();
+            let shards = (0..3).map(|k| space.states(&plan).shard(k, 3).collect::<Vec<_>>());
+            let parts: Vec<CrashState> = shards.flatten().collect();
+            let as_set = |list: &[CrashState]| list.iter().map(|s| format!("{s:?}")).collect::<BTreeSet<_>>();
+            assert_eq!((parts.len(), as_set(&parts)), (all.len(), as_set(&all)), "{name} {budget}");
+            let count = space.count().states;
+            assert_eq!(
+                u64::try_from(count).unwrap_or(u64::MAX).min(budget),
+                all.len() as u64,
+                "{name} {budget}"
+            );
+        }
+    }
 }
 
 /// A budget smaller than the first level still reaches all of the trace.

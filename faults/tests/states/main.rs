@@ -8,6 +8,9 @@ mod figures;
 mod images;
 mod laid_out;
 mod mutations;
+mod real_files;
+// Shared with the tests of the models, which use the rest of it.
+#[allow(dead_code)]
 mod script;
 mod slow;
 mod syncs;

@@ -59,6 +59,10 @@ pub struct CheckArgs {
         help = "Only these policies (always, everysec, no, snapshot); all if none is named"
     )]
     pub policy: Vec<Policy>,
+    /// Also run it again and again with one fault each: all, a list such as EIO,short,kill,rest,fsync:ENOSPC, or the
+    /// rules of a file
+    #[arg(long, value_name = "all|LIST|FILE")]
+    pub faults: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub search: SearchArgs,
@@ -67,7 +71,7 @@ pub struct CheckArgs {
 /// What is run, and with which workload.
 #[derive(Clone, Debug, Args)]
 pub struct SubjectArgs {
-    /// The store: the embedded engine, or a redis-server
+    /// What is tested: the embedded engine, a redis-server, or any command with a checker
     #[arg(value_enum, default_value_t = TargetName::Engine)]
     pub target: TargetName,
     /// The redis-server to start, if not the first one in PATH
@@ -76,9 +80,37 @@ pub struct SubjectArgs {
     /// Seed of the workload, the scheduler and the sampling
     #[arg(long, value_name = "N", default_value_t = 1, env = "UNPLUG_SEED")]
     pub seed: u64,
+    /// Files that need not survive and are made anew, such as '*-shm'; writable shared mappings of them do not matter
+    #[arg(long, value_name = "GLOB")]
+    pub volatile: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub command: CommandArgs,
     /// Operations in each workload
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub ops: u32,
+}
+
+/// What the target `command` is made of.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CommandArgs {
+    /// For `command`: a line for `sh -c`, run once in the directory under test; each line that it prints on standard
+    /// output says that something is saved
+    #[arg(long, value_name = "CMD")]
+    pub run: Option<String>,
+    /// For `command`: a line for `sh -c`, run in each directory that a power loss may leave; it exits with 0 if the
+    /// first UNPLUG_ACKED lines of the run (they stand in the file UNPLUG_ACKED_FILE) are there
+    #[arg(long, value_name = "CMD")]
+    pub check: Option<String>,
+    /// The checker prints the lines that it finds, and is not told any
+    #[arg(long)]
+    pub prints: bool,
+    /// For `command`: a line for `sh -c` that makes what the run begins with
+    #[arg(long, value_name = "CMD")]
+    pub setup: Option<String>,
+    /// For `command`: a directory whose content the run begins with; it is copied
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// Which states are tried, and what is done about what is found.
@@ -89,7 +121,7 @@ pub struct SearchArgs {
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     pub model: Vec<String>,
     /// At the most so many crash states for each policy, phase and model; 16000 if not given, 200 on a redis-server,
-    /// where each costs three starts of the program
+    /// where each costs three starts of the program, 1000 on a command
     #[arg(
         long,
         value_name = "STATES",
@@ -136,12 +168,23 @@ pub struct RecordArgs {
 pub struct ExploreArgs {
     /// A file that `unplug record` wrote
     pub trace: PathBuf,
-    /// The redis-server to recover with, if not the first one in PATH
-    #[arg(long, value_name = "PATH")]
-    pub server: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub with: WithArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub search: SearchArgs,
+}
+
+/// With what a saved run is recovered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct WithArgs {
+    /// The redis-server to recover with, if not the first one in PATH
+    #[arg(long, value_name = "PATH")]
+    pub server: Option<PathBuf>,
+    /// The checker of a command, as for `unplug check`
+    #[arg(long, value_name = "CMD")]
+    pub check: Option<String>,
 }
 
 /// `unplug replay`.
@@ -149,9 +192,9 @@ pub struct ExploreArgs {
 pub struct ReplayArgs {
     /// A file from the repro directory
     pub repro: PathBuf,
-    /// The redis-server to recover with, if not the first one in PATH
-    #[arg(long, value_name = "PATH")]
-    pub server: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub with: WithArgs,
 }
 
 /// `unplug image`.

@@ -1,14 +1,16 @@
 //! One function a command: check what was asked for, have it done, report.
 
-use super::args::{CheckArgs, ExploreArgs, Format, ImageArgs, RecordArgs, ReplayArgs, SearchArgs, ShowArgs};
+use super::args::{
+    CheckArgs, ExploreArgs, Format, ImageArgs, RecordArgs, ReplayArgs, SearchArgs, ShowArgs, WithArgs,
+};
 use super::failure::Failure;
-use super::plan::{CheckPlan, ExplorePlan, default_budget, subject};
+use super::plan::{CheckPlan, ExplorePlan, RecordPlan, default_budget};
 use super::progress::Progress;
 use super::runner::{Runner, Watch};
-use super::wire::ENGINE;
 use crate::cell::CellResult;
 use crate::report::summary::Gate;
 use crate::report::{Look, grade, json, show as shown, story, text};
+use crate::shell;
 use crate::verdict::ExitCode;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -17,25 +19,21 @@ use unplug_faults::codec::{self, CodecError, Kind};
 /// `unplug check`.
 pub(super) fn check(args: &CheckArgs, runner: &dyn Runner) -> Result<ExitCode, Failure> {
     let plan = CheckPlan::of(args, &runner.models())?;
-    watched(&args.search, args.subject.server.as_deref(), |watch| runner.check(&plan, watch))
+    let with = WithArgs { server: args.subject.server.clone(), check: args.subject.command.check.clone() };
+    watched(&args.search, &with, |watch| runner.check(&plan, watch))
 }
 
 /// `unplug explore`.
 pub(super) fn explore(args: &ExploreArgs, runner: &dyn Runner) -> Result<ExitCode, Failure> {
     let trace = codec::read_trace(&args.trace).map_err(unreadable)?;
-    let engine = trace.meta.target == ENGINE;
-    let plan = ExplorePlan::of(&args.search, default_budget(engine), &runner.models())?;
-    watched(&args.search, args.server.as_deref(), |watch| {
-        runner.explore(trace, args.server.clone(), &plan, watch)
-    })
+    let plan = ExplorePlan::of(&args.search, default_budget(&trace.meta.target), &runner.models())?;
+    watched(&args.search, &args.with, |watch| runner.explore(trace, &args.with, &plan, watch))
 }
 
 /// `unplug record`.
 pub(super) fn record(args: &RecordArgs, runner: &dyn Runner) -> Result<ExitCode, Failure> {
-    let subject = subject(&args.subject)?;
-    let trace = interruptible(|watch| {
-        runner.record(&subject, args.policy, args.subject.seed, args.subject.ops, watch)
-    })?;
+    let plan = RecordPlan::of(args)?;
+    let trace = interruptible(|watch| runner.record(&plan, watch))?;
     codec::write_trace(&args.output, &trace)
         .map_err(|e| Failure::usage(e.to_string(), "name a file that can be written with -o FILE".into()))?;
     println!("{}: {} events of {}", args.output.display(), trace.events.len(), trace.meta.target);
@@ -47,7 +45,7 @@ pub(super) fn record(args: &RecordArgs, runner: &dyn Runner) -> Result<ExitCode,
 
 /// `unplug replay`.
 pub(super) fn replay(args: &ReplayArgs, runner: &dyn Runner) -> Result<ExitCode, Failure> {
-    let replayed = interruptible(|watch| runner.replay(&args.repro, args.server.clone(), watch))?;
+    let replayed = interruptible(|watch| runner.replay(&args.repro, &args.with, watch))?;
     let look = Look { colour: console::colors_enabled() };
     print!("{}", story::story(&replayed.story, look));
     let was = story::class_name(replayed.expected.class);
@@ -122,7 +120,7 @@ fn interruptible<T>(work: impl FnOnce(&dyn Watch) -> Result<T, Failure>) -> Resu
 /// Runs what gives cells, and reports them, also when it was ended early.
 fn watched(
     args: &SearchArgs,
-    server: Option<&Path>,
+    with: &WithArgs,
     work: impl FnOnce(&dyn Watch) -> Result<(), Failure>,
 ) -> Result<ExitCode, Failure> {
     let progress = Progress::start().map_err(|e| Failure::Broken(format!("cannot watch for Ctrl-C: {e}")))?;
@@ -143,7 +141,7 @@ fn watched(
         Err(failure) => eprintln!("unplug: {failure}"),
         Ok(()) => {}
     }
-    if let Some(command) = replay_command(&cells, server) {
+    if let Some(command) = replay_command(&cells, with) {
         eprintln!("{command}");
     }
     Ok(code)
@@ -166,27 +164,22 @@ fn print_cells(cells: &[CellResult], gate: Gate<'_>, format: Format) -> io::Resu
 }
 
 /// The one command that shows the first finding again: the last line on standard error.
-fn replay_command(cells: &[CellResult], server: Option<&Path>) -> Option<String> {
+fn replay_command(cells: &[CellResult], with: &WithArgs) -> Option<String> {
     let findings = grade::graded(cells);
     let path = findings.iter().find_map(|g| g.finding.repro.as_ref())?;
-    let path = shell_word(&path.to_string_lossy());
-    let server =
-        server.map(|s| format!(" --server {}", shell_word(&s.to_string_lossy()))).unwrap_or_default();
-    Some(format!("replay: {} replay {path}{server}", this_program()))
+    let mut line = format!("replay: {} replay {}", this_program(), shell::word(&path.to_string_lossy()));
+    if let Some(server) = &with.server {
+        line += &format!(" --server {}", shell::word(&server.to_string_lossy()));
+    }
+    if let Some(check) = &with.check {
+        line += &format!(" --check {}", shell::word(check));
+    }
+    Some(line)
 }
 
 /// This program as it was called, for a line that a person copies into a shell.
 pub(super) fn this_program() -> String {
-    shell_word(&std::env::args().next().unwrap_or_else(|| "unplug".into()))
-}
-
-/// A word that a shell takes as it is, quoted where it needs to be.
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
+    shell::word(&std::env::args().next().unwrap_or_else(|| "unplug".into()))
 }
 
 fn kind_of(path: &Path) -> Result<Kind, Failure> {

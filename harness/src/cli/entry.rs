@@ -4,6 +4,7 @@ use super::args::{Cli, Command};
 use super::commands;
 use super::runner::Runner;
 use super::wire::Standard;
+use crate::target::command_recover;
 use crate::verdict::ExitCode;
 use clap::Parser;
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ pub fn main() -> std::process::ExitCode {
     // Read by others, to the last word: clap would take a `--` out, and must not cost a worker its start.
     match args.get(1).and_then(|a| a.to_str()) {
         Some("engine") => return unplug_engine::cli::main(args.into_iter().skip(2)),
-        Some("__worker") => return Standard.worker(&args[2..]),
+        Some("__worker" | command_recover::WORKER) => return Standard.worker(&args[1..]),
         _ => {}
     }
     let cli = match Cli::try_parse_from(&args) {

@@ -1,10 +1,12 @@
 //! The `unplug` command: what is asked for, checked before anything runs, handed to a [`Runner`], reported.
 
 pub mod args;
+mod command;
 mod commands;
 pub mod drop_sync;
 mod entry;
 mod failure;
+mod faults;
 mod plan;
 mod progress;
 mod runner;
@@ -14,5 +16,5 @@ mod wire;
 
 pub use entry::main;
 pub use failure::Failure;
-pub use plan::{CheckPlan, ExplorePlan, ReproDir, Subject, TargetName};
+pub use plan::{CheckPlan, ExplorePlan, RecordPlan, ReproDir, Subject, TargetName};
 pub use runner::{ModelInfo, Replayed, Runner, Watch};

@@ -1,9 +1,12 @@
 //! What was asked for, checked: a plan can be carried out without another question.
 
-use super::args::{CheckArgs, SearchArgs, SubjectArgs};
+use super::args::{CheckArgs, CommandArgs, RecordArgs, SearchArgs, SubjectArgs};
 use super::drop_sync::DropSync;
 use super::failure::Failure;
 use super::runner::ModelInfo;
+use super::wire::ENGINE;
+use crate::faults::Asked;
+use crate::target::command::{self, CommandSpec};
 use crate::target::policy::Policy;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,8 @@ pub enum TargetName {
     Engine,
     /// A redis-server
     Redis,
+    /// A command, given by --run, and a checker, by --check
+    Command,
 }
 
 /// The store under test.
@@ -29,6 +34,8 @@ pub enum Subject {
         /// The program.
         server: Option<PathBuf>,
     },
+    /// A command and its checker.
+    Command(CommandSpec),
 }
 
 /// What `unplug check` is to do.
@@ -42,8 +49,40 @@ pub struct CheckPlan {
     pub seed: u64,
     /// Operations in each workload.
     pub ops: u32,
+    /// Globs of files that need not survive.
+    pub volatile: Vec<String>,
     /// Which states are tried.
     pub explore: ExplorePlan,
+    /// Which faults are swept.
+    pub faults: Option<Asked>,
+}
+
+/// What `unplug record` is to do.
+#[derive(Clone, Debug)]
+pub struct RecordPlan {
+    /// The store.
+    pub subject: Subject,
+    /// The policy that it runs under.
+    pub policy: Policy,
+    /// The seed.
+    pub seed: u64,
+    /// Operations in the workload.
+    pub ops: u32,
+    /// Globs of files that need not survive.
+    pub volatile: Vec<String>,
+}
+
+impl RecordPlan {
+    /// Checks what was asked for.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] that says what to do.
+    pub fn of(args: &RecordArgs) -> Result<RecordPlan, Failure> {
+        let subject = subject(&args.subject)?;
+        promises(&subject, args.policy)?;
+        let SubjectArgs { seed, ops, volatile, .. } = args.subject.clone();
+        Ok(RecordPlan { subject, policy: args.policy, seed, ops, volatile })
+    }
 }
 
 /// Which states are tried, and what is done about what is found.
@@ -72,12 +111,28 @@ impl CheckPlan {
         let subject = subject(&args.subject)?;
         let mut policies = args.policy.clone();
         if policies.is_empty() {
-            policies = Policy::ALL.to_vec();
+            policies = promised(&subject).to_vec();
         }
         policies.sort();
         policies.dedup();
-        let explore = ExplorePlan::of(&args.search, default_budget(subject == Subject::Engine), models)?;
-        Ok(CheckPlan { subject, policies, seed: args.subject.seed, ops: args.subject.ops, explore })
+        policies.iter().try_for_each(|policy| promises(&subject, *policy))?;
+        let explore = ExplorePlan::of(&args.search, default_budget(subject.name()), models)?;
+        let volatile = args.subject.volatile.clone();
+        let parse = |text: &String| {
+            let hint = || "`--faults all` tries everything".to_owned();
+            text.parse()
+                .map_err(|e: crate::faults::AskedError| Failure::usage(format!("--faults {e}"), hint()))
+        };
+        let faults = args.faults.as_ref().map(parse).transpose()?;
+        if faults.is_some() && matches!(subject, Subject::Command(_)) {
+            // A sweep runs the target once for each fault, and knows what a RESP server's replies promise.
+            return Err(Failure::usage(
+                "--faults sweeps over runs of servers, not of a command".into(),
+                "name `engine`, `redis`, or a server with --server".into(),
+            ));
+        }
+        let SubjectArgs { seed, ops, .. } = args.subject;
+        Ok(CheckPlan { subject, policies, seed, ops, volatile, explore, faults })
     }
 }
 
@@ -113,10 +168,49 @@ impl ExplorePlan {
     }
 }
 
+/// The policies of a subject where none is named.
+fn promised(subject: &Subject) -> &'static [Policy] {
+    match subject {
+        Subject::Command(_) => &[Policy::Always],
+        _ => &Policy::ALL,
+    }
+}
+
+/// Whether a subject can promise what a policy does.
+///
+/// # Errors
+/// [`Failure::Usage`] that says which policies there are.
+pub(super) fn promises(subject: &Subject, policy: Policy) -> Result<(), Failure> {
+    match (subject, policy) {
+        (Subject::Command(_), Policy::EverySec | Policy::Snapshot) => Err(Failure::usage(
+            format!("--policy {policy}: a command promises nothing like it"),
+            "`always`: each line that it has printed is found; `no`: lines may be lost, the last ones first"
+                .into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// How many states a cell gets where nothing is said, so that a check of everything ends in minutes: the engine
-/// recovers thousands of images a second, a server some dozens (three starts an image, 10 ms each).
-pub(super) fn default_budget(engine: bool) -> u64 {
-    if engine { 16_000 } else { 200 }
+/// recovers thousands of images a second, a server some dozens (three starts an image, 10 ms each), a checker is
+/// asked some questions an image.
+pub(super) fn default_budget(target: &str) -> u64 {
+    match target {
+        ENGINE => 16_000,
+        command::NAME => 1_000,
+        _ => 200,
+    }
+}
+
+impl Subject {
+    /// Its name, without a version.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Subject::Engine => ENGINE,
+            Subject::Redis { .. } => "redis-server",
+            Subject::Command(_) => command::NAME,
+        }
+    }
 }
 
 /// The store that the arguments name.
@@ -124,7 +218,28 @@ pub(super) fn default_budget(engine: bool) -> u64 {
 /// # Errors
 /// [`Failure::Usage`] if they contradict each other.
 pub(super) fn subject(args: &SubjectArgs) -> Result<Subject, Failure> {
+    let CommandArgs { run, check, prints, setup, dir } = &args.command;
+    let given = [
+        ("--run", run.is_some()),
+        ("--check", check.is_some()),
+        ("--prints", *prints),
+        ("--setup", setup.is_some()),
+        ("--dir", dir.is_some()),
+    ];
+    if args.target != TargetName::Command
+        && let Some((option, _)) = given.iter().find(|(_, given)| *given)
+    {
+        return Err(Failure::usage(
+            format!("{option} is for the target `command`"),
+            "say `command` after `check` or `record`, or leave it out".into(),
+        ));
+    }
     match (args.target, &args.server) {
+        (TargetName::Command, None) => commanded(args).map(Subject::Command),
+        (TargetName::Command, Some(_)) => Err(Failure::usage(
+            "--server names a redis-server, but the target is a command".into(),
+            "say what to run with --run 'CMD', or leave --server out".into(),
+        )),
         (TargetName::Engine, None) => Ok(Subject::Engine),
         (TargetName::Engine, Some(_)) => Err(Failure::usage(
             "--server names a redis-server, but the target is the embedded engine".into(),
@@ -141,6 +256,35 @@ pub(super) fn subject(args: &SubjectArgs) -> Result<Subject, Failure> {
                 .into(),
         )),
     }
+}
+
+/// A command of these arguments.
+fn commanded(args: &SubjectArgs) -> Result<CommandSpec, Failure> {
+    let CommandArgs { run, check, prints, setup, dir } = &args.command;
+    let (Some(run), Some(check)) = (run, check) else {
+        let missing = if run.is_none() { "--run 'CMD'" } else { "--check 'CMD'" };
+        return Err(Failure::usage(
+            format!("the target `command` needs {missing}"),
+            "for example: unplug check command --run 'echo x > f; sync f .; echo saved' \
+             --check 'test $UNPLUG_ACKED = 0 || grep -q x f'"
+                .into(),
+        ));
+    };
+    if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_dir()) {
+        return Err(Failure::usage(
+            format!("--dir {}: not a directory", dir.display()),
+            "name one whose content the run is to begin with".into(),
+        ));
+    }
+    Ok(CommandSpec {
+        run: run.clone(),
+        check: check.clone(),
+        prints: *prints,
+        setup: setup.clone(),
+        dir: dir.clone(),
+        policy: None,
+        volatile: args.volatile.clone(),
+    })
 }
 
 /// As a model's name: every model.

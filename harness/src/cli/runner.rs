@@ -1,13 +1,13 @@
 //! The boundary between the command line and the work: everything that a command needs, and how the work
 //! tells how far it is.
 
+use super::args::WithArgs;
 use super::failure::Failure;
-use super::plan::{CheckPlan, ExplorePlan, Subject};
+use super::plan::{CheckPlan, ExplorePlan, RecordPlan};
 use crate::cell::{CellResult, Story};
 use crate::report::show::Describe;
-use crate::target::policy::Policy;
 use crate::verdict::Violation;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use unplug_faults::trace::Trace;
@@ -49,14 +49,7 @@ pub trait Runner {
     ///
     /// # Errors
     /// What kept it from being recorded.
-    fn record(
-        &self,
-        subject: &Subject,
-        policy: Policy,
-        seed: u64,
-        ops: u32,
-        watch: &dyn Watch,
-    ) -> Result<Trace, Failure>;
+    fn record(&self, plan: &RecordPlan, watch: &dyn Watch) -> Result<Trace, Failure>;
 
     /// Explores a saved trace. Finished cells go to `watch`.
     ///
@@ -65,7 +58,7 @@ pub trait Runner {
     fn explore(
         &self,
         trace: Trace,
-        server: Option<PathBuf>,
+        with: &WithArgs,
         plan: &ExplorePlan,
         watch: &dyn Watch,
     ) -> Result<(), Failure>;
@@ -74,7 +67,7 @@ pub trait Runner {
     ///
     /// # Errors
     /// An unreadable repro, or a target that cannot be started.
-    fn replay(&self, repro: &Path, server: Option<PathBuf>, watch: &dyn Watch) -> Result<Replayed, Failure>;
+    fn replay(&self, repro: &Path, with: &WithArgs, watch: &dyn Watch) -> Result<Replayed, Failure>;
 
     /// Lays the image of a repro out and says how to start the program on it.
     ///

@@ -1,8 +1,8 @@
 //! Commands with a runner that does as it is told: what is printed and counted when the work goes wrong.
 
-use super::args::{Cli, Command};
+use super::args::{Cli, Command, WithArgs};
 use super::failure::Failure;
-use super::plan::{CheckPlan, ExplorePlan, Subject};
+use super::plan::{CheckPlan, ExplorePlan, RecordPlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use super::{commands, entry};
 use crate::cell::{CellResult, Story, Teeth};
@@ -10,7 +10,7 @@ use crate::report::show::{Describe, Plain};
 use crate::target::policy::Policy;
 use crate::verdict::{Class, ExitCode, Verdict, Violation};
 use clap::Parser;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use unplug_faults::model::Count;
@@ -56,9 +56,9 @@ impl Runner for Told {
         if self.fails { Err(Failure::NotMeasured("the server died".into())) } else { Ok(()) }
     }
 
-    fn record(&self, _: &Subject, _: Policy, seed: u64, _: u32, _: &dyn Watch) -> Result<Trace, Failure> {
+    fn record(&self, plan: &RecordPlan, _: &dyn Watch) -> Result<Trace, Failure> {
         let mut trace = Trace::default();
-        trace.meta.seed = seed;
+        trace.meta.seed = plan.seed;
         if self.blind {
             trace.blind = vec![Blind { what: "mmap".into(), detail: "writable and shared".into() }];
         }
@@ -68,7 +68,7 @@ impl Runner for Told {
     fn explore(
         &self,
         trace: Trace,
-        _: Option<PathBuf>,
+        _: &WithArgs,
         plan: &ExplorePlan,
         watch: &dyn Watch,
     ) -> Result<(), Failure> {
@@ -78,7 +78,7 @@ impl Runner for Told {
         Ok(())
     }
 
-    fn replay(&self, _: &Path, _: Option<PathBuf>, _: &dyn Watch) -> Result<Replayed, Failure> {
+    fn replay(&self, _: &Path, _: &WithArgs, _: &dyn Watch) -> Result<Replayed, Failure> {
         let expected = violation(Class::Gap);
         Ok(Replayed { story: Story::default(), expected, now: self.now.clone() })
     }
@@ -120,6 +120,7 @@ fn cell(model: &str, verdict: Verdict) -> CellResult {
         findings: Vec::new(),
         not_measured: Vec::new(),
         teeth: Teeth::NotNeeded,
+        faults: None,
         elapsed: std::time::Duration::ZERO,
     }
 }

@@ -1,7 +1,10 @@
 //! The stages behind the commands, put together.
 
+use super::args::WithArgs;
+use super::command;
 use super::failure::Failure;
-use super::plan::{CheckPlan, ExplorePlan, Subject};
+use super::faults::faults;
+use super::plan::{CheckPlan, ExplorePlan, RecordPlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use crate::cell::{CellResult, Story};
 use crate::contract::Contract;
@@ -12,10 +15,12 @@ use crate::record::RecordError;
 use crate::report::show::{Describe, Plain, sync_name};
 use crate::repro::{self, Repro};
 use crate::target::Target;
+use crate::target::command::NAME;
+use crate::target::command_recover;
 use crate::target::policy::Policy;
 use crate::target::resp::RespTarget;
 use crate::verdict::{ExitCode, Violation};
-use crate::worker::scratch::Scratch;
+use crate::worker::scratch::{self, Scratch};
 use crate::worker::{Limits, Workers};
 use crate::workload::resp::Shape;
 use crate::workload::{Step, Workload};
@@ -46,61 +51,53 @@ impl Runner for Standard {
     }
 
     fn check(&self, plan: &CheckPlan, watch: &dyn Watch) -> Result<(), Failure> {
-        let mut runs = Vec::new();
-        for policy in &plan.policies {
-            for sync in sync_durations(&plan.subject, *policy) {
-                if watch.interrupted().load(Ordering::SeqCst) {
-                    return Ok(());
-                }
-                watch.stage(&format!("{policy}: recording"), 0);
-                let mut target = target(&plan.subject, *policy)?.interrupted_by(watch.interrupted());
-                target.conditions.sync_nanos = *sync;
-                let workload = workload(*policy, plan.seed, plan.ops, *sync);
-                match record(&target, &workload) {
-                    Ok(trace) => runs.push(Recorded { target, trace, workload: Some(workload) }),
-                    // One policy's gap must not cost the others their results.
-                    Err(Failure::NotMeasured(why)) => unrecorded(&target, &why, plan, watch),
-                    Err(other) => return Err(other),
-                }
-            }
-        }
+        let mut runs = match &plan.subject {
+            Subject::Command(spec) => command::runs(spec, plan, watch)?,
+            _ => servers(plan, watch)?,
+        };
         tell_budget(&plan.subject, &plan.explore, watch);
         drop_syncs(&mut runs, &plan.explore, watch)?;
-        runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))
+        runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))?;
+        let Some(asked) = &plan.faults else { return Ok(()) };
+        for Run { trace, again, .. } in &runs {
+            // Runs with slow syncs measure a window; they add no call to those of the run without.
+            let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0)
+            else {
+                continue;
+            };
+            faults(asked, target, workload, contract_of(target.policy, trace), plan, watch)?;
+        }
+        Ok(())
     }
 
-    fn record(
-        &self,
-        subject: &Subject,
-        policy: Policy,
-        seed: u64,
-        ops: u32,
-        watch: &dyn Watch,
-    ) -> Result<Trace, Failure> {
-        let target = target(subject, policy)?.interrupted_by(watch.interrupted());
-        record(&target, &workload(policy, seed, ops, 0))
+    fn record(&self, plan: &RecordPlan, watch: &dyn Watch) -> Result<Trace, Failure> {
+        if let Subject::Command(spec) = &plan.subject {
+            return Ok(command::record(spec, plan.policy, plan.seed, watch)?.trace);
+        }
+        let target = target(&plan.subject, plan.policy, &plan.volatile)?.interrupted_by(watch.interrupted());
+        record(&target, &workload(plan.policy, plan.seed, plan.ops, 0))
     }
 
     fn explore(
         &self,
         trace: Trace,
-        server: Option<PathBuf>,
+        with: &WithArgs,
         plan: &ExplorePlan,
         watch: &dyn Watch,
     ) -> Result<(), Failure> {
-        let target = target_of(&trace, server)?;
+        let (target, policy) = target_of(&trace, with)?;
         if target.name() != trace.meta.target {
             let (now, then) = (target.name(), &trace.meta.target);
             watch.note(&format!("the trace was recorded with {then}; {now} recovers"));
         }
-        let mut runs = vec![Recorded { target, trace, workload: None }];
+        let mut runs = vec![Run { target, policy, trace, again: None }];
         drop_syncs(&mut runs, plan, watch)?;
         runs.iter().try_for_each(|run| explore(run, plan, watch))
     }
 
-    fn replay(&self, path: &Path, server: Option<PathBuf>, watch: &dyn Watch) -> Result<Replayed, Failure> {
+    fn replay(&self, path: &Path, with: &WithArgs, watch: &dyn Watch) -> Result<Replayed, Failure> {
         let repro = Repro::load(path).map_err(unreadable)?;
-        let target = target_of(&repro.trace, server)?;
+        let (target, _) = target_of(&repro.trace, with)?;
         let contract = repro.contract.clone();
         let mut pool = Workers::start(1, Limits::default(), || target.worker(&contract))
             .map_err(pool_failed)?
@@ -120,6 +117,11 @@ impl Runner for Standard {
         repro.image.lay_out(dir).map_err(|e| {
             Failure::usage(format!("{}: {e}", dir.display()), "name a directory with room for it".into())
         })?;
+        let (files, shown) = (repro.image.nodes.len(), dir.display());
+        if repro.trace.meta.target == NAME {
+            let by_hand = command::by_hand(&repro.trace, &shown.to_string());
+            return Ok(format!("{shown}: {files} files and directories\n{by_hand}"));
+        }
         let policy = Policy::of(&repro.contract);
         let program = match repro.trace.meta.target.as_str() {
             ENGINE => format!("{} engine", super::commands::this_program()),
@@ -127,8 +129,9 @@ impl Runner for Standard {
         };
         let quoted = |value: &str| if value.is_empty() { "''".to_owned() } else { value.to_owned() };
         let options: String = policy.options().iter().map(|(n, v)| format!(" --{n} {}", quoted(v))).collect();
-        let (files, dir) = (repro.image.nodes.len(), dir.display());
-        Ok(format!("{dir}: {files} files and directories\nstart: {program} --dir {dir} --port 7000{options}"))
+        Ok(format!(
+            "{shown}: {files} files and directories\nstart: {program} --dir {shown} --port 7000{options}"
+        ))
     }
 
     fn open_repro(&self, path: &Path) -> Result<(Trace, Story), Failure> {
@@ -140,41 +143,80 @@ impl Runner for Standard {
         Box::new(Plain)
     }
 
-    fn worker(&self, _: &[std::ffi::OsString]) -> std::process::ExitCode {
-        match crate::worker::command::run() {
+    fn worker(&self, args: &[std::ffi::OsString]) -> std::process::ExitCode {
+        let served = match args {
+            [name, ..] if name == command_recover::WORKER => command_recover::work(),
+            _ => crate::worker::command::run(),
+        };
+        match served {
             Ok(()) => std::process::ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("unplug __worker: {error}");
+                eprintln!("unplug, recovery worker: {error}");
                 std::process::ExitCode::from(ExitCode::HarnessBroken as u8)
             }
         }
     }
 }
 
-fn target(subject: &Subject, policy: Policy) -> Result<RespTarget, Failure> {
-    let unplug = std::env::current_exe()
-        .map_err(|e| Failure::Broken(format!("cannot find this program's own file: {e}")))?;
-    match subject {
-        Subject::Engine => Ok(RespTarget::engine(unplug, policy)),
-        Subject::Redis { server } => {
-            RespTarget::server(unplug, server.as_deref(), policy).map_err(record_failed)
+/// Records each policy of a server, the slow disks of everysec included.
+fn servers(plan: &CheckPlan, watch: &dyn Watch) -> Result<Vec<Run>, Failure> {
+    let mut runs = Vec::new();
+    for policy in &plan.policies {
+        for sync in sync_durations(&plan.subject, *policy) {
+            if watch.interrupted().load(Ordering::SeqCst) {
+                return Ok(runs);
+            }
+            watch.stage(&format!("{policy}: recording"), 0);
+            let mut target =
+                target(&plan.subject, *policy, &plan.volatile)?.interrupted_by(watch.interrupted());
+            target.conditions.sync_nanos = *sync;
+            let workload = workload(*policy, plan.seed, plan.ops, *sync);
+            match record(&target, &workload) {
+                Ok(trace) => {
+                    let again = target.conditions.gated.then(|| (target.clone(), workload));
+                    runs.push(Run { target: Box::new(target), policy: *policy, trace, again });
+                }
+                // One policy's gap must not cost the others their results.
+                Err(Failure::NotMeasured(why)) => unrecorded(&target, &why, plan, watch),
+                Err(other) => return Err(other),
+            }
         }
     }
+    Ok(runs)
 }
 
-/// The target that recovers what this trace's target has written.
-fn target_of(trace: &Trace, server: Option<PathBuf>) -> Result<RespTarget, Failure> {
+/// This program's own file: workers are started from it.
+pub(super) fn this_file() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|e| Failure::Broken(format!("cannot find this program's own file: {e}")))
+}
+
+fn target(subject: &Subject, policy: Policy, volatile: &[String]) -> Result<RespTarget, Failure> {
+    let mut target = match subject {
+        Subject::Redis { server } => {
+            RespTarget::server(this_file()?, server.as_deref(), policy).map_err(record_failed)?
+        }
+        Subject::Engine | Subject::Command(_) => RespTarget::engine(this_file()?, policy),
+    };
+    target.conditions.ignore.extend_from_slice(volatile);
+    Ok(target)
+}
+
+/// The target that recovers what this trace's target has written, and its policy.
+fn target_of(trace: &Trace, with: &WithArgs) -> Result<(Box<dyn Target>, Policy), Failure> {
     let policy = trace.meta.options.get("policy").and_then(|p| p.parse().ok()).ok_or_else(|| {
         Failure::usage(
             format!("this trace is of '{}', which no command can start", trace.meta.target),
             "a Rust store's trace is replayed by its own test, with UNPLUG_REPLAY".into(),
         )
     })?;
+    if trace.meta.target == NAME {
+        return Ok((Box::new(command::target_of(trace, with.check.as_deref())?), policy));
+    }
     let subject = match trace.meta.target == ENGINE {
         true => Subject::Engine,
-        false => Subject::Redis { server },
+        false => Subject::Redis { server: with.server.clone() },
     };
-    target(&subject, policy)
+    Ok((Box::new(target(&subject, policy, &[])?), policy))
 }
 
 /// One cell a model for a policy that could not be recorded: its phases are not known.
@@ -184,21 +226,29 @@ fn unrecorded(target: &RespTarget, why: &str, plan: &CheckPlan, watch: &dyn Watc
     }
 }
 
-/// Says how few states a server gets, where that is so.
+/// Says how few states a program gets, where that is so.
 fn tell_budget(subject: &Subject, plan: &ExplorePlan, watch: &dyn Watch) {
-    if matches!(subject, Subject::Redis { .. }) {
-        watch.note(&format!(
-            "at the most {} states a cell: each new image is three starts of the server; more with --budget",
-            plan.budget
-        ));
-    }
+    let cost = match subject {
+        Subject::Engine => return,
+        Subject::Redis { .. } => "is three starts of the server",
+        Subject::Command(_) => "is some runs of the checker",
+    };
+    watch.note(&format!(
+        "at the most {} states a cell: each new image {cost}; more with --budget",
+        plan.budget
+    ));
 }
 
-/// A run, and how it was made where it can be made again.
-struct Recorded {
-    target: RespTarget,
-    trace: Trace,
-    workload: Option<Workload>,
+/// A run.
+pub(super) struct Run {
+    /// Recovers it.
+    pub(super) target: Box<dyn Target>,
+    /// What was promised.
+    pub(super) policy: Policy,
+    /// What was recorded.
+    pub(super) trace: Trace,
+    /// How it was made, where it can be made again.
+    pub(super) again: Option<(RespTarget, Workload)>,
 }
 
 /// The option of a trace that says how long each sync took, in milliseconds.
@@ -241,7 +291,13 @@ fn slow_suffix(sync_nanos: u64) -> String {
 
 fn record(target: &RespTarget, workload: &Workload) -> Result<Trace, Failure> {
     // In memory: how long this machine's disk takes for a sync is nothing that a result should depend on.
-    let dir = Scratch::new().map_err(|e| Failure::NotMeasured(format!("no directory to record in: {e}")))?;
+    let dir = Scratch::new().map_err(|e| {
+        let base =
+            scratch::base().map_or_else(|_| String::new(), |base| format!(" below {}", base.display()));
+        Failure::NotMeasured(format!(
+            "no directory to record in{base}: {e}; make room there, or name another place with UNPLUG_TMP"
+        ))
+    })?;
     let data = dir.path().join("data");
     std::fs::create_dir(&data)
         .map_err(|e| Failure::NotMeasured(format!("no directory to record in: {}: {e}", data.display())))?;
@@ -270,7 +326,7 @@ fn contract_of(policy: Policy, trace: &Trace) -> Contract {
 
 /// Takes the syncs out that `--drop-sync` names. A pattern that matches nothing is a mistake: the run that
 /// follows would show what the unchanged store does.
-fn drop_syncs(runs: &mut [Recorded], plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failure> {
+fn drop_syncs(runs: &mut [Run], plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failure> {
     for pattern in &plan.drop_sync {
         let known: BTreeSet<String> = runs.iter().flat_map(|run| syncs(&run.trace)).collect();
         let dropped: usize = runs.iter_mut().map(|run| pattern.apply(&mut run.trace)).sum();
@@ -301,18 +357,18 @@ fn syncs(trace: &Trace) -> BTreeSet<String> {
     out
 }
 
-fn explore(run: &Recorded, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failure> {
-    let Recorded { target, trace, workload } = run;
-    let contract = contract_of(target.policy, trace);
+fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failure> {
+    let Run { target, policy, trace, again } = run;
+    let contract = contract_of(*policy, trace);
     let record_again = |workload: &Workload| {
+        let (target, _) = again.as_ref()?;
         let mut trace = record(target, workload).ok()?;
         for pattern in &plan.drop_sync {
             pattern.apply(&mut trace);
         }
         Some(trace)
     };
-    let repeatable = workload.as_ref().filter(|_| target.conditions.gated);
-    let again = repeatable.map(|workload| Again { workload, record: &record_again });
+    let again = again.as_ref().map(|(_, workload)| Again { workload, record: &record_again });
     let mut shrunk = Shrunk::default();
     let cancel = watch.interrupted();
     let mut pool = Workers::start(plan.workers, Limits::default(), || target.worker(&contract))
@@ -327,10 +383,10 @@ fn explore(run: &Recorded, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), 
         let Some(model) = model::by_name(name) else {
             return Err(Failure::Broken(format!("the model {name} has gone")));
         };
-        watch.stage(&format!("{} / {name}", target.policy), plan.budget);
+        watch.stage(&format!("{policy} / {name}"), plan.budget);
         let search = Search {
             trace,
-            target,
+            target: target.as_ref(),
             contract: contract.clone(),
             model,
             plan: Plan { bound: DEVIATIONS, budget: plan.budget, seed: trace.meta.seed },
@@ -344,7 +400,7 @@ fn explore(run: &Recorded, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), 
         };
         let mut cells = explore_sharing(&search, &mut memo, &mut pool, &mut progress, &cancel);
         if let Some(again) = again.as_ref().filter(|_| cells.iter().any(|c| !c.findings.is_empty())) {
-            watch.stage(&format!("{} / {name}: fewest operations", target.policy), 0);
+            watch.stage(&format!("{policy} / {name}: fewest operations"), 0);
             fewest_operations(&search, again, &mut cells, &mut shrunk, &mut pool, &cancel);
         }
         cells.into_iter().for_each(|cell| watch.cell(cell));
@@ -352,7 +408,7 @@ fn explore(run: &Recorded, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), 
     Ok(())
 }
 
-fn record_failed(error: RecordError) -> Failure {
+pub(super) fn record_failed(error: RecordError) -> Failure {
     match error {
         RecordError::MissingServer { .. } => {
             Failure::usage(error.to_string(), "`unplug check` alone tests the embedded engine".into())
@@ -361,7 +417,7 @@ fn record_failed(error: RecordError) -> Failure {
     }
 }
 
-fn pool_failed(error: PoolError) -> Failure {
+pub(super) fn pool_failed(error: PoolError) -> Failure {
     match error {
         PoolError::Interrupted => Failure::NotMeasured(error.to_string()),
         other => Failure::Broken(other.to_string()),

@@ -1,6 +1,6 @@
 //! What is known of each phase while an exploration goes on.
 
-use crate::cluster::{Case, Clusters, mechanism};
+use crate::cluster::{Case, Clusters, sketch};
 use crate::dump::Dump;
 use crate::history::Phase;
 use crate::judge::{First, Judge, Seen};
@@ -79,7 +79,7 @@ impl PhaseRun {
         let how = if self.violating > MOST_TOLD_APART {
             "not told apart".to_string()
         } else {
-            mechanism(ordered.trace, judge.history(), ordered.effects, ordered.names, state, &violation)
+            sketch(ordered.trace, judge.history(), ordered.effects, ordered.names, state, &violation)
         };
         self.clusters.add(how, Case { state: state.clone(), image, violation, order: ordered.index });
     }

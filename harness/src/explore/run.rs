@@ -10,7 +10,7 @@ use crate::cluster::{Case, Cluster, Clusters, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
 use crate::judge::{FOREIGN, First, Judge, JudgeOptions, LIVE};
-use crate::minimise::fewest_deviations;
+use crate::minimise::local_minimum;
 use crate::pool::{Pool, PoolError};
 use crate::repro::{Allowed, Repro, cut};
 use crate::story::{Subject, tell};
@@ -57,6 +57,18 @@ pub fn explore_sharing(
     explore_with(search, memo, pool, progress, cancel, true)
 }
 
+/// As [`explore_sharing`], but of the last phase only; without `teeth` the cell cannot hold.
+pub fn explore_last(
+    search: &Search<'_>,
+    memo: &mut Memo,
+    pool: &mut dyn Pool,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &AtomicBool,
+    teeth: bool,
+) -> Option<CellResult> {
+    explore_part(search, memo, pool, progress, cancel, (teeth, true)).pop()
+}
+
 /// As [`explore_sharing`]; without `teeth` no cell can hold.
 pub(super) fn explore_with(
     search: &Search<'_>,
@@ -66,9 +78,21 @@ pub(super) fn explore_with(
     cancel: &AtomicBool,
     teeth: bool,
 ) -> Vec<CellResult> {
+    explore_part(search, memo, pool, progress, cancel, (teeth, false))
+}
+
+fn explore_part(
+    search: &Search<'_>,
+    memo: &mut Memo,
+    pool: &mut dyn Pool,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &AtomicBool,
+    (teeth, last_only): (bool, bool),
+) -> Vec<CellResult> {
     let started = Instant::now();
     let history = History::of(search.trace);
     let mut run = Run::new(search, &history);
+    let first = if last_only { run.phases.len().saturating_sub(1) } else { 0 };
     let orders = Orders::of(search.trace);
     run.blind.extend(search.trace.blind.iter().cloned().chain(orders.blind.clone()));
     let options = JudgeOptions::at(history.recovery_ms(search.trace.meta.virtual_time));
@@ -82,7 +106,7 @@ pub(super) fn explore_with(
     // What the recorder could not follow makes every result of it unsound: nothing is explored.
     let Some(judge) = judge.filter(|_| run.blind.is_empty()) else {
         let cell = |i| run.cell(i, Vec::new(), Bite::Teeth(Teeth::NotNeeded), started.elapsed());
-        return (0..run.phases.len()).map(cell).collect();
+        return (first..run.phases.len()).map(cell).collect();
     };
     let mut means = Means::new(memo, pool, progress, cancel);
     means.told.budget = search.plan.budget * run.phases.len() as u64;
@@ -91,7 +115,7 @@ pub(super) fn explore_with(
     let all: Vec<Ordered<'_>> =
         pairs.map(|(index, (trace, (effects, names)))| Ordered { trace, effects, names, index }).collect();
     let mut cells = Vec::with_capacity(run.phases.len());
-    for index in 0..run.phases.len() {
+    for index in first..run.phases.len() {
         let begun = Instant::now();
         run.sweep_phase(&mut means, &all, &judge, index);
         means.counting = false;
@@ -298,7 +322,7 @@ impl<'a> Run<'a> {
     ) -> Cluster {
         let ordered = &all[cluster.case.order];
         let space = self.space(ordered, phase);
-        let judge_all = |states: &[CrashState]| {
+        let mut judge_all = |states: &[CrashState]| {
             let hashes: Vec<_> = states.iter().map(|s| space.hash(s)).collect();
             means.recover(&space, states, &hashes, judge)?;
             let one = |(state, image): (&CrashState, &_)| {
@@ -308,9 +332,12 @@ impl<'a> Run<'a> {
             };
             Ok::<_, PoolError>(states.iter().zip(&hashes).map(one).collect())
         };
-        let case = fewest_deviations(cluster.case, |s| space.simpler(s), judge_all);
+        let case = local_minimum(&space, cluster.case, &mut judge_all);
+        // What went wrong may have begun in an earlier phase: how is told by the smallest case of the whole run.
+        let whole = Space::new(ordered.trace, ordered.effects, self.search.model, self.search.assume);
+        let first = local_minimum(&whole, case.clone(), &mut judge_all);
         let (trace, effects, names) = (ordered.trace, ordered.effects, ordered.names);
-        let mechanism = mechanism(trace, self.history, effects, names, &case.state, &case.violation);
+        let mechanism = mechanism(trace, self.history, effects, names, &first.state, &first.violation);
         Cluster { mechanism, case, states: cluster.states }
     }
 
@@ -427,6 +454,7 @@ impl<'a> Run<'a> {
             findings,
             not_measured,
             teeth,
+            faults: None,
             elapsed,
         }
     }

@@ -131,7 +131,8 @@ fn states_until(
     let swept = sweep(&mut means, &space, &plan, &judge, &mut |state, _, seen, memo| {
         let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
         found = violation.is_some_and(|v| {
-            v.class == class && mechanism(trace, &history, &effects, &names, state, &v) == how
+            v.class.family() == class.family()
+                && mechanism(trace, &history, &effects, &names, state, &v) == how
         });
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -152,7 +153,7 @@ fn told(
     let (contract, plan) = (search.contract.clone(), search.plan.clone());
     let small = Search { trace, contract, plan, repro_dir, ..*search };
     let cells = explore_with(&small, &mut Memo::new(), pool, &mut |_| {}, cancel, false);
-    let same = |f: &Finding| f.violation.class == class && f.mechanism == how;
+    let same = |f: &Finding| f.violation.class.family() == class.family() && f.mechanism == how;
     let mut finding = cells.into_iter().flat_map(|c| c.findings).find(same)?;
     if let (Some(dir), Some(path)) = (search.repro_dir, &finding.repro) {
         finding.repro = Some(Repro::load(path).ok()?.save(dir).ok()?);

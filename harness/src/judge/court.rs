@@ -2,6 +2,7 @@
 
 use super::allowed::Allowed;
 use super::classify::Table;
+use super::gaps::Known;
 use super::mixture::Versions;
 use super::orders::{Caps, Orders, Step};
 use super::seen::{First, Seen};
@@ -45,6 +46,7 @@ pub struct Judge {
     pub(super) prefixes: HashMap<Digest, usize>,
     pub(super) table: OnceLock<Table>,
     pub(super) versions: OnceLock<Versions>,
+    pub(super) gaps: Known,
     pub(super) now_ms: u64,
 }
 
@@ -96,8 +98,8 @@ impl Judge {
         for (index, node) in orders.nodes.iter().enumerate() {
             prefixes.entry(node.digest).or_insert(index);
         }
-        let (table, versions) = (OnceLock::new(), OnceLock::new());
-        Judge { history, contract, oracle, orders, allowed, prefixes, table, versions, now_ms }
+        let (table, versions, gaps) = (OnceLock::new(), OnceLock::new(), Known::default());
+        Judge { history, contract, oracle, orders, allowed, prefixes, table, versions, gaps, now_ms }
     }
 
     /// A judge that does not know of one operation in the middle of those that change the state between two

@@ -140,19 +140,25 @@ impl Judge {
     }
 
     fn mixed(&self, dump: &Dump, point: Clock, last: Clock) -> Violation {
-        let versions = self
-            .versions
-            .get_or_init(|| Versions::of(&self.history, &self.orders, self.oracle.as_ref(), self.now_ms));
         let may =
             self.orders.path.iter().rposition(|s| self.may_be_there(s.operation, last)).map_or(0, |k| k + 1);
-        let mut mixture = versions.explain(dump, may, self.now_ms);
+        let mut mixture = self.versions().explain(dump, may, self.now_ms);
         let operation = |k: &usize| self.orders.path[*k].operation;
-        let missing: Vec<usize> = mixture.missing.iter().map(operation).collect();
-        // One run left out is a gap, also where it was too long for the table.
-        if mixture.class == Class::Resurrection && self.is_one_run(&mixture.missing, dump, may) {
+        // One run left out is a gap, also where it was too long for the table; and so are several.
+        let gap = match mixture.class {
+            Class::Resurrection if self.is_one_run(&mixture.missing, dump, may) => {
+                Some(mixture.missing.clone())
+            }
+            // Values that came about only because something in front of them was missing.
+            Class::TornOperation | Class::SilentCorruption => self.several_gaps(dump, may),
+            _ => None,
+        };
+        if let Some(missing) = gap {
             mixture.class = Class::Gap;
-            mixture.step = mixture.missing.first().copied();
+            mixture.step = missing.first().copied();
+            mixture.missing = missing;
         }
+        let missing: Vec<usize> = mixture.missing.iter().map(operation).collect();
         let key = mixture.key.escape_ascii();
         let at = mixture.step.as_ref().map(operation);
         let name = at.map_or_else(String::new, |o| self.name(o));
@@ -173,6 +179,12 @@ impl Judge {
             _ => (format!("{key} holds what no operation ever wrote"), false),
         };
         self.violation(mixture.class, point, at, stricter, text)
+    }
+
+    /// What each key held along the one order that is followed.
+    pub(super) fn versions(&self) -> &Versions {
+        let of = || Versions::of(&self.history, &self.orders, self.oracle.as_ref(), self.now_ms);
+        self.versions.get_or_init(of)
     }
 
     /// Whether the contract itself, not only the strict order, demands one of these operations.

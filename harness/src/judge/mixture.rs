@@ -61,6 +61,17 @@ impl Versions {
         Versions(versions)
     }
 
+    /// Every key that ever held anything.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.0.keys()
+    }
+
+    /// The steps that changed a key, of the first `may`.
+    pub(super) fn changes(&self, key: &[u8], may: usize) -> Vec<usize> {
+        let versions = self.0.get(key).map_or(&[][..], Vec::as_slice);
+        versions.iter().filter(|(from, _)| (1..=may).contains(from)).map(|(from, _)| from - 1).collect()
+    }
+
     /// Explains a state that is no prefix, given how many steps of the order may be there at all.
     pub(super) fn explain(&self, found: &Dump, may: usize, now_ms: u64) -> Mixture {
         let keys: BTreeSet<&Vec<u8>> = self.0.keys().chain(found.0.keys()).collect();

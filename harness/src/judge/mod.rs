@@ -4,6 +4,7 @@ mod allowed;
 mod classify;
 mod court;
 mod decide;
+mod gaps;
 mod impostor;
 mod mixture;
 mod orders;

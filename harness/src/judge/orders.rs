@@ -245,6 +245,7 @@ impl Search<'_> {
                     choose(true);
                 }
             }
+            Some(reply) if oracle.is_refusal(reply) => choose(false),
             // An error that the model gives too is an answer like any other.
             Some(reply) if !oracle.is_storage_error(reply) && oracle.expects(&o.op, reply, at_ms) => {
                 choose(true)

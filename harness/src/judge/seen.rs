@@ -125,7 +125,21 @@ pub(crate) fn differences(expected: &Dump, found: &Dump, now_ms: u64) -> Vec<Str
 /// The last line of a message that says anything: what a person would look at first.
 fn tail(message: &str) -> String {
     let line = message.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("no message");
-    without_scratch(line.trim()).chars().take(300).collect()
+    without_scratch(without_stamp(line.trim())).chars().take(300).collect()
+}
+
+/// A line of a Redis server's log without its process's number and the time, `4711:M 21 Nov 2026 02:57:52.544 # `: they
+/// are another's on each start, and no part of a result.
+fn without_stamp(line: &str) -> &str {
+    let words: Vec<&str> = line.splitn(7, ' ').collect();
+    let [pid, day, month, year, time, mark, text] = words.as_slice() else { return line };
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    let process =
+        pid.split_once(':').is_some_and(|(pid, role)| digits(pid) && ["M", "S", "C", "X"].contains(&role));
+    let date = digits(day) && month.len() == 3 && digits(year);
+    let clock = time.split([':', '.']).filter(|part| digits(part)).count() == 4;
+    let level = [".", "-", "*", "#"].contains(mark);
+    if process && date && clock && level { text } else { line }
 }
 
 /// A message without the directory in which the image was laid out: its name holds the worker's number and process,
@@ -175,6 +189,15 @@ mod tests {
         assert_eq!(of("/dev/shm/unplug-24989-1/worker-1/image/dir/a.aof: torn"), "dir/a.aof: torn");
         assert_eq!(of("open '/tmp/u-1-1/worker-0/image/a', /x/image/b"), "open 'a', /x/image/b");
         assert_eq!(of("no path at all"), "no path at all");
+    }
+
+    #[test]
+    fn when_and_as_which_process_a_server_said_it_is_no_part_of_a_message() {
+        let line = "9\n11117:M 21 Nov 2026 02:57:52.544 # Bad file format reading the append only file";
+        assert_eq!(tail(line), "Bad file format reading the append only file");
+        for other in ["11117:M 21 Nov 2026 # x y z", "a:M 21 Nov 2026 02:57:52.544 # x", "one two three"] {
+            assert_eq!(tail(other), other);
+        }
     }
 
     #[test]

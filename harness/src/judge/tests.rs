@@ -252,6 +252,26 @@ fn gaps() {
     assert!(gap.explanation.contains("RPUSH l a b c"), "{}", gap.explanation);
 }
 
+/// The values that two separate gaps give were never seen by anybody; they are no corruption for that.
+#[test]
+fn two_gaps_in_one_state_are_a_gap() {
+    let s = scene(Contract::No, |b| {
+        commands(b, &[("RPUSH l a", ":1"), ("RPUSH l b", ":2"), ("INCR n", ":1"), ("RPUSH l c", ":3")]);
+        commands(b, &[("APPEND s xy", ":2"), ("INCR n", ":2"), ("APPEND s z", ":3"), ("RPUSH l d", ":4")]);
+    });
+    // Neither RPUSH l b nor APPEND s xy, with what came in between and behind.
+    let all = ["RPUSH l a", "INCR n", "RPUSH l c", "INCR n", "APPEND s z", "RPUSH l d"];
+    let gap = s.at_end(&all).unwrap();
+    assert_eq!((gap.class, gap.operation), (Class::Gap, Some(1)), "{}", gap.explanation);
+    assert!(gap.explanation.contains("and 1 more"), "{}", gap.explanation);
+    // The end is missing as well: that alone would be allowed.
+    let cut = s.at_end(&["RPUSH l a", "INCR n", "RPUSH l c", "INCR n", "APPEND s z"]).unwrap();
+    assert_eq!((cut.class, cut.operation), (Class::Gap, Some(1)), "{}", cut.explanation);
+    // What nobody wrote is none, whatever else is missing.
+    let odd = s.at_end(&["RPUSH l a", "RPUSH l c", "INCR n", "APPEND s q"]).unwrap();
+    assert_eq!(odd.class, Class::SilentCorruption, "{}", odd.explanation);
+}
+
 #[test]
 fn torn_operations() {
     let s = busy();

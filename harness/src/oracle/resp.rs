@@ -223,6 +223,12 @@ impl Oracle for RespOracle {
         reply.starts_with(b"-")
     }
 
+    fn is_refusal(&self, reply: &[u8]) -> bool {
+        // Documented of MISCONF: "Commands that may modify the data set are disabled". A transaction in which one
+        // is refused is discarded whole.
+        reply.starts_with(b"-MISCONF") || reply.starts_with(b"-EXECABORT")
+    }
+
     fn is_storage_error(&self, reply: &[u8]) -> bool {
         reply.starts_with(b"-MISCONF") || reply.starts_with(b"-ERR Errors writing")
     }

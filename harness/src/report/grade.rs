@@ -1,5 +1,6 @@
 //! Where a violation is real: under which models one and the same mechanism was seen.
 
+use super::number::grouped;
 use crate::cell::{CellResult, Finding};
 use crate::verdict::Verdict;
 use std::fmt;
@@ -13,13 +14,18 @@ pub struct Graded<'a> {
     pub finding: &'a Finding,
     /// Where it is real.
     pub grade: Grade,
-    /// The other policies and phases in which the same mechanism was seen, as `policy / phase`.
-    pub also: Vec<String>,
+    /// Where it was seen: one line for each policy and phase, with how many of the checked states under each model.
+    pub seen_in: Vec<String>,
 }
 
 /// Where a violation is real. Of real file systems only models that were explored are spoken of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grade {
+    /// No power fails at all: processes are killed, or files damaged at rest.
+    NoPowerLoss {
+        /// What showed it.
+        seen: Vec<String>,
+    },
     /// Also where every write reaches the disk in its order (the `prefix` model).
     InOrder {
         /// All models that showed it.
@@ -57,6 +63,9 @@ impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |names: &[String]| names.join(", ");
         match self {
+            Grade::NoPowerLoss { seen } => {
+                write!(f, "real without any power loss, on every file system (seen under {})", list(seen))
+            }
             Grade::InOrder { seen } => {
                 write!(f, "real on every file system, even with writes in order (seen under {})", list(seen))
             }
@@ -71,6 +80,9 @@ impl fmt::Display for Grade {
         }
     }
 }
+
+/// Names that stand for a model where there was no power loss.
+const NO_POWER_LOSS: [&str; 2] = ["kill", "at rest"];
 
 /// What a model's rules are of. A name that this build does not know is no evidence of a real file system.
 fn kind(model: &str) -> Kind {
@@ -88,6 +100,9 @@ fn real(kind: Kind) -> Option<String> {
 
 /// How real a model is; smaller is more.
 fn rank(model: &str) -> u8 {
+    if NO_POWER_LOSS.contains(&model) {
+        return 0;
+    }
     match kind(model) {
         Kind::InOrder => 0,
         Kind::Default { .. } => 1,
@@ -104,7 +119,7 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
         for finding in &cell.findings {
             let same = |c: &CellResult, f: &Finding| {
                 (&c.target, c.seed) == (&cell.target, cell.seed)
-                    && f.violation.class == finding.violation.class
+                    && f.violation.class.family() == finding.violation.class.family()
                     && f.mechanism == finding.mechanism
             };
             if out.iter().any(|g| same(g.cell, g.finding)) {
@@ -118,23 +133,24 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
             shown.sort_by_key(|(c, _)| rank(&c.model));
             let (cell, finding) = shown.first().copied().unwrap_or((cell, finding));
             let places: Vec<&CellResult> = shown.iter().map(|(c, _)| *c).collect();
-            let (grade, also) = (grade(cells, &places), also(cell, &places));
-            out.push(Graded { cell, finding, grade, also });
+            let (grade, seen_in) = (grade(cells, &places), seen_in(&shown));
+            out.push(Graded { cell, finding, grade, seen_in });
         }
     }
     out
 }
 
-/// Where else a mechanism was seen than in the cell that is shown.
-fn also(shown: &CellResult, places: &[&CellResult]) -> Vec<String> {
-    let mut out = Vec::new();
-    for place in places.iter().filter(|c| !same_run(c, shown)) {
-        let name = format!("{} / {}", place.policy, place.phase);
-        if !out.contains(&name) {
-            out.push(name);
+/// Where a mechanism was seen, the runs in the order of the most real model's cells.
+fn seen_in(shown: &[(&CellResult, &Finding)]) -> Vec<String> {
+    let mut out: Vec<(&CellResult, String)> = Vec::new();
+    for (cell, finding) in shown {
+        let count = format!("{} {} of {}", cell.model, grouped(finding.states), grouped(cell.states_checked));
+        match out.iter_mut().find(|(c, _)| same_run(c, cell)) {
+            Some((_, line)) => line.push_str(&format!(", {count}")),
+            None => out.push((cell, format!("{} / {}: {count}", cell.policy, cell.phase))),
         }
     }
-    out
+    out.into_iter().map(|(_, line)| line).collect()
 }
 
 fn same_run(a: &CellResult, b: &CellResult) -> bool {
@@ -149,6 +165,9 @@ fn grade(cells: &[CellResult], places: &[&CellResult]) -> Grade {
         }
     }
     let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    if seen.iter().any(|model| NO_POWER_LOSS.contains(model)) {
+        return Grade::NoPowerLoss { seen: owned(&seen) };
+    }
     let of = |wanted: fn(&Kind) -> bool| -> Vec<String> {
         seen.iter().map(|m| kind(m)).filter(wanted).filter_map(real).collect()
     };

@@ -29,6 +29,8 @@ struct Line<'a> {
     violations: Vec<Violation<'a>>,
     not_measured: Vec<String>,
     teeth: Option<Bite<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    faults: Option<crate::cell::FaultCount>,
     elapsed_s: f64,
 }
 
@@ -86,6 +88,7 @@ pub fn line(cell: &CellResult) -> serde_json::Result<String> {
             Teeth::Blunt { sabotage } => Some(Bite { sabotage, found_as: None }),
             Teeth::NotNeeded => None,
         },
+        faults: cell.faults,
         elapsed_s: cell.elapsed.as_secs_f64(),
     })
 }

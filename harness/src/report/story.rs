@@ -2,7 +2,6 @@
 
 use super::Look;
 use super::grade::Graded;
-use super::number::grouped;
 use crate::cell::Story;
 use crate::verdict::Class;
 use std::fmt::Write;
@@ -25,15 +24,12 @@ pub fn finding(number: usize, graded: &Graded<'_>, look: Look) -> String {
     let _ = writeln!(out, "{number}. {class}: {} / {} / {}", cell.policy, cell.phase, cell.model);
     let _ = writeln!(out, "   {}", violation.explanation);
     let _ = writeln!(out, "   grade         {}", graded.grade);
-    if !graded.also.is_empty() {
-        let _ = writeln!(out, "   also in       {}", graded.also.join("; "));
-    }
+    paragraph(&mut out, "states", &graded.seen_in);
     if violation.stricter_than_documented {
         let _ = writeln!(out, "   promise       stricter than what the target documents");
     }
     let _ = writeln!(out, "   mechanism     {}", found.mechanism);
-    let share = format!("{} of {} checked states", grouped(found.states), grouped(cell.states_checked));
-    let _ = writeln!(out, "   crash point   {}; {share} show it", violation.crash_point);
+    let _ = writeln!(out, "   crash point   {}", violation.crash_point);
     out.push_str(&story(&found.story, look));
     if let Some(path) = &found.repro {
         let _ = writeln!(out, "   repro         {}", path.display());

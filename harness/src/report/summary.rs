@@ -44,6 +44,7 @@ pub fn lines(cells: &[CellResult], findings: &[Graded<'_>], gate: Gate<'_>) -> V
             out.push(format!("teeth: {name}: the sabotage '{sabotage}' was not found"));
         }
     }
+    out.extend(faults(cells));
     out.extend(not_measured(cells));
     if gate.incomplete {
         out.push("incomplete: what stands above is a part of what was asked for".into());
@@ -53,6 +54,21 @@ pub fn lines(cells: &[CellResult], findings: &[Graded<'_>], gate: Gate<'_>) -> V
     }
     out.push(verdict_line(cells, findings, gate));
     out
+}
+
+/// How many of the planned faults fired: of each policy and kind, as the models of one kind share their runs.
+fn faults(cells: &[CellResult]) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<String>)> = Vec::new();
+    for cell in cells {
+        let Some(count) = cell.faults else { continue };
+        let part = format!("{} {} of {}", cell.phase, grouped(count.fired), grouped(count.planned));
+        match lines.iter_mut().find(|(policy, _)| *policy == cell.policy) {
+            Some((_, parts)) if parts.contains(&part) => {}
+            Some((_, parts)) => parts.push(part),
+            None => lines.push((cell.policy.clone(), vec![part])),
+        }
+    }
+    lines.into_iter().map(|(policy, parts)| format!("faults fired, {policy}: {}", parts.join("; "))).collect()
 }
 
 /// Each reason once, with the cells that it stopped.

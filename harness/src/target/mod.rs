@@ -1,15 +1,24 @@
 //! What can be tested: a Rust store behind a trait, a RESP server.
 
 pub mod client;
+pub mod command;
+pub(crate) mod command_oracle;
+pub mod command_recover;
+pub(crate) mod command_run;
 pub mod embedded;
+pub(crate) mod loadable;
 pub mod policy;
 pub mod resp;
+pub mod resp_dump;
 pub mod resp_op;
 pub(crate) mod resp_pace;
 pub mod resp_recover;
 pub(crate) mod resp_run;
+pub mod resp_starts;
+pub mod resp_stop;
 pub mod rig;
 pub mod server;
+pub(crate) mod template;
 pub mod value;
 
 use crate::contract::Contract;
@@ -84,6 +93,12 @@ pub trait Oracle: Send {
     fn meaning_under(&self, op: &[u8], reply: Option<&[u8]>, contract: &Contract, at_ms: u64) -> Meaning {
         let _ = (contract, at_ms);
         self.meaning(op, reply)
+    }
+    /// Whether the reply says that the operation was refused before anything was done: it has no effect then, and
+    /// is not one of those of which nobody knows.
+    fn is_refusal(&self, reply: &[u8]) -> bool {
+        let _ = reply;
+        false
     }
     /// Operations that do a part of this one: what a torn write of it could leave.
     fn parts(&self, op: &[u8]) -> Vec<Vec<u8>> {

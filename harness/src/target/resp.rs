@@ -94,7 +94,7 @@ impl RespTarget {
         self.interrupted.clone()
     }
 
-    fn is_interrupted(&self) -> bool {
+    pub(super) fn is_interrupted(&self) -> bool {
         self.interrupted.as_ref().is_some_and(|flag| flag.load(Ordering::SeqCst))
     }
 
@@ -102,14 +102,23 @@ impl RespTarget {
         // Socket and log stand outside the recorded directory: they are the harness's.
         let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory beside", dir))?;
         let mut run = Run::start(self, dir, scratch.path(), workload.seed)?;
+        run.wait_ready()?;
         for (index, step) in workload.steps.iter().enumerate() {
             run.step(index, step)?;
         }
+        run.finish(self.meta(workload))
+    }
+
+    /// What is known of a run before it is made.
+    pub(super) fn meta(&self, workload: &Workload) -> Meta {
         let mut options: std::collections::BTreeMap<String, String> =
             self.policy.options().into_iter().map(|(n, v)| (n.into(), v.into())).collect();
         options.extend(self.extra.iter().cloned());
         options.insert("policy".into(), self.policy.name().into());
-        run.finish(Meta { target: self.name(), options, seed: workload.seed, ..Meta::default() })
+        if !self.conditions.faults.rules.is_empty() {
+            options.insert("faults".into(), self.conditions.faults.to_string());
+        }
+        Meta { target: self.name(), options, seed: workload.seed, ..Meta::default() }
     }
 }
 

@@ -1,19 +1,22 @@
-//! Recovery of RESP servers: each life is a plain start of the server on the image.
+//! Recovery of RESP servers: each life is a start of the server on the image.
 
 use crate::dump::{Dump, Entry};
 use crate::recovery::{Lives, Outcome};
 use crate::target::client::{Client, ClientError};
 use crate::target::policy::Policy;
+use crate::target::resp_dump::dump;
 use crate::target::resp_op::{canonical_key, canonical_list, canonical_string};
+use crate::target::resp_starts::Starts;
 use crate::target::server::{Program, Server, how, is_ready};
+use crate::target::template::Template;
 use crate::target::value::Value;
-use crate::worker::serve::{Recover, Unclear};
+use crate::worker::serve::Unclear;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Recovers images by starting a server on them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RespRecovery {
     /// The server.
     pub program: Program,
@@ -25,6 +28,8 @@ pub struct RespRecovery {
     pub cpu: Duration,
     /// Real time after which a start that uses little CPU time is *not measured*.
     pub wall: Duration,
+    /// How it is started.
+    pub starts: Starts,
 }
 
 /// One life's end: what came back and what the probes added, or why there is nothing to say.
@@ -41,15 +46,21 @@ impl RespRecovery {
     /// Starts it, waits until it has loaded, and lets `then` talk to it.
     fn life(
         &self,
+        template: Option<&mut Template>,
         dir: &Path,
         scratch: &Path,
         then: impl FnOnce(&Self, &mut Client, &mut Server) -> Result<(Dump, Dump), Trouble>,
     ) -> LifeResult {
         let socket = scratch.join("s");
         let _ = std::fs::remove_file(&socket);
-        let command = self.program.command(dir, &socket, self.policy, &self.extra);
-        let spawned = Server::spawn(command, &scratch.join("log"));
-        let mut server = spawned.map_err(|e| Unclear::Failed(e.to_string()))?;
+        let log = scratch.join("log");
+        let mut server = if let Some(template) = template {
+            let fork = template.fork(dir, &log).map_err(|e| Unclear::Failed(format!("fork server: {e}")))?;
+            Server::forked(fork, &log)
+        } else {
+            let command = self.program.command(dir, &socket, self.policy, &self.extra);
+            Server::spawn(command, &log).map_err(|e| Unclear::Failed(e.to_string()))?
+        };
         let talked = self.wait_ready(&mut server, &socket).and_then(|mut c| then(self, &mut c, &mut server));
         match talked {
             Ok((held, probes)) => Ok((Outcome::Recovered(held), probes)),
@@ -165,8 +176,15 @@ impl RespRecovery {
     }
 }
 
-impl Recover for RespRecovery {
-    fn lives(&mut self, dir: &Path, scratch: &Path, _now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
+impl RespRecovery {
+    /// The three lives, by one way of starting.
+    pub(super) fn lives_by(
+        &self,
+        mut template: Option<&mut Template>,
+        dir: &Path,
+        scratch: &Path,
+        alone: bool,
+    ) -> Result<Lives, Unclear> {
         let convict = |(outcome, probes): (Outcome, Dump)| match outcome {
             Outcome::Crashed { .. } | Outcome::Hung { .. } if !alone => Err(Unclear::Suspect),
             outcome => Ok((outcome, probes)),
@@ -174,14 +192,15 @@ impl Recover for RespRecovery {
         let look = |this: &Self, client: &mut Client, server: &mut Server| {
             Ok((this.dump(client, server)?, Dump::default()))
         };
-        let (first, _) = self.life(dir, scratch, look).and_then(convict)?;
+        let (first, _) = self.life(template.as_deref_mut(), dir, scratch, look).and_then(convict)?;
         let mut lives = Lives { first, second: None, third: None, probes: Dump::default() };
         if let Outcome::Recovered(_) = lives.first {
-            let (second, probes) = self.life(dir, scratch, Self::probe_and_stop).and_then(convict)?;
+            let second = self.life(template.as_deref_mut(), dir, scratch, Self::probe_and_stop);
+            let (second, probes) = second.and_then(convict)?;
             let goes_on = matches!(second, Outcome::Recovered(_));
             (lives.second, lives.probes) = (Some(second), probes);
             if goes_on {
-                lives.third = Some(self.life(dir, scratch, look).and_then(convict)?.0);
+                lives.third = Some(self.life(template, dir, scratch, look).and_then(convict)?.0);
             }
         }
         Ok(lives)
@@ -212,86 +231,10 @@ pub fn probe_dump() -> Dump {
     )
 }
 
-/// All that a server holds.
-///
-/// # Errors
-/// The connection's; [`ClientError::Refused`] where the server does not let itself be read, or holds a type that
-/// has no canonical form here.
-pub fn dump(client: &mut Client, patience: Duration) -> Result<Dump, ClientError> {
-    let mut dump = Dump::default();
-    let command = |args: &[&[u8]]| args.iter().map(|a| a.to_vec()).collect::<Vec<_>>();
-    let first = [command(&[b"INFO", b"keyspace"]), command(&[b"KEYS", b"*"])];
-    let replies = client.pipeline(&first, patience)?;
-    let [info, keys] = replies.as_slice() else { return Err(unexpected("INFO", &Value::Array(None))) };
-    let text = info.bytes().ok_or_else(|| unexpected("INFO", info))?;
-    dump_keys(client, 0, keys, &mut dump, patience)?;
-    let others: Vec<u32> = databases(text).into_iter().filter(|db| *db != 0).collect();
-    for db in &others {
-        let select = [command(&[b"SELECT", db.to_string().as_bytes()]), command(&[b"KEYS", b"*"])];
-        let replies = client.pipeline(&select, patience)?;
-        if let [_, keys] = replies.as_slice() {
-            dump_keys(client, *db, keys, &mut dump, patience)?;
-        }
-    }
-    if !others.is_empty() {
-        client.call(&["SELECT", "0"], patience)?;
-    }
-    Ok(dump)
-}
-
-/// The numbers in INFO's lines `db0:keys=...`.
-fn databases(info: &[u8]) -> Vec<u32> {
-    let text = String::from_utf8_lossy(info);
-    text.lines().filter_map(|l| l.strip_prefix("db")?.split_once(':')?.0.parse().ok()).collect()
-}
-
-/// Reads the keys in one round trip: each is asked for as a string and as a list, as its type is not known
-/// before; the one that does not fit answers with a short error.
-fn dump_keys(
-    client: &mut Client,
-    db: u32,
-    keys: &Value,
-    into: &mut Dump,
-    patience: Duration,
-) -> Result<(), ClientError> {
-    let keys = keys.items().ok_or_else(|| unexpected("KEYS", keys))?;
-    let keys: Vec<&[u8]> = keys.iter().filter_map(Value::bytes).collect();
-    let mut commands: Vec<Vec<Vec<u8>>> = Vec::with_capacity(keys.len() * 4);
-    for key in &keys {
-        for args in [&[&b"TYPE"[..], key][..], &[b"PEXPIRETIME", key], &[b"GET", key]] {
-            commands.push(args.iter().map(|a| a.to_vec()).collect());
-        }
-        commands.push([&b"LRANGE"[..], key, b"0", b"-1"].iter().map(|a| a.to_vec()).collect());
-    }
-    let replies = client.pipeline(&commands, patience)?;
-    for (key, replies) in keys.iter().zip(replies.chunks(4)) {
-        let [kind, expiry, string, list] = replies else { continue };
-        let value = match kind.bytes() {
-            Some(b"string") => canonical_string(string.bytes().ok_or_else(|| unexpected("GET", string))?),
-            Some(b"list") => {
-                let items = list.items().ok_or_else(|| unexpected("LRANGE", list))?;
-                canonical_list(items.iter().filter_map(Value::bytes))
-            }
-            // Expired between the two round trips.
-            Some(b"none") => continue,
-            _ => return Err(unexpected("TYPE", kind)),
-        };
-        let expires_at_ms = match expiry {
-            Value::Int(ms) => u64::try_from(*ms).ok(),
-            other => return Err(unexpected("PEXPIRETIME", other)),
-        };
-        into.0.insert(canonical_key(db, key), Entry { value, expires_at_ms });
-    }
-    Ok(())
-}
-
-fn unexpected(command: &str, reply: &Value) -> ClientError {
-    ClientError::Refused(format!("{reply:?} in reply to {command}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::serve::Recover;
 
     /// Debian's server, where it is installed; these tests say nothing without it, and say so.
     fn redis(policy: Policy) -> Option<RespRecovery> {
@@ -301,7 +244,7 @@ mod tests {
             return None;
         }
         let (cpu, wall) = (Duration::from_secs(5), Duration::from_secs(60));
-        Some(RespRecovery { program, policy, extra: Vec::new(), cpu, wall })
+        Some(RespRecovery { program, policy, extra: Vec::new(), cpu, wall, starts: Starts::default() })
     }
 
     fn recover(policy: Policy, files: &[(&str, &[u8])]) -> Option<Lives> {

@@ -17,7 +17,7 @@ use unplug_faults::trace::{Meta, Trace};
 /// Real time after which a step is given up. Generous: a busy machine is no fault of the target's.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The harness's own connection: asks for the state of background work, and is not in the history.
-const CONTROL: u32 = u32::MAX;
+pub(super) const CONTROL: u32 = u32::MAX;
 
 /// A server being recorded.
 pub(crate) struct Run<'a> {
@@ -43,9 +43,7 @@ impl<'a> Run<'a> {
         let server = spawn(target, &mut rig, dir, scratch, 0)?;
         let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
         let clients = BTreeMap::new();
-        let mut run = Run { target, rig, server, clients, dir, scratch, lives: 1, next_id: 0 };
-        run.wait_ready()?;
-        Ok(run)
+        Ok(Run { target, rig, server, clients, dir, scratch, lives: 1, next_id: 0 })
     }
 
     /// Does one step.
@@ -79,7 +77,7 @@ impl<'a> Run<'a> {
     }
 
     /// Waits until the server takes commands.
-    fn wait_ready(&mut self) -> Result<(), RecordError> {
+    pub(super) fn wait_ready(&mut self) -> Result<(), RecordError> {
         let start = Instant::now();
         let socket = self.socket();
         loop {

@@ -2,6 +2,7 @@
 
 use crate::record::RecordError;
 use crate::target::client::Client;
+use crate::target::loadable;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub struct Conditions {
     pub sync_nanos: Nanos,
     /// Globs of paths in the recorded directory that do not count.
     pub ignore: Vec<String>,
+    /// What is done to its calls.
+    pub faults: unplug_faults::plan::Plan,
 }
 
 /// The instant at which virtual time begins: 2100-01-01T00:00:00Z, in milliseconds since 1970. It lies ahead of
@@ -43,6 +46,17 @@ pub(crate) enum Turn {
     Exited,
 }
 
+/// How much memory a recording may use, in bytes.
+const ENV_RING_BYTES: &str = "UNPLUG_RING_BYTES";
+
+fn ring_bytes(value: Option<String>) -> Result<Option<usize>, RecordError> {
+    let parse = |text: String| match text.parse() {
+        Ok(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err(RecordError::Variable(format!("{ENV_RING_BYTES}={text}: a number of bytes is expected"))),
+    };
+    value.map(parse).transpose()
+}
+
 /// How long an ungated target is left alone between two looks at it.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -60,8 +74,12 @@ impl Rig {
     pub(crate) fn start(dir: &Path, conditions: &Conditions, seed: u64) -> Result<Rig, RecordError> {
         let mut options = Options::new(dir);
         options.ignore.clone_from(&conditions.ignore);
+        options.faults.clone_from(&conditions.faults);
         options.sync_nanos = conditions.sync_nanos;
         options.gated = conditions.gated;
+        if let Some(bytes) = ring_bytes(std::env::var(ENV_RING_BYTES).ok())? {
+            options.ring_bytes = bytes;
+        }
         options.virtual_epoch_ms = (conditions.gated || conditions.virtual_time).then_some(EPOCH_MS);
         let recorder = Recorder::start(options)?;
         let gate = recorder.gate(GateOptions { seed, ..GateOptions::default() });
@@ -71,7 +89,11 @@ impl Rig {
     }
 
     /// Makes the command run under the shim.
+    ///
+    /// # Errors
+    /// [`RecordError::NotLoadable`].
     pub(crate) fn arm(&mut self, command: &mut Command) -> Result<(), RecordError> {
+        loadable::check(Path::new(command.get_program()))?;
         self.recorder.arm(command);
         Ok(())
     }

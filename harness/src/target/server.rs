@@ -3,6 +3,7 @@
 use crate::record::RecordError;
 use crate::target::client::{Client, ClientError};
 use crate::target::policy::Policy;
+use crate::target::template::Fork;
 use crate::target::value::Value;
 use crate::worker::fork::{kill_group, tie_to_parent};
 use crate::worker::process::cpu_time;
@@ -11,6 +12,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -97,9 +99,18 @@ pub(crate) fn start_error(path: &Path, error: io::Error) -> RecordError {
 /// A running server. Killed with its process group, and reaped, when dropped.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    process: Process,
     status: Option<ExitStatus>,
     log: PathBuf,
+}
+
+/// Who started it.
+#[derive(Debug)]
+enum Process {
+    /// This process.
+    Child(Child),
+    /// A template.
+    Fork(Fork),
 }
 
 impl Server {
@@ -108,19 +119,42 @@ impl Server {
     ///
     /// # Errors
     /// As `start_error` tells them apart; or the log cannot be made.
-    pub fn spawn(mut command: Command, log: &Path) -> Result<Server, RecordError> {
+    pub fn spawn(command: Command, log: &Path) -> Result<Server, RecordError> {
         let file = std::fs::File::create(log).map_err(RecordError::io("cannot make the log", log))?;
         let again = file.try_clone().map_err(RecordError::io("cannot make the log", log))?;
+        Server::start(command, log, Stdio::from(file), again)
+    }
+
+    /// As [`Server::spawn`], but its standard output goes elsewhere.
+    pub(crate) fn spawn_to(command: Command, log: &Path, stdout: Stdio) -> Result<Server, RecordError> {
+        let file = std::fs::File::create(log).map_err(RecordError::io("cannot make the log", log))?;
+        Server::start(command, log, stdout, file)
+    }
+
+    fn start(
+        mut command: Command,
+        log: &Path,
+        stdout: Stdio,
+        stderr: std::fs::File,
+    ) -> Result<Server, RecordError> {
         tie_to_parent(&mut command);
-        command.stdin(Stdio::null()).stdout(file).stderr(again);
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let program = PathBuf::from(command.get_program());
         let child = command.spawn().map_err(|e| start_error(&program, e))?;
-        Ok(Server { child, status: None, log: log.to_path_buf() })
+        Ok(Server { process: Process::Child(child), status: None, log: log.to_path_buf() })
+    }
+
+    /// A server that a template has forked; its output goes to `log`.
+    pub(crate) fn forked(fork: Fork, log: &Path) -> Server {
+        Server { process: Process::Fork(fork), status: None, log: log.to_path_buf() }
     }
 
     /// The process's number.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.process {
+            Process::Child(child) => child.id(),
+            Process::Fork(fork) => fork.pid,
+        }
     }
 
     /// The tail of what it wrote.
@@ -130,14 +164,20 @@ impl Server {
 
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        if self.status.is_none() {
-            // Looks without reaping: while the process is not reaped its number, and with it its group's, cannot
-            // be another's, so the group can be killed.
-            let pid = Pid::from_raw(i32::try_from(self.child.id()).ok()?);
-            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-            match waitid(Id::Pid(pid), flags) {
-                Ok(WaitStatus::StillAlive) => return None,
-                _ => self.kill(),
+        if self.status.is_some() {
+            return self.status;
+        }
+        match &mut self.process {
+            Process::Fork(fork) => self.status = fork.ended().map(ExitStatus::from_raw),
+            Process::Child(child) => {
+                // Looks without reaping: while the process is not reaped its number, and with it its group's,
+                // cannot be another's, so the group can be killed.
+                let pid = Pid::from_raw(i32::try_from(child.id()).ok()?);
+                let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+                match waitid(Id::Pid(pid), flags) {
+                    Ok(WaitStatus::StillAlive) => return None,
+                    _ => self.kill(),
+                }
             }
         }
         self.status
@@ -145,15 +185,21 @@ impl Server {
 
     /// Kills it and its process group by SIGKILL, and reaps it.
     pub fn kill(&mut self) {
-        if self.status.is_none() {
-            kill_group(self.child.id());
-            self.status = self.child.wait().ok();
+        if self.status.is_some() {
+            return;
         }
+        self.status = match &mut self.process {
+            Process::Fork(fork) => Some(ExitStatus::from_raw(fork.kill())),
+            Process::Child(child) => {
+                kill_group(child.id());
+                child.wait().ok()
+            }
+        };
     }
 
     /// CPU time used so far; `None` once it has ended.
     pub fn cpu_time(&self) -> Option<Duration> {
-        if self.status.is_some() { None } else { cpu_time(self.child.id()) }
+        if self.status.is_some() { None } else { cpu_time(self.pid()) }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::verdict::Verdict;
 use crate::worker::scratch::Scratch;
 use crate::worker::{Limits, Workers};
 use crate::workload::{Step, Workload};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use unplug_faults::model::{self, Model};
@@ -53,8 +53,26 @@ pub enum CheckError {
         /// What there is.
         known: String,
     },
+    /// What a regression file holds cannot be done to the store any more.
+    #[error(
+        "what the regression file {path} did cannot be done again ({source}): remove it, or mend the store"
+    )]
+    Regression {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<CheckError>,
+    },
+    /// The repro file that the environment names is of another test.
+    #[error("{path} is a repro of the test `{test}`: run that one, with `-- --exact {test}`")]
+    OtherTest {
+        /// The file.
+        path: PathBuf,
+        /// The test that it came from.
+        test: String,
+    },
     /// A repro file cannot be read.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; copy it again from where it was made, or remove it")]
     Repro {
         /// The file.
         path: PathBuf,
@@ -97,16 +115,21 @@ pub fn check<S: Store>(path: TestPath) -> Check<S> {
     }
 }
 
+/// Operations as steps, each of which waits for the one before.
+fn invocations<Op: serde::Serialize>(
+    ops: impl IntoIterator<Item = Op>,
+) -> Result<Vec<Step>, postcard::Error> {
+    let step = |op: Op| Ok(Step::Invoke { client: 0, op: postcard::to_stdvec(&op)? });
+    ops.into_iter().map(step).collect()
+}
+
 impl<S: Store> Check<S> {
     /// Adds operations, each of which waits for the one before.
     pub fn ops(mut self, ops: impl IntoIterator<Item = S::Op>) -> Self {
-        for op in ops {
-            let encoded = postcard::to_stdvec(&op);
-            self.steps = self.steps.and_then(|mut steps| {
-                steps.push(Step::Invoke { client: 0, op: encoded? });
-                Ok(steps)
-            });
-        }
+        self.steps = self.steps.and_then(|mut steps| {
+            steps.extend(invocations(ops)?);
+            Ok(steps)
+        });
         self
     }
 
@@ -188,6 +211,13 @@ impl<S: Store> Check<S> {
         self
     }
 
+    /// Declares files volatile by a glob on their paths in the store's directory: what they hold need not survive,
+    /// and the store makes them anew (SQLite's `*-shm`). They are in no image, and a writable shared mapping of one,
+    /// which makes a run *not measured* otherwise, is nobody's business.
+    pub fn volatile(self, glob: impl Into<String>) -> Self {
+        self.ignore(glob)
+    }
+
     /// Runs the check.
     ///
     /// # Errors
@@ -222,7 +252,7 @@ impl<S: Store> Check<S> {
     }
 
     /// Plays a role and does not return; or says that this process is another check's; or what to do here.
-    fn in_role(&self) -> Result<Result<Report, Settings>, CheckError> {
+    pub(super) fn in_role(&self) -> Result<Result<Report, Settings>, CheckError> {
         role::play::<S>(&self.path);
         Ok(if role::in_any_role() { Ok(Report::elsewhere()) } else { Err(Settings::read()?) })
     }
@@ -237,14 +267,8 @@ impl<S: Store> Check<S> {
             Ok(report) => return Ok(report),
             Err(settings) => settings,
         };
-        if let Some(path) = &settings.replay {
-            let mut pool = self.pool(1)?;
-            let replayed = regressions::replay(path, &self.target.name(), &mut pool)?;
-            return Ok(replayed.unwrap_or_else(Report::elsewhere));
-        }
-        let dir = regressions::dir(&self.path);
-        if let Some(failed) = regressions::run(&dir, &self.target.name(), || self.pool(1))? {
-            return Ok(failed);
+        if let Some(replayed) = self.regression(&settings)? {
+            return Ok(replayed);
         }
         let workload = self.workload(&settings)?;
         let found = self.explore(&workload, &settings, None)?;
@@ -255,22 +279,86 @@ impl<S: Store> Check<S> {
         let again =
             |smaller: &Workload| self.explore(smaller, &settings, None).is_ok_and(|r| r.gravest() == class);
         let smallest = fewest_steps(&workload, SMALLER, again);
+        let kept = self.keep(&smallest, &settings)?;
+        // A store that does not always fail has failed all the same.
+        Ok(if kept.verdict() == Verdict::Violated { kept } else { found })
+    }
+
+    /// Replays the repro that the environment names, or the kept ones up to the first that is still violated: the
+    /// result, if the check is at its end with that.
+    pub(super) fn regression(&self, settings: &Settings) -> Result<Option<Report>, CheckError> {
+        let target = self.target.name();
+        if let Some(path) = &settings.replay {
+            return regressions::asked_for(path, &self.path, &target, &mut self.pool(1)?).map(Some);
+        }
+        let mut done = Vec::new();
+        for path in regressions::kept(&regressions::dir(&self.path)) {
+            let repro = regressions::load(&path)?;
+            // Another check's of the same test, or of a model that this check no longer asks for.
+            if repro.trace.meta.target != target || !self.models.contains(&repro.model) {
+                continue;
+            }
+            let once = (repro.model.clone(), regressions::workload(&repro));
+            // One failing workload leaves a file for each way in which it fails.
+            if done.contains(&once) {
+                continue;
+            }
+            let again = self.explore_under(std::slice::from_ref(&once.0), &once.1, settings, None);
+            done.push(once);
+            let report =
+                again.map_err(|e| CheckError::Regression { path: path.clone(), source: e.into() })?;
+            if report.verdict() == Verdict::Violated {
+                return Ok(Some(report.kept_in(path)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Explores a workload that fails, and keeps what is found beside the test.
+    pub(super) fn keep(&self, workload: &Workload, settings: &Settings) -> Result<Report, CheckError> {
+        let dir = regressions::dir(&self.path);
         std::fs::create_dir_all(&dir)?;
-        self.explore(&smallest, &settings, Some(&dir))
+        self.explore(workload, settings, Some(&dir))
+    }
+
+    /// The test that the check stands in.
+    pub(super) fn path(&self) -> &TestPath {
+        &self.path
+    }
+
+    /// The workload of these operations instead of the check's own.
+    #[cfg(feature = "proptest")]
+    pub(super) fn workload_of(
+        &self,
+        ops: impl IntoIterator<Item = S::Op>,
+        settings: &Settings,
+    ) -> Result<Workload, CheckError> {
+        let steps = invocations(ops).map_err(CheckError::Operation)?;
+        Ok(Workload { steps, seed: settings.seed.unwrap_or(self.seed) })
     }
 
     fn pool(&self, count: usize) -> Result<Workers<'_>, CheckError> {
         Ok(Workers::start(count, Limits::default(), || self.target.worker(&self.contract))?)
     }
 
-    /// Records the workload, and explores the trace under each model.
-    fn explore(
+    /// Records the workload, and explores the trace under each of the check's models.
+    pub(super) fn explore(
         &self,
         workload: &Workload,
         settings: &Settings,
-        repro_dir: Option<&std::path::Path>,
+        repro_dir: Option<&Path>,
     ) -> Result<Report, CheckError> {
-        let models = self.chosen_models()?;
+        self.explore_under(&self.models, workload, settings, repro_dir)
+    }
+
+    fn explore_under(
+        &self,
+        models: &[String],
+        workload: &Workload,
+        settings: &Settings,
+        repro_dir: Option<&Path>,
+    ) -> Result<Report, CheckError> {
+        let models = chosen(models)?;
         let scratch = Scratch::new()?;
         let dir = scratch.path().join("store");
         std::fs::create_dir(&dir)?;
@@ -293,14 +381,15 @@ impl<S: Store> Check<S> {
         }
         Ok(Report::of(cells))
     }
+}
 
-    fn chosen_models(&self) -> Result<Vec<&'static dyn Model>, CheckError> {
-        let choose = |name: &String| {
-            model::by_name(name).ok_or_else(|| CheckError::UnknownModel {
-                name: name.clone(),
-                known: model::all().iter().map(|m| m.name()).collect::<Vec<_>>().join(", "),
-            })
-        };
-        self.models.iter().map(choose).collect()
-    }
+/// The models of these names.
+fn chosen(names: &[String]) -> Result<Vec<&'static dyn Model>, CheckError> {
+    let choose = |name: &String| {
+        model::by_name(name).ok_or_else(|| CheckError::UnknownModel {
+            name: name.clone(),
+            known: model::all().iter().map(|m| m.name()).collect::<Vec<_>>().join(", "),
+        })
+    };
+    names.iter().map(choose).collect()
 }

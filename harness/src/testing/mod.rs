@@ -25,7 +25,10 @@
 //! opened, read, written to, closed, opened and read once more. Nothing that stands before the check in the test
 //! may depend on running only once.
 //!
-//! Environment: `UNPLUG_SEED`, `UNPLUG_CASES`, `UNPLUG_BUDGET` (see [`env::Settings`]).
+//! What fails is kept as a repro file in `unplug-regressions/TEST/` of the package, to be checked in: the next run
+//! tries it first. The failure's last line replays it.
+//!
+//! Environment: `UNPLUG_SEED`, `UNPLUG_CASES`, `UNPLUG_BUDGET`, `UNPLUG_REPLAY` (see [`env::Settings`]).
 
 pub mod check;
 pub mod env;

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub struct Report {
     cells: Vec<CellResult>,
     told: Option<Told>,
+    /// The regression file whose workload this is about.
+    kept_in: Option<PathBuf>,
     elsewhere: bool,
 }
 
@@ -26,12 +28,12 @@ struct Told {
 
 impl Report {
     pub(crate) fn of(cells: Vec<CellResult>) -> Report {
-        Report { cells, told: None, elsewhere: false }
+        Report { cells, told: None, kept_in: None, elsewhere: false }
     }
 
     /// This process plays a role for another check of the same test: nothing was run.
     pub(crate) fn elsewhere() -> Report {
-        Report { cells: Vec::new(), told: None, elsewhere: true }
+        Report { cells: Vec::new(), told: None, kept_in: None, elsewhere: true }
     }
 
     /// A regression file whose contract is kept now.
@@ -46,7 +48,12 @@ impl Report {
             story: repro.story.clone(),
             repro: Some(path.to_path_buf()),
         };
-        Report { cells: Vec::new(), told: Some(told), elsewhere: false }
+        Report { cells: Vec::new(), told: Some(told), kept_in: None, elsewhere: false }
+    }
+
+    /// The same, about what a regression file had done to the store.
+    pub(crate) fn kept_in(self, path: PathBuf) -> Report {
+        Report { kept_in: Some(path), ..self }
     }
 
     /// Whether nothing was run because this process belongs to another check of the same test.
@@ -89,21 +96,19 @@ impl Report {
                 all.push((format!("under {}, in phase {}", cell.model, cell.phase), told));
             }
         }
-        all.extend(self.told.clone().map(|told| ("from a regression file".to_owned(), told)));
+        all.extend(self.told.clone().map(|told| ("on the disk of a repro file".to_owned(), told)));
         all
     }
 
     /// The message of a failed test. Its last line is the command that replays the first finding.
     pub(crate) fn failure(&self, path: &TestPath) -> String {
         let mut text = self.to_string();
-        let repro = self.findings().into_iter().find_map(|(_, told)| told.repro);
+        let found = || self.findings().into_iter().find_map(|(_, told)| told.repro);
+        let repro = self.kept_in.clone().or_else(found);
         if let Some(repro) = repro {
             let package = std::env::var("CARGO_PKG_NAME").map_or(String::new(), |name| format!(" -p {name}"));
-            text.push_str(&format!(
-                "\nUNPLUG_REPLAY='{}' cargo test{package} -- --exact {}",
-                repro.display(),
-                path.path()
-            ));
+            let repro = crate::shell::word(&repro.to_string_lossy());
+            text.push_str(&format!("\nUNPLUG_REPLAY={repro} cargo test{package} -- --exact {}", path.path()));
         }
         text
     }
@@ -111,6 +116,9 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.kept_in {
+            writeln!(f, "still violated, from the regression file {}:", path.display())?;
+        }
         for cell in &self.cells {
             let exhaustive = if cell.exhaustive { "all" } else { "a sample" };
             writeln!(

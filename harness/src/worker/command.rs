@@ -3,6 +3,7 @@
 use crate::target::embedded::EngineSubject;
 use crate::target::policy::Policy;
 use crate::target::resp_recover::RespRecovery;
+use crate::target::resp_starts::Starts;
 use crate::target::server::Program;
 use crate::worker::pool::Limits;
 use crate::worker::serve;
@@ -56,6 +57,7 @@ pub fn run() -> std::io::Result<()> {
             extra: spec.extra,
             cpu: limits.cpu,
             wall: limits.wall / 2,
+            starts: Starts::default(),
         }),
     }
 }

@@ -30,6 +30,17 @@ pub fn tie_to_parent(command: &mut Command) {
     }
 }
 
+/// Gives the command's process, and each that it starts, so many seconds of CPU time; then it ends by SIGXCPU.
+pub fn limit_cpu(command: &mut Command, cpu_s: u64) {
+    // SAFETY: the closure makes two system calls, both async-signal-safe, and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            setrlimit(Resource::RLIMIT_CPU, cpu_s, cpu_s.saturating_add(1))?;
+            Ok(setrlimit(Resource::RLIMIT_CORE, 0, 0)?)
+        });
+    }
+}
+
 /// Gives the command's process `fd` as [`WORKER_FD`].
 pub fn pass_socket(command: &mut Command, fd: OwnedFd) {
     // SAFETY: the closure makes system calls only, all async-signal-safe; it owns `fd`, which therefore

@@ -138,6 +138,10 @@ fn of_op(op: &Op, before: &Paths, after: &Paths, describe: &dyn Describe) -> Lin
             Line { mark: Mark::Heading, ..plain("kill", what.into(), String::new()) }
         }
         Op::Advance => plain("clock", "moved".into(), String::new()),
+        Op::Fault { rule, call, path, outcome, .. } => Line {
+            mark: Mark::Failed,
+            ..plain("fault", printable(path), format!("{call}: {outcome} (rule {})", rule + 1))
+        },
     }
 }
 

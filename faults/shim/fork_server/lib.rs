@@ -1,0 +1,199 @@
+//! The library that `unplug` preloads into a server that it starts again and again: a fork server.
+//!
+//! Starting redis-server costs about 10 ms, nearly all of it exec, relocation and libraries' constructors. Here
+//! it is started once and stops at its first `pthread_create`: configured, listening, with one thread, its data
+//! not yet loaded. For each directory that is asked for it forks; the child moves into the directory, gets
+//! listening sockets and epoll instances of its own, and goes on as if it had just been started there.
+//!
+//! Whether a server has really touched nothing by then is not decided here: the other side looks at the
+//! template, and compares with plain starts (`harness/src/target/fork_server.rs`).
+//!
+//! On the control socket (its number stands in the environment variable [`ENV`]; integers are native):
+//! - to the harness, once: [`READY`], or [`UNFIT`] where something is open that a child cannot have anew;
+//! - to the template: two lengths of 16 bits, then a directory and a log file's path;
+//! - to the harness: [`RUNNING`] and the child's number, or [`FAILED`] and an errno;
+//! - to the harness, at the child's end: `si_code` and `si_status` of waitid(2);
+//! - to the template: one byte; only now is the child reaped, so that its number, and its group's, stays its own.
+#![no_std]
+#![deny(unsafe_op_in_unsafe_fn)]
+#![allow(clippy::missing_safety_doc)]
+
+mod child;
+mod libc;
+mod registry;
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+const ENV: &CStr = c"UNPLUG_FORK_FD";
+const READY: u8 = b'R';
+const UNFIT: u8 = b'X';
+const RUNNING: u8 = b'K';
+const FAILED: u8 = b'E';
+/// Room for a request's paths; PATH_MAX is 4,096 bytes, the last of them zero.
+const PATH: usize = 4096;
+
+// The precompiled core names it, though nothing unwinds here.
+core::arch::global_asm!(
+    ".globl rust_eh_personality",
+    ".hidden rust_eh_personality",
+    "rust_eh_personality:",
+    "ud2",
+);
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    // SAFETY: an illegal instruction ends the process, visibly; there is nothing to unwind into.
+    unsafe { core::arch::asm!("ud2", options(noreturn)) }
+}
+
+/// The next definition of a symbol, behind this library's.
+///
+/// # Safety
+/// `F` is the function pointer type of the symbol.
+unsafe fn next<F: Copy>(name: &CStr) -> F {
+    // SAFETY: a null-terminated name; the caller vouches for the type. A missing symbol would be a null function
+    // pointer: the jump to it ends the process, as there is nothing else to do.
+    unsafe {
+        let symbol = libc::dlsym(libc::RTLD_NEXT, name.as_ptr());
+        core::mem::transmute_copy::<*mut c_void, F>(&symbol)
+    }
+}
+
+type Create = unsafe extern "C" fn(*mut c_void, *const c_void, *const c_void, *mut c_void) -> c_int;
+type Ctl = unsafe extern "C" fn(c_int, c_int, c_int, *mut libc::EpollEvent) -> c_int;
+
+/// pthread_create(3), before whose first call the template waits.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_create(
+    thread: *mut c_void,
+    attributes: *const c_void,
+    start: *const c_void,
+    argument: *mut c_void,
+) -> c_int {
+    static SERVED: AtomicBool = AtomicBool::new(false);
+    if !SERVED.swap(true, Ordering::Relaxed) {
+        // SAFETY: the process has one thread, which is here.
+        unsafe { serve_if_asked() };
+    }
+    // SAFETY: the target's own call, passed on.
+    unsafe { next::<Create>(c"pthread_create")(thread, attributes, start, argument) }
+}
+
+/// epoll_ctl(2): a child needs its registrations again, in an epoll instance of its own.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_ctl(epoll: c_int, op: c_int, fd: c_int, event: *mut libc::EpollEvent) -> c_int {
+    // SAFETY: the target's own call, passed on; the kernel has accepted `event` before it is read.
+    unsafe {
+        let result = next::<Ctl>(c"epoll_ctl")(epoll, op, fd, event);
+        if result == 0 {
+            registry::note(epoll, op, fd, event);
+        }
+        result
+    }
+}
+
+/// Waits for directories, if this process is a template. Returns in the children only.
+unsafe fn serve_if_asked() {
+    // SAFETY: getenv in a process with one thread; the value is null-terminated.
+    let control = unsafe {
+        let value = libc::getenv(ENV.as_ptr());
+        if value.is_null() {
+            return;
+        }
+        number(CStr::from_ptr(value))
+    };
+    let Some(control) = control else { return };
+    let fit = registry::fit();
+    // SAFETY: system calls on buffers of this function.
+    unsafe {
+        send(control, &[if fit { READY } else { UNFIT }]);
+        loop {
+            let (mut dir, mut log) = ([0u8; PATH], [0u8; PATH]);
+            let mut lengths = [0u8; 4];
+            receive(control, &mut lengths);
+            let dir_len = usize::from(u16::from_ne_bytes([lengths[0], lengths[1]]));
+            let log_len = usize::from(u16::from_ne_bytes([lengths[2], lengths[3]]));
+            if dir_len >= PATH || log_len >= PATH {
+                libc::_exit(1);
+            }
+            receive(control, &mut dir[..dir_len]);
+            receive(control, &mut log[..log_len]);
+            match libc::fork() {
+                0 => {
+                    let ready = child::move_into(dir.as_ptr().cast::<c_char>(), log.as_ptr().cast::<c_char>());
+                    let (tag, number) = match ready {
+                        Ok(()) => (RUNNING, libc::getpid()),
+                        Err(errno) => (FAILED, errno),
+                    };
+                    send(control, &[tag]);
+                    send(control, &number.to_ne_bytes());
+                    if tag == FAILED {
+                        libc::_exit(1);
+                    }
+                    libc::close(control);
+                    return;
+                }
+                pid if pid < 0 => {
+                    send(control, &[FAILED]);
+                    send(control, &(*libc::__errno_location()).to_ne_bytes());
+                }
+                pid => watch(control, pid),
+            }
+        }
+    }
+}
+
+/// Tells how the child ended, and reaps it when the harness is done with its process group.
+unsafe fn watch(control: c_int, pid: c_int) {
+    // SAFETY: system calls on buffers of this function.
+    unsafe {
+        let mut info = [0 as c_int; 32];
+        while libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOWAIT) < 0 {}
+        // siginfo_t of SIGCHLD on x86-64: signo, errno, code, padding, pid, uid, status.
+        send(control, &info[2].to_ne_bytes());
+        send(control, &info[6].to_ne_bytes());
+        receive(control, &mut [0]);
+        while libc::waitpid(pid, core::ptr::null_mut(), 0) < 0 {}
+    }
+}
+
+/// Sends all bytes, or ends the template: without its harness it has nothing to do.
+unsafe fn send(fd: c_int, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: a write from a slice.
+        let n = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+        bytes = step(n).map_or(bytes, |n| &bytes[n..]);
+    }
+}
+
+/// Receives until the slice is full, or ends the template.
+unsafe fn receive(fd: c_int, into: &mut [u8]) {
+    let mut got = 0;
+    while got < into.len() {
+        let rest = &mut into[got..];
+        // SAFETY: a read into a slice.
+        let n = unsafe { libc::read(fd, rest.as_mut_ptr().cast(), rest.len()) };
+        got += step(n).unwrap_or(0);
+    }
+}
+
+/// How far a transfer came; `None` when it was interrupted. Anything else is the end.
+fn step(result: isize) -> Option<usize> {
+    match usize::try_from(result) {
+        Ok(0) => {}
+        Ok(n) => return Some(n),
+        // SAFETY: errno of this thread.
+        Err(_) if unsafe { *libc::__errno_location() } == libc::EINTR => return None,
+        Err(_) => {}
+    }
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(0) }
+}
+
+/// A decimal number.
+fn number(text: &CStr) -> Option<c_int> {
+    let digits = text.to_bytes();
+    let value = |n: c_int, d: &u8| d.is_ascii_digit().then(|| n * 10 + c_int::from(d - b'0'));
+    if digits.is_empty() || digits.len() > 6 { None } else { digits.iter().try_fold(0, value) }
+}

@@ -1,0 +1,310 @@
+//! The shim does to calls what a plan says, and nothing else.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+mod common;
+
+use common::{directory, lines, role, wait};
+use std::fmt::Write as _;
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+use unplug_faults::event::Op;
+use unplug_faults::gate::GateOptions;
+use unplug_faults::plan::{Outcome, Plan, Role};
+use unplug_faults::record::{Options, Recorder};
+use unplug_faults::trace::{Meta, Trace};
+
+#[test]
+fn play() {
+    match std::env::var(common::ROLE).as_deref() {
+        Ok("calls") => calls(),
+        Ok("vectors") => vectors(),
+        Ok("parent") => parent(),
+        Ok("reads") => reads(),
+        Ok("fills") => fills(),
+        _ => return,
+    }
+    std::process::exit(0);
+}
+
+fn open(name: &str, flags: i32) -> i32 {
+    let name = std::ffi::CString::new(name).expect("no zero");
+    unsafe { libc::open(name.as_ptr(), flags, 0o644) }
+}
+
+/// What a call gave, as a word: its result, or its error.
+fn gave(ret: i64) -> String {
+    if ret >= 0 { ret.to_string() } else { format!("{:?}", nix::errno::Errno::last()) }
+}
+
+/// Says on standard error, which nobody records, what the calls gave.
+fn say(results: &[(&str, String)]) {
+    let mut text = String::new();
+    for (call, result) in results {
+        let _ = writeln!(text, "{call} {result}");
+    }
+    std::fs::write(std::env::var("UNPLUG_TEST_SAY").expect("set"), text).expect("written");
+}
+
+const NEW: i32 = libc::O_RDWR | libc::O_CREAT;
+
+fn calls() {
+    let mut results = Vec::new();
+    let fd = open("log", NEW | libc::O_APPEND);
+    results.push(("open", gave(fd.min(0).into())));
+    for _ in 0..3 {
+        let ret = unsafe { libc::write(fd, b"abcdefgh".as_ptr().cast(), 8) };
+        results.push(("write", gave(ret as i64)));
+        results.push(("fdatasync", gave(unsafe { libc::fdatasync(fd) }.into())));
+    }
+    results.push(("ftruncate", gave(unsafe { libc::ftruncate(fd, 4) }.into())));
+    results.push(("rename", gave(unsafe { libc::rename(c"log".as_ptr(), c"log2".as_ptr()) }.into())));
+    results.push(("mkdir", gave(unsafe { libc::mkdir(c"d".as_ptr(), 0o755) }.into())));
+    results.push(("unlink", gave(unsafe { libc::unlink(c"log2".as_ptr()) }.into())));
+    say(&results);
+}
+
+fn vectors() {
+    let fd = open("v", NEW);
+    let part = |bytes: &'static [u8]| libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let parts = [part(b"abc"), part(b"defg"), part(b"h")];
+    let ret = unsafe { libc::writev(fd, parts.as_ptr(), 3) };
+    say(&[("writev", gave(ret as i64))]);
+}
+
+fn parent() {
+    let first = unsafe { libc::fork() };
+    let error = gave(first.min(0).into());
+    if first == 0 {
+        std::process::exit(0);
+    }
+    let second = unsafe { libc::fork() };
+    if second == 0 {
+        let fd = open("child", NEW);
+        unsafe { libc::write(fd, b"x".as_ptr().cast(), 1) };
+        std::process::exit(0);
+    }
+    let mut status = 0;
+    unsafe { libc::waitpid(second, &raw mut status, 0) };
+    let fd = open("main", NEW);
+    let wrote = unsafe { libc::write(fd, b"x".as_ptr().cast(), 1) };
+    say(&[("fork", error), ("child", status.to_string()), ("write", gave(wrote as i64))]);
+}
+
+fn reads() {
+    let fd = open("there", libc::O_RDONLY);
+    let mut buffer = [0u8; 8];
+    let mut results = vec![("open", gave(fd.min(0).into()))];
+    for _ in 0..3 {
+        let ret = unsafe { libc::pread(fd, buffer.as_mut_ptr().cast(), 8, 0) };
+        results.push(("pread", gave(ret as i64)));
+    }
+    say(&results);
+}
+
+fn fills() {
+    let fd = open("f", NEW);
+    let mut results = Vec::new();
+    for offset in [0, 0, 8, 16, 16, 16, 24] {
+        let ret = unsafe { libc::pwrite(fd, b"12345678".as_ptr().cast(), 8, offset) };
+        results.push(("pwrite", gave(ret as i64)));
+    }
+    say(&results);
+}
+
+/// Plays a role under a plan: its trace, what its calls gave, and how it ended.
+fn run(name: &str, plan: &str, gated: bool) -> (Trace, Vec<String>, std::process::ExitStatus) {
+    let (dir, said) = (directory(), directory());
+    std::fs::write(dir.path().join("there"), "content").expect("written");
+    let said = said.path().join("said");
+    let mut options = Options::new(dir.path());
+    options.faults = if plan == "census" { Plan::census(false) } else { plan.parse().expect("a plan") };
+    options.gated = gated;
+    let recorder = Recorder::start(options).expect("started");
+    let mut gate = recorder.gate(GateOptions::default()).expect("a gate");
+    let mut command = role(name, dir.path());
+    command.env("UNPLUG_TEST_SAY", &said);
+    recorder.arm(&mut command);
+    std::fs::create_dir_all(said.parent().expect("one")).expect("made");
+    let status = match &mut gate {
+        None => wait(&mut command),
+        Some(gate) => {
+            let mut child = command.spawn().expect("started");
+            gate.started(child.id());
+            let policy = unplug_faults::gate::ClockPolicy::Until(u64::MAX);
+            gate.run_until_idle(policy, 1 << 20).expect("ran");
+            child.wait().expect("reaped")
+        }
+    };
+    let trace = recorder.finish(Meta::default()).expect("a trace");
+    let said = std::fs::read_to_string(said).unwrap_or_default();
+    (trace, said.lines().map(str::to_owned).collect(), status)
+}
+
+fn said(name: &str, plan: &str) -> Vec<String> {
+    let (trace, said, status) = run(name, plan, false);
+    assert!(status.success(), "{plan}: {status}");
+    assert_eq!(trace.blind, [], "{plan}");
+    said
+}
+
+fn faults(trace: &Trace) -> Vec<String> {
+    let one = |op: &Op| match op {
+        Op::Fault { call, path, outcome, role, .. } => {
+            Some(format!("{call} {} {outcome} {role:?}", String::from_utf8_lossy(path)))
+        }
+        _ => None,
+    };
+    trace.events.iter().filter_map(|e| one(&e.op)).collect()
+}
+
+const GOOD: [&str; 11] = [
+    "open 0",
+    "write 8",
+    "fdatasync 0",
+    "write 8",
+    "fdatasync 0",
+    "write 8",
+    "fdatasync 0",
+    "ftruncate 0",
+    "rename 0",
+    "mkdir 0",
+    "unlink 0",
+];
+
+fn but(changes: &[(usize, &str)]) -> Vec<String> {
+    let mut out: Vec<String> = GOOD.iter().map(|s| (*s).to_owned()).collect();
+    changes.iter().for_each(|(at, text)| out[*at] = (*text).to_owned());
+    out
+}
+
+#[test]
+fn the_named_occurrence_fails_and_no_other() {
+    for gated in [false, true] {
+        let (trace, said, _) = run("calls", "fdatasync log EIO nth=2", gated);
+        assert_eq!(said, but(&[(4, "fdatasync EIO")]), "gated: {gated}");
+        assert_eq!(trace.blind, []);
+        assert_eq!(faults(&trace), ["fdatasync log EIO Main"]);
+        let all = lines(&trace);
+        assert_eq!(all.iter().filter(|l| *l == "sync log Fdatasync errno 5").count(), 1);
+        assert_eq!(all.iter().filter(|l| *l == "sync log Fdatasync").count(), 2);
+    }
+}
+
+#[test]
+fn every_call_can_fail_with_every_error() {
+    assert_eq!(said("calls", "write *og ENOSPC nth=1..2"), but(&[(1, "write ENOSPC"), (3, "write ENOSPC")]));
+    assert_eq!(said("calls", "ftruncate * EINTR"), but(&[(7, "ftruncate EINTR")]));
+    assert_eq!(said("calls", "mkdir d EDQUOT"), but(&[(9, "mkdir EDQUOT")]));
+    assert_eq!(said("calls", "unlink * ENOMEM"), but(&[(10, "unlink ENOMEM")]));
+    // The new name is looked at, too. What is not renamed cannot be removed by its new name.
+    let rename = but(&[(8, "rename EIO"), (10, "unlink ENOENT")]);
+    assert_eq!(said("calls", "rename log2 EIO"), rename);
+    let open: Vec<String> = said("calls", "open log EMFILE").into_iter().take(2).collect();
+    assert_eq!(open, ["open EMFILE", "write EBADF"]);
+}
+
+#[test]
+fn a_rule_that_meets_no_call_does_nothing_and_is_known_for_it() {
+    let plan: Plan = "fdatasync other EIO\nwrite * EIO nth=9\nwrite * short=3".parse().expect("a plan");
+    let (trace, said, _) = run("calls", &plan.to_string().replace("; ", "\n"), false);
+    assert_eq!(said, but(&[(1, "write 3")]));
+    let fired = plan.fired(&trace);
+    assert_eq!((fired.rules(), fired.never().collect::<Vec<_>>()), (1, vec![0, 1]));
+}
+
+#[test]
+fn short_writes_move_what_they_say() {
+    assert_eq!(said("calls", "write * short nth=2"), but(&[(3, "write 4")]));
+    let (trace, said, _) = run("vectors", "write v short=5", false);
+    assert_eq!(said, ["writev 5"]);
+    assert!(lines(&trace).contains(&"write v 0 \"abcde\" None".to_owned()), "{:?}", lines(&trace));
+    assert_eq!(trace.blind, []);
+}
+
+#[test]
+fn a_full_disk_refuses_growth_only_and_later_has_room() {
+    let (trace, said, _) = run("fills", "write * full=12 until=3", false);
+    // Eight bytes; the same again, which is no growth; four of eight; then twice none; then there is room.
+    let expected = ["8", "8", "4", "ENOSPC", "ENOSPC", "8", "8"].map(|r| format!("pwrite {r}"));
+    assert_eq!(said, expected);
+    assert_eq!(trace.blind, []);
+}
+
+#[test]
+fn fork_fails_and_children_have_a_role_of_their_own() {
+    let (trace, said, _) = run("parent", "fork * EAGAIN\nwrite * EIO nth=all in=child", false);
+    assert_eq!(said, ["fork EAGAIN", "child 0", "write 1"]);
+    assert_eq!(faults(&trace), ["fork  EAGAIN Main", "write child EIO Child"]);
+    // Killed before its first write: the parent is told, and goes on.
+    for gated in [false, true] {
+        let (trace, said, _) = run("parent", "write child kill in=child", gated);
+        assert_eq!(said, ["fork 0", "child 9", "write 1"], "gated: {gated}");
+        assert!(!lines(&trace).iter().any(|l| l.starts_with("write child")));
+        assert_eq!(trace.blind, []);
+    }
+}
+
+#[test]
+fn a_killed_process_has_done_what_it_had_done() {
+    for (plan, writes) in [("write log kill nth=2", 1), ("write log kill-after nth=2", 2)] {
+        for gated in [false, true] {
+            let (trace, _, status) = run("calls", plan, gated);
+            assert_eq!(status.signal(), Some(libc::SIGKILL), "{plan}, gated: {gated}");
+            let written = lines(&trace).iter().filter(|l| l.starts_with("write log")).count();
+            assert_eq!(written, writes, "{plan}, gated: {gated}");
+            assert_eq!(trace.blind, [], "{plan}, gated: {gated}");
+        }
+    }
+}
+
+#[test]
+fn reads_are_seen_only_where_a_rule_names_them() {
+    let results = said("reads", "read there EIO nth=2\nread there short=3 nth=3");
+    assert_eq!(results, ["open 0", "pread 7", "pread EIO", "pread 3"]);
+    assert_eq!(said("reads", "open-read there EMFILE")[0], "open EMFILE");
+}
+
+#[test]
+fn a_delay_is_virtual_time() {
+    let (trace, said, _) = run("calls", "fdatasync * delay=1.5s nth=2", true);
+    assert_eq!(said, but(&[]));
+    let at: Vec<u64> =
+        trace.events.iter().filter(|e| matches!(e.op, Op::Sync { .. })).map(|e| e.at).collect();
+    assert!(at[0] < 1_000_000_000 && at[1] >= 1_500_000_000, "{at:?}");
+    // Ungated and with real time it lasts.
+    let began = std::time::Instant::now();
+    assert_eq!(self::said("calls", "fdatasync * delay=200ms"), but(&[]));
+    assert!(began.elapsed() >= Duration::from_millis(200));
+}
+
+#[test]
+fn two_rules_for_one_call_are_told_of() {
+    let (trace, _, _) = run("calls", "write l* EIO nth=2\nwrite *g ENOSPC nth=2", false);
+    let what: Vec<&str> = trace.blind.iter().map(|b| b.what.as_str()).collect();
+    assert_eq!(what, ["contradictory fault rules"]);
+    assert!(trace.blind[0].detail.contains("`write l* EIO nth=2`"), "{:?}", trace.blind);
+    let (trace, said, _) = run("calls", "write l* EIO nth=2\nwrite *g EIO nth=2", false);
+    assert_eq!((trace.blind, said), (vec![], but(&[(3, "write EIO")])));
+}
+
+#[test]
+fn a_census_tells_of_every_call_and_changes_none() {
+    let (trace, said, _) = run("calls", "census", true);
+    assert_eq!(said, but(&[]));
+    let told = |op: &Op| matches!(op, Op::Fault { outcome: Outcome::Note, role: Role::Main, .. });
+    let of = |call: &str| {
+        trace
+            .events
+            .iter()
+            .filter(|e| told(&e.op) && matches!(&e.op, Op::Fault { call: c, .. } if c.name() == call))
+            .count()
+    };
+    assert_eq!(
+        ["open", "write", "fdatasync", "truncate", "rename", "mkdir", "unlink"].map(of),
+        [1, 3, 3, 1, 1, 1, 1]
+    );
+}

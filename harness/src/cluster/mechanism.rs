@@ -1,0 +1,94 @@
+//! How a violation comes about: which barrier is missing, and in front of what.
+
+use super::role;
+use crate::history::History;
+use crate::story::{culprit, interesting_frame, outcome_of, synced_by};
+use crate::verdict::{Class, Violation};
+use std::collections::BTreeSet;
+use unplug_faults::effect::{Effect, EffectKind, Effects, Meta, Names, Outcome};
+use unplug_faults::state::CrashState;
+use unplug_faults::trace::Trace;
+
+/// The mechanism that a case shows: the sync that would have kept it from coming about (of which file or directory,
+/// in front of which call), or, where none would have, the call that was cut short or the last one that was made.
+///
+/// In which way an effect is missing (absent, torn, stale) and as which class of its family it shows itself is left
+/// out: it is one and the same mistake. To be asked of a case that was made small, where nothing is missing that does
+/// not matter.
+pub fn mechanism(
+    trace: &Trace,
+    history: &History,
+    effects: &Effects,
+    names: &Names,
+    state: &CrashState,
+    violation: &Violation,
+) -> String {
+    let issued = effects.list.partition_point(|e| e.issued <= violation.crash_point);
+    let odd: Vec<usize> = (0..issued).filter(|i| outcome_of(state, *i) != Outcome::Whole).collect();
+    let unsynced = |odd: &[usize]| {
+        let roles = |i: &usize| {
+            let effect = &effects.list[*i];
+            synced_by(effect).into_iter().take(1).map(|f| role(&names.path_at(f, effect.issued)))
+        };
+        odd.iter().flat_map(roles).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" and ")
+    };
+    if violation.class.family() == Class::AcknowledgedLoss {
+        let lost = culprit(history, effects, state, violation);
+        return match lost {
+            Some(lost) => format!("no sync of {} in time for what was acknowledged", unsynced(&[lost])),
+            None => "what was acknowledged is lost, though everything is on the disk".to_string(),
+        };
+    }
+    let Some(top) = (0..issued).rev().find(|i| outcome_of(state, *i) != Outcome::Absent) else {
+        return "nothing is on the disk".to_string();
+    };
+    let last = &effects.list[top];
+    let by = interesting_frame(trace, last.event).map_or_else(String::new, |f| format!(", by {f}"));
+    let what = what(last, names);
+    let before: Vec<usize> =
+        odd.iter().copied().filter(|i| *i < top && effects.list[*i].event != last.event).collect();
+    if !before.is_empty() {
+        return format!("no sync of {} before {what}{by}", unsynced(&before));
+    }
+    match odd.iter().any(|i| effects.list[*i].event == last.event) {
+        true => format!("a part of {what}{by}"),
+        false => format!("all in order up to {what}{by}"),
+    }
+}
+
+/// What tells cases apart before they are made small: finer than the mechanism, so that none hides another.
+pub fn sketch(
+    trace: &Trace,
+    history: &History,
+    effects: &Effects,
+    names: &Names,
+    state: &CrashState,
+    violation: &Violation,
+) -> String {
+    let mut text = mechanism(trace, history, effects, names, state, violation);
+    let issued = effects.list.partition_point(|e| e.issued <= violation.crash_point);
+    if let Some(first) = (0..issued).find(|i| outcome_of(state, *i) != Outcome::Whole) {
+        let effect = &effects.list[first];
+        let by = interesting_frame(trace, effect.event).unwrap_or_default();
+        text.push_str(&format!("; without {} by {by}", self::what(effect, names)));
+    }
+    text
+}
+
+fn what(effect: &Effect, names: &Names) -> String {
+    let role = |file| role(&names.path_at(file, effect.issued));
+    match &effect.kind {
+        EffectKind::Data { file, .. } | EffectKind::Size { file, .. } => {
+            format!("a write to {}", role(*file))
+        }
+        EffectKind::Meta(meta) => match meta {
+            Meta::Create { file, .. } => format!("the creation of {}", role(*file)),
+            Meta::Link { file, .. } => format!("the link of {}", role(*file)),
+            Meta::Unlink { file, .. } => format!("the removal of {}", role(*file)),
+            Meta::Rename { file, .. } => format!("the rename to {}", role(*file)),
+            Meta::Exchange { a, .. } => format!("the exchange with {}", role(*a)),
+            Meta::Truncate { file, .. } => format!("the truncation of {}", role(*file)),
+            Meta::Allocate { file, .. } => format!("the fallocate of {}", role(*file)),
+        },
+    }
+}

@@ -1,0 +1,392 @@
+//! Single faults, one run each: which calls there are, each fault in a run of its own, each run crashed.
+
+use super::asked::{Asked, Kind, Wanted};
+use super::census::Census;
+use super::killed::killed;
+use super::rest::at_rest;
+use super::single::{Group, Single, full_disks, singles};
+use super::tally::Tally;
+use super::trim::{fingerprint, from_fault, whole};
+use crate::cell::{CellResult, Finding};
+use crate::contract::Contract;
+use crate::explore::{Memo, Search, explore_last};
+use crate::history::History;
+use crate::pool::{Pool, PoolError};
+use crate::record::RecordError;
+use crate::target::resp::RespTarget;
+use crate::target::resp_stop::{Stop, Survived};
+use crate::worker::scratch::Scratch;
+use crate::workload::{Step, Workload};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use unplug_faults::event::Op;
+use unplug_faults::image::Image;
+use unplug_faults::model::Model;
+use unplug_faults::plan::{Outcome, Plan as FaultPlan, image_of};
+use unplug_faults::state::{Assumption, Plan};
+use unplug_faults::trace::{Blind, Trace};
+
+/// The phase of the cell in which every process is killed.
+pub(super) const KILL: &str = "kill";
+/// The phase of the cell in which files are damaged at rest.
+pub(super) const REST: &str = "at rest";
+
+/// How often a run that got stuck is made again.
+const ATTEMPTS: u32 = 2;
+
+/// A sweep over one policy's run.
+pub struct Sweep<'a> {
+    /// The target, as it is run without faults.
+    pub target: &'a RespTarget,
+    /// What it runs.
+    pub workload: &'a Workload,
+    /// What it promises.
+    pub contract: Contract,
+    /// Which faults.
+    pub asked: &'a Asked,
+    /// Under which models each faulted run is crashed.
+    pub models: Vec<&'static dyn Model>,
+    /// Crash states of each faulted run under each model, at the most.
+    pub budget: u64,
+    /// Rules that are taken away.
+    pub assume: &'a [Assumption],
+    /// Where repros and faulted traces go.
+    pub repro_dir: Option<&'a Path>,
+    /// Set once the user wants to stop.
+    pub cancel: &'a AtomicBool,
+    /// Is told how many runs there will be, how many more are done, and what else a user should know.
+    pub told: &'a dyn Fn(Told<'_>),
+}
+
+/// How far a sweep is.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// So many runs or images follow, of this kind.
+    Stage(&'a str, u64),
+    /// So many more are done.
+    Done(u64),
+    /// Something to know.
+    Note(&'a str),
+}
+
+/// What kept a sweep from being done.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// A run without faults could not be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Images could not be recovered.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// A directory could not be made or read.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        error: std::io::Error,
+    },
+}
+
+/// Sweeps, and gives a cell for each group of faults and each model.
+///
+/// # Errors
+/// What says nothing of single faults: the run without faults cannot be recorded, no image can be recovered.
+pub fn sweep(sweep: &Sweep<'_>, pool: &mut dyn Pool) -> Result<Vec<CellResult>, SweepError> {
+    match sweep.asked {
+        Asked::Plan { plan, .. } => {
+            let single = Single { plan: plan.clone(), group: Group::Plan };
+            let base = sweep.record(&FaultPlan::default(), sweep.workload, Stop::Kill)?.0.trace;
+            sweep.runs(vec![(single, sweep.workload)], &base, pool)
+        }
+        Asked::Sweep(wanted) => sweep.all(wanted, pool),
+    }
+}
+
+impl Sweep<'_> {
+    pub(super) fn note(&self, text: &str) {
+        (self.told)(Told::Note(text));
+    }
+
+    pub(super) fn advance(&self, n: u64) {
+        (self.told)(Told::Done(n));
+    }
+
+    /// How much damage of each kind is done to each file.
+    pub(super) fn rest_each(&self) -> u64 {
+        if self.target.is_repeatable() { 96 } else { 12 }
+    }
+
+    fn all(&self, wanted: &Wanted, pool: &mut dyn Pool) -> Result<Vec<CellResult>, SweepError> {
+        let mut cells = Vec::new();
+        let restarting = restarting(self.workload);
+        if wanted.has_calls() {
+            let base = self.record(&FaultPlan::census(false), self.workload, Stop::Kill)?.0.trace;
+            let every = self.target.is_repeatable();
+            let census = Census::of(&base, every);
+            let mut planned: Vec<(Single, &Workload)> =
+                singles(&census, wanted, every).into_iter().map(|s| (s, self.workload)).collect();
+            planned.extend(full_disks(written(&base), wanted).into_iter().map(|s| (s, self.workload)));
+            // Reads happen where there is something to read: in a second life. Which snapshot that began with no
+            // contract can say.
+            if wanted.names_reads() && self.target.policy.appends() {
+                let base = self.record(&FaultPlan::census(true), &restarting, Stop::Kill)?.0.trace;
+                let mut census = Census::of(&base, every);
+                census.sites.retain(|s| s.call.reads());
+                planned.extend(singles(&census, wanted, every).into_iter().map(|s| (s, &restarting)));
+            }
+            cells.extend(self.runs(planned, &base, pool)?);
+            if wanted.has(None, Kind::Kill) && !self.stopped() {
+                (self.told)(Told::Stage("kill", 0));
+                cells.push(killed(self, &base, pool));
+            }
+        }
+        if wanted.has(None, Kind::Rest) && !self.stopped() {
+            (self.told)(Told::Stage("damage at rest", 0));
+            let (survived, image) = self.record(&FaultPlan::default(), self.workload, Stop::Clean)?;
+            match survived.ended {
+                Some(error) => return Err(error.into()),
+                None => cells.push(at_rest(self, &survived.trace, &image, pool)?),
+            }
+        }
+        Ok(cells)
+    }
+
+    fn stopped(&self) -> bool {
+        self.cancel.load(Ordering::SeqCst)
+    }
+
+    /// Records one run under a plan, and what it left in its directory.
+    fn record(
+        &self,
+        plan: &FaultPlan,
+        workload: &Workload,
+        stop: Stop,
+    ) -> Result<(Survived, Image), SweepError> {
+        self.record_patiently(plan, workload, stop, ATTEMPTS)
+    }
+
+    fn record_patiently(
+        &self,
+        plan: &FaultPlan,
+        workload: &Workload,
+        stop: Stop,
+        again: u32,
+    ) -> Result<(Survived, Image), SweepError> {
+        let io = |what| move |error| SweepError::Io { what, error };
+        let dir = Scratch::new().map_err(io("no directory to record in"))?;
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).map_err(io("no directory to record in"))?;
+        let mut target = self.target.clone();
+        target.conditions.faults.clone_from(plan);
+        let survived = target.record_what_it_can(&data, workload, stop)?;
+        // What repeats is run again where it got stuck: on a busy machine the gate loses its patience, and a hang that
+        // is the target's own comes again.
+        let stuck = matches!(survived.ended, Some(RecordError::Stuck { .. } | RecordError::NotReady { .. }));
+        if stuck && again > 0 && self.target.is_repeatable() {
+            return self.record_patiently(plan, workload, stop, again - 1);
+        }
+        let image = match stop {
+            Stop::Clean => {
+                image_of(&data, &target.conditions.ignore).map_err(io("the recorded directory"))?
+            }
+            Stop::Kill => Image::default(),
+        };
+        Ok((survived, image))
+    }
+
+    /// Each plan in a run of its own; each run crashed under each model.
+    fn runs(
+        &self,
+        planned: Vec<(Single, &Workload)>,
+        base: &Trace,
+        pool: &mut dyn Pool,
+    ) -> Result<Vec<CellResult>, SweepError> {
+        let mut results = Results::default();
+        self.without_faults(base, &mut results, pool);
+        (self.told)(Told::Stage("single faults", planned.len() as u64));
+        for (single, workload) in planned {
+            if self.stopped() {
+                break;
+            }
+            self.one(&single, workload, &mut results, pool)?;
+            self.advance(1);
+        }
+        Ok(results.tallies.into_values().map(Tally::cell).collect())
+    }
+
+    /// What shows without any fault, under each model.
+    fn without_faults(&self, base: &Trace, results: &mut Results, pool: &mut dyn Pool) {
+        let trace = whole(base);
+        let memo = results.memos.entry(instant(&trace)).or_default();
+        for model in &self.models {
+            let search = self.search(&trace, *model, self.budget.saturating_mul(BASE_SHARE), None);
+            let cell = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, false);
+            results.mechanisms.extend(cell.into_iter().flat_map(|c| c.findings).map(|f| f.mechanism));
+        }
+    }
+
+    fn search<'s>(
+        &'s self,
+        trace: &'s Trace,
+        model: &'s dyn Model,
+        budget: u64,
+        repro_dir: Option<&'s Path>,
+    ) -> Search<'s> {
+        Search {
+            trace,
+            target: self.target,
+            contract: self.contract_after(trace),
+            model,
+            plan: Plan { bound: 1, budget, seed: trace.meta.seed },
+            assume: self.assume,
+            repro_dir,
+        }
+    }
+
+    fn one(
+        &self,
+        single: &Single,
+        workload: &Workload,
+        results: &mut Results,
+        pool: &mut dyn Pool,
+    ) -> Result<(), SweepError> {
+        let text = single.plan.to_string();
+        let recorded = match self.record(&single.plan, workload, Stop::Kill) {
+            Err(SweepError::Record(RecordError::Interrupted)) => return Ok(()),
+            other => other.map(|(survived, _)| survived),
+        };
+        for (index, model) in self.models.iter().map(|m| m.name()).enumerate() {
+            let known = &results.mechanisms;
+            let tally = results.tallies.entry((single.group, index)).or_insert_with(|| {
+                let (name, policy) = (self.target.title(), self.target.policy);
+                Tally::new(&name, policy, single.group.name(), model, workload.seed).knowing(known)
+            });
+            tally.count.planned += single.plan.rules.len() as u64;
+            match &recorded {
+                Ok(survived) => {
+                    let fired = single.plan.fired(&survived.trace);
+                    tally.count.fired += fired.rules() as u64;
+                    for never in fired.never() {
+                        let detail = format!("`{}`", single.plan.rules[never]);
+                        tally.blind(Blind { what: "never fired".to_owned(), detail });
+                    }
+                }
+                Err(error) => {
+                    let detail = format!("{error} (after {text})");
+                    tally.blind(Blind { what: "recording".to_owned(), detail });
+                }
+            }
+        }
+        let survived = match recorded {
+            Ok(survived) => survived,
+            Err(SweepError::Record(_)) => return Ok(()),
+            Err(other) => return Err(other),
+        };
+        self.hung(&survived, single, results, &text);
+        let Some(trace) = from_fault(&survived.trace) else { return Ok(()) };
+        // Which error it was often makes no difference: the same run is not crashed twice.
+        if fingerprint(&trace).is_some_and(|print| !results.known.insert(print)) {
+            return Ok(());
+        }
+        self.crash(&trace, single, results, pool, &text);
+        Ok(())
+    }
+
+    /// A store that neither answers nor ends is not one that has stopped: nobody could tell for how long to wait.
+    fn hung(&self, survived: &Survived, single: &Single, results: &mut Results, text: &str) {
+        let hang = match &survived.ended {
+            Some(error @ (RecordError::Stuck { .. } | RecordError::NotReady { .. })) => error,
+            _ => return,
+        };
+        let blind = Blind { what: "the target hangs".to_owned(), detail: format!("{hang} (after {text})") };
+        for (key, tally) in &mut results.tallies {
+            if key.0 == single.group {
+                tally.blind(blind.clone());
+            }
+        }
+    }
+
+    fn crash(&self, trace: &Trace, single: &Single, results: &mut Results, pool: &mut dyn Pool, text: &str) {
+        let memo = results.memos.entry(instant(trace)).or_default();
+        let mut saved = false;
+        for (index, model) in self.models.iter().enumerate() {
+            let search = self.search(trace, *model, self.budget, self.repro_dir);
+            let Some(cell) = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, true) else {
+                continue;
+            };
+            let is_new = |f: &Finding| !results.mechanisms.contains(&f.mechanism);
+            if cell.findings.iter().any(is_new) && !saved {
+                saved = true;
+                self.save(trace, text);
+            }
+            if let Some(tally) = results.tallies.get_mut(&(single.group, index)) {
+                tally.add(cell, text);
+            }
+        }
+    }
+
+    /// Calls that were made to last take from a window what they last.
+    fn contract_after(&self, trace: &Trace) -> Contract {
+        let delays: u64 = trace
+            .events
+            .iter()
+            .map(|e| match &e.op {
+                Op::Fault { outcome: Outcome::Delay(nanos), .. } => *nanos,
+                _ => 0,
+            })
+            .sum();
+        match &self.contract {
+            Contract::EverySec { window } => Contract::EverySec { window: window + delays },
+            other => other.clone(),
+        }
+    }
+
+    /// Keeps the trace of a faulted run that has shown something: a real server's run cannot be made again.
+    fn save(&self, trace: &Trace, text: &str) {
+        let Some(dir) = self.repro_dir else { return };
+        let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
+        let path = dir.join(format!("faulted-{}-{:08x}.trace", self.target.policy, hash >> 32));
+        match unplug_faults::codec::write_trace(&path, trace) {
+            Ok(()) => self.note(&format!("{}: the run after `{text}`", path.display())),
+            Err(e) => self.note(&format!("the trace after `{text}` cannot be kept: {e}")),
+        }
+    }
+}
+
+/// The instant at which what a run has left is recovered.
+fn instant(trace: &Trace) -> u64 {
+    History::of(trace).recovery_ms(trace.meta.virtual_time)
+}
+
+/// How many times the states of one faulted run are tried of the run without faults: it is longer, and there is one.
+const BASE_SHARE: u64 = 8;
+
+/// What is known so far.
+#[derive(Default)]
+struct Results {
+    tallies: BTreeMap<(Group, usize), Tally>,
+    /// What images recovered to, by the instant of the recovery.
+    memos: BTreeMap<u64, Memo>,
+    /// Fingerprints of runs that were crashed.
+    known: BTreeSet<u128>,
+    /// Mechanisms that show without any fault.
+    mechanisms: BTreeSet<String>,
+}
+
+/// The workload with a kill and a restart in its middle.
+fn restarting(workload: &Workload) -> Workload {
+    let mut out = workload.clone();
+    let is_phase = |s: &Step| matches!(s, Step::Phase(_));
+    // Within the first phase: later ones wait for what a kill would end.
+    let end = out.steps.iter().skip(1).position(is_phase).map_or(out.steps.len(), |at| at + 1);
+    out.steps.insert(end / 2 + 1, Step::KillAndRestart);
+    out
+}
+
+/// How many bytes a run wrote.
+fn written(trace: &Trace) -> u64 {
+    let bytes = |op: &Op| if let Op::Write { data, .. } = op { data.len() as u64 } else { 0 };
+    trace.events.iter().filter(|e| e.errno == 0).map(|e| bytes(&e.op)).sum()
+}

@@ -1,0 +1,106 @@
+//! A faulted run, ready to be crashed: only the moments from the fault on are new.
+
+use unplug_faults::event::{Event, Op};
+use unplug_faults::plan::Outcome;
+use unplug_faults::trace::Trace;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The name of what comes after the fault.
+pub(super) const FAULTED: &str = "from the fault on";
+
+/// Whether an event is a fault that did something.
+fn is_fault(event: &Event) -> bool {
+    matches!(&event.op, Op::Fault { outcome, .. } if *outcome != Outcome::Note)
+}
+
+/// The trace with two phases: before the first fault, and from it on. `None` where none fired.
+pub(super) fn from_fault(trace: &Trace) -> Option<Trace> {
+    let first = trace.events.iter().position(is_fault)?;
+    let mut out = trace.clone();
+    let begin = Event { op: Op::Phase(FAULTED.to_owned()), ..trace.events[first].clone() };
+    out.events.insert(first, begin);
+    let mut kept = true;
+    out.events.retain(|e| {
+        kept = !matches!(&e.op, Op::Phase(name) if name != FAULTED);
+        kept
+    });
+    Some(out)
+}
+
+/// The trace without phases and notes: one run, one cell.
+pub(super) fn whole(trace: &Trace) -> Trace {
+    let mut out = trace.clone();
+    out.events.retain(|e| !matches!(&e.op, Op::Phase(_) | Op::Fault { outcome: Outcome::Note, .. }));
+    out
+}
+
+/// What two faulted runs must have in common for the disk and the clients to have seen the same: everything but
+/// which error it was.
+pub(super) fn fingerprint(trace: &Trace) -> Option<u128> {
+    let mut same = trace.clone();
+    same.meta.options.remove("faults");
+    same.sites.clear();
+    for event in &mut same.events {
+        event.errno = i32::from(event.errno != 0);
+        event.site = None;
+        match &mut event.op {
+            Op::Fault { rule, outcome, .. } => {
+                *rule = 0;
+                *outcome = match *outcome {
+                    Outcome::Errno(_) => Outcome::Errno(1),
+                    other => other,
+                };
+            }
+            // The text of an error says which one it was; of what it means only the first word counts.
+            Op::Reply { reply, .. } if reply.starts_with(b"-") => {
+                let word = reply.iter().position(|b| *b == b' ').unwrap_or(reply.len());
+                reply.truncate(word);
+            }
+            _ => {}
+        }
+    }
+    postcard::to_stdvec(&same).ok().map(|bytes| xxh3_128(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::History;
+    use crate::oracle::testing::TraceBuilder;
+    use unplug_faults::plan::Role;
+
+    fn fault(errno: i32) -> Op {
+        let (call, path) = ("fsync".parse().unwrap(), b"f".to_vec());
+        Op::Fault { rule: 0, call, path, role: Role::Main, outcome: Outcome::Errno(errno) }
+    }
+
+    fn trace(errno: i32, reply: &[u8]) -> Trace {
+        let mut b = TraceBuilder::new();
+        b.phase("append");
+        b.run(b"one", b"+OK");
+        b.event(fault(errno));
+        b.phase("save");
+        b.run(b"two", reply);
+        b.trace()
+    }
+
+    #[test]
+    fn the_last_phase_begins_at_the_fault() {
+        let trace = trace(5, b"-ERR x");
+        let history = History::of(&from_fault(&trace).unwrap());
+        assert_eq!(history.phases.len(), 2);
+        assert_eq!(history.phases[1].name, FAULTED);
+        assert!(history.phases[1].begin > history.operations[0].acked.unwrap());
+        assert!(history.phases[1].begin < history.operations[1].invoked);
+        assert!(from_fault(&whole(&TraceBuilder::new().trace())).is_none());
+        assert_eq!(History::of(&whole(&trace)).phases.len(), 1);
+    }
+
+    #[test]
+    fn which_error_it_was_makes_no_other_run() {
+        let of = |errno, reply: &[u8]| fingerprint(&trace(errno, reply)).unwrap();
+        assert_eq!(of(5, b"-MISCONF I/O error"), of(28, b"-MISCONF no space"));
+        assert_ne!(of(5, b"-MISCONF I/O error"), of(5, b"-ERR I/O error"));
+        assert_ne!(of(5, b"-ERR x"), of(5, b"+OK"));
+    }
+}

@@ -1,0 +1,258 @@
+//! How RESP servers are started on images.
+//!
+//! A start is the fork of a template ([`crate::target::template`]), once an image with data has come back the same
+//! from a fork and from a plain start; until then both are made, and the plain one counts. A server for which
+//! there is no template, or whose forks differ, is started plainly, and so is what is repeated alone.
+
+use crate::recovery::{Lives, Outcome};
+use crate::target::resp_recover::RespRecovery;
+use crate::target::server::is_ready;
+use crate::target::template::Template;
+use crate::worker::serve::{Recover, Unclear};
+use std::path::Path;
+use std::time::Duration;
+
+/// How a server is started on an image.
+#[derive(Debug)]
+pub struct Starts(Way);
+
+#[derive(Debug)]
+enum Way {
+    /// No template has been tried yet.
+    Untried,
+    /// By forks that have not shown yet that they load data as a start does.
+    Unproven(Template),
+    Forks(Template),
+    Plain,
+}
+
+/// Set to `no`, it has every server started plainly.
+pub const ENV_FORK_SERVER: &str = "UNPLUG_FORK_SERVER";
+
+impl Default for Starts {
+    fn default() -> Starts {
+        let no = std::env::var_os(ENV_FORK_SERVER).is_some_and(|v| v == "no");
+        Starts(if no { Way::Plain } else { Way::Untried })
+    }
+}
+
+impl Starts {
+    /// By plain starts only.
+    pub fn plain() -> Starts {
+        Starts(Way::Plain)
+    }
+
+    /// Whether forks have proved to give what plain starts give.
+    pub fn are_forks(&self) -> bool {
+        matches!(self.0, Way::Forks(_))
+    }
+}
+
+impl RespRecovery {
+    /// Starts a template, in a directory of its own.
+    fn template(&self, scratch: &Path) -> Way {
+        let dir = scratch.join("template");
+        if std::fs::create_dir_all(&dir).is_err() {
+            return Way::Plain;
+        }
+        let socket = scratch.join("s");
+        let command = self.program.command(&dir, &socket, self.policy, &self.extra);
+        let serving = || matches!(is_ready(&socket, Duration::from_millis(100)), Ok(Some(_)));
+        match Template::start(command, &dir, &scratch.join("template.log"), self.wall / 4, serving) {
+            Ok(template) => Way::Unproven(template),
+            Err(why) => {
+                eprintln!("no fork server for {}: {why}", self.program.path().display());
+                Way::Plain
+            }
+        }
+    }
+
+    /// Recovers by both ways, and tells how to go on. The plain starts' result counts.
+    fn prove(&self, mut template: Template, dir: &Path, scratch: &Path) -> (Way, Result<Lives, Unclear>) {
+        let copy = scratch.join("copy");
+        if let Err(e) = copy_tree(dir, &copy) {
+            return (Way::Plain, Err(Unclear::Failed(format!("cannot copy {}: {e}", dir.display()))));
+        }
+        let forked = self.lives_by(Some(&mut template), &copy, scratch, false);
+        let plain = self.lives_by(None, dir, scratch, false);
+        let _ = std::fs::remove_dir_all(&copy);
+        let (Ok(a), Ok(b)) = (&forked, &plain) else { return (Way::Unproven(template), plain) };
+        let way = if !same(a, b) {
+            eprintln!(
+                "no fork server for {}: its forks differ from plain starts",
+                self.program.path().display()
+            );
+            Way::Plain
+        } else if matches!(&b.first, Outcome::Recovered(dump) if !dump.0.is_empty()) {
+            Way::Forks(template)
+        } else {
+            Way::Unproven(template)
+        };
+        (way, plain)
+    }
+}
+
+/// Whether two recoveries came to the same, but for the words of messages (which name processes).
+fn same(a: &Lives, b: &Lives) -> bool {
+    let alike = |a: &Outcome, b: &Outcome| match (a, b) {
+        (Outcome::Recovered(a), Outcome::Recovered(b)) => a == b,
+        (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+    };
+    let both = |a: &Option<Outcome>, b: &Option<Outcome>| match (a, b) {
+        (Some(a), Some(b)) => alike(a, b),
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    alike(&a.first, &b.first)
+        && both(&a.second, &b.second)
+        && both(&a.third, &b.third)
+        && a.probes == b.probes
+}
+
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in from.read_dir()? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type()? {
+            kind if kind.is_dir() => copy_tree(&from, &to)?,
+            kind if kind.is_symlink() => std::os::unix::fs::symlink(std::fs::read_link(&from)?, &to)?,
+            _ => std::fs::copy(&from, &to).map(|_| ())?,
+        }
+    }
+    Ok(())
+}
+
+impl Recover for RespRecovery {
+    fn lives(&mut self, dir: &Path, scratch: &Path, _now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
+        if alone {
+            return self.lives_by(None, dir, scratch, true);
+        }
+        let way = match std::mem::replace(&mut self.starts.0, Way::Plain) {
+            Way::Untried => self.template(scratch),
+            way => way,
+        };
+        let result;
+        (self.starts.0, result) = match way {
+            Way::Unproven(template) => self.prove(template, dir, scratch),
+            Way::Forks(mut template) => {
+                let result = self.lives_by(Some(&mut template), dir, scratch, false);
+                (Way::Forks(template), result)
+            }
+            Way::Plain | Way::Untried => (Way::Plain, self.lives_by(None, dir, scratch, false)),
+        };
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::policy::Policy;
+    use crate::target::server::Program;
+    use crate::target::value::encode_command;
+
+    fn recovery(program: &str, policy: Policy, starts: Starts) -> RespRecovery {
+        let (cpu, wall) = (Duration::from_secs(5), Duration::from_secs(60));
+        let program = Program::Server(program.into());
+        RespRecovery { program, policy, extra: Vec::new(), cpu, wall, starts }
+    }
+
+    /// Debian's server, where it is installed; these tests say nothing without it, and say so.
+    fn redis_is_missing() -> bool {
+        let missing = Program::Server("redis-server".into()).name().is_err();
+        if missing {
+            assert!(
+                std::env::var_os("UNPLUG_REQUIRE_REDIS").is_none(),
+                "redis-server is required, and missing"
+            );
+            eprintln!("NOT MEASURED: no redis-server");
+        }
+        missing
+    }
+
+    /// An append-only directory with `commands`, of which `cut` bytes are missing and `zeros` are zero at the end.
+    fn lay_out(dir: &Path, commands: &[&[&str]], cut: usize, zeros: usize) {
+        let mut log = Vec::new();
+        for command in commands {
+            encode_command(&mut log, command);
+        }
+        log.truncate(log.len() - cut);
+        let len = log.len();
+        log[len - zeros..].fill(0);
+        let below = dir.join("appendonlydir");
+        std::fs::create_dir_all(&below).unwrap();
+        let manifest = "file appendonly.aof.1.incr.aof seq 1 type i\n";
+        std::fs::write(below.join("appendonly.aof.manifest"), manifest).unwrap();
+        std::fs::write(below.join("appendonly.aof.1.incr.aof"), log).unwrap();
+    }
+
+    #[test]
+    fn forks_give_what_plain_starts_give() {
+        if redis_is_missing() {
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let image = scratch.path().join("image");
+        let commands: [&[&str]; 4] =
+            [&["SELECT", "0"], &["SET", "k", "v"], &["RPUSH", "l", "a", "b"], &["APPEND", "k", "longer"]];
+        // Empty, whole, cut short, ending in zeros that it refuses, ending in zeros that it loads.
+        let images: [(usize, usize, usize); 7] =
+            [(0, 0, 0), (4, 0, 0), (4, 9, 0), (4, 0, 12), (4, 0, 5), (2, 0, 0), (3, 1, 0)];
+        for policy in [Policy::Always, Policy::No] {
+            let mut forks = recovery("redis-server", policy, Starts(Way::Untried));
+            let mut plain = recovery("redis-server", policy, Starts::plain());
+            let mut refused = 0;
+            for (n, cut, zeros) in images {
+                let [a, b] = [&mut forks, &mut plain].map(|recovery| {
+                    let _ = std::fs::remove_dir_all(&image);
+                    std::fs::create_dir_all(&image).unwrap();
+                    if n > 0 {
+                        lay_out(&image, &commands[..n], cut, zeros);
+                    }
+                    recovery.lives(&image, scratch.path(), 0, false).unwrap()
+                });
+                assert!(same(&a, &b), "{n} commands, {cut} cut, {zeros} zeros: {a:?} and {b:?}");
+                refused += u32::from(matches!(a.first, Outcome::Refused { .. }));
+                assert_eq!(forks.starts.are_forks(), n > 0, "an empty image proves nothing");
+            }
+            assert!(refused > 0, "no image was refused: that way out was not compared");
+            assert!(!plain.starts.are_forks());
+        }
+    }
+
+    #[test]
+    fn snapshots_too() {
+        if redis_is_missing() {
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let image = scratch.path().join("image");
+        std::fs::create_dir_all(&image).unwrap();
+        let mut forks = recovery("redis-server", Policy::Snapshot, Starts(Way::Untried));
+        let first = forks.lives(&image, scratch.path(), 0, false).unwrap();
+        assert!(matches!(&first.second, Some(Outcome::Recovered(_))), "{first:?}");
+        // The second life has saved its probes: the image now has data.
+        for _ in 0..2 {
+            std::fs::copy(image.join("dump.rdb"), scratch.path().join("saved")).unwrap();
+            let again = forks.lives(&image, scratch.path(), 0, false).unwrap();
+            let Outcome::Recovered(dump) = &again.first else { panic!("{again:?}") };
+            assert!(!dump.0.is_empty());
+            std::fs::copy(scratch.path().join("saved"), image.join("dump.rdb")).unwrap();
+            assert!(forks.starts.are_forks());
+        }
+    }
+
+    #[test]
+    fn what_has_no_first_thread_is_started_plainly() {
+        let scratch = tempfile::tempdir().unwrap();
+        let image = scratch.path().join("image");
+        std::fs::create_dir_all(&image).unwrap();
+        let mut recovery = recovery("/bin/false", Policy::Always, Starts(Way::Untried));
+        let lives = recovery.lives(&image, scratch.path(), 0, false).unwrap();
+        assert!(
+            matches!(&lives.first, Outcome::Refused { message } if message.contains("exit status: 1")),
+            "{lives:?}"
+        );
+        assert!(matches!(recovery.starts.0, Way::Plain));
+    }
+}

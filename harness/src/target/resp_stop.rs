@@ -1,0 +1,115 @@
+//! Runs of a server that need not come to the end of their workload: under a fault plan it may stop, refuse or die.
+
+use crate::record::RecordError;
+use crate::target::Target;
+use crate::target::resp::RespTarget;
+use crate::target::resp_run::{CONTROL, PATIENCE, Run};
+use crate::target::rig::{Stuck, Turn};
+use crate::target::value::encode_command;
+use crate::worker::scratch::Scratch;
+use crate::workload::Workload;
+use std::path::Path;
+use std::time::Instant;
+use unplug_faults::event::Nanos;
+use unplug_faults::trace::Trace;
+
+/// How a run is to end, if nothing ends it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Every process is killed.
+    Kill,
+    /// The server is told to shut down, and does.
+    Clean,
+}
+
+/// A run that went as far as it could.
+#[derive(Debug)]
+pub struct Survived {
+    /// Everything up to its end.
+    pub trace: Trace,
+    /// What ended it before the end of its workload: the server's death, a hang.
+    pub ended: Option<RecordError>,
+}
+
+impl RespTarget {
+    /// Runs the workload once in `dir`, as far as the server goes with it. Operations that were not invoked then
+    /// are not in the history; one whose reply never came is.
+    ///
+    /// # Errors
+    /// What says nothing of the server: a workload that cannot be run, a directory that cannot be used.
+    pub fn record_what_it_can(
+        &self,
+        dir: &Path,
+        workload: &Workload,
+        stop: Stop,
+    ) -> Result<Survived, RecordError> {
+        let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory beside", dir))?;
+        let mut run = Run::start(self, dir, scratch.path(), workload.seed)?;
+        let mut ended = run.wait_ready().err();
+        for (index, step) in workload.steps.iter().enumerate() {
+            if ended.is_some() {
+                break;
+            }
+            ended = run.step(index, step).err();
+        }
+        if ended.is_none() && stop == Stop::Clean {
+            ended = run.shut_down(workload.steps.len()).err();
+        }
+        if self.is_interrupted() {
+            return Err(RecordError::Interrupted);
+        }
+        match ended {
+            None
+            | Some(
+                RecordError::Died { .. }
+                | RecordError::DiedAtStart { .. }
+                | RecordError::NotReady { .. }
+                | RecordError::Stuck { .. }
+                | RecordError::Client { .. },
+            ) => {}
+            Some(other) => return Err(other),
+        }
+        Ok(Survived { trace: run.finish(self.meta(workload))?, ended })
+    }
+
+    /// Whether calls are granted one at a time, so that a run repeats.
+    pub fn is_repeatable(&self) -> bool {
+        self.conditions.gated
+    }
+
+    /// The name in reports.
+    pub fn title(&self) -> String {
+        Target::name(self)
+    }
+}
+
+impl Run<'_> {
+    /// SHUTDOWN, and waits for the end. A server of snapshots is told to save.
+    fn shut_down(&mut self, index: usize) -> Result<(), RecordError> {
+        let words: &[&str] = if self.target.policy.appends() { &["SHUTDOWN"] } else { &["SHUTDOWN", "SAVE"] };
+        let mut bytes = Vec::new();
+        encode_command(&mut bytes, words);
+        self.clients_turn(index)?;
+        if let Err(e) = self.client(index, CONTROL)?.send(&bytes, PATIENCE) {
+            return Err(RecordError::Client { step: index, source: e });
+        }
+        let start = Instant::now();
+        loop {
+            match self.server.ended() {
+                Some(status) if status.success() => return Ok(()),
+                Some(_) => return Err(self.died(index)),
+                None => {}
+            }
+            match self.rig.turn(false, None) {
+                Ok(Turn::Idle) => {
+                    self.rig.advance_to_deadline(Nanos::MAX);
+                }
+                Ok(_) => {}
+                Err(stuck) => return Err(self.stuck(index, &stuck)),
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(self.stuck(index, &Stuck("the end of the server after SHUTDOWN".into())));
+            }
+        }
+    }
+}

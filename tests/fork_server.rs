@@ -1,0 +1,50 @@
+//! A real server recovered both ways, started on each image and forked for each, on one trace: the reports are equal.
+
+mod binary;
+
+use std::process::{Command, Stdio};
+
+/// What the server wrote is quoted in messages, and names processes and times.
+fn without_quotes(line: &str) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+    forget(&mut value);
+    value.to_string()
+}
+
+/// Takes out, at any depth, what is not a result: elapsed time, repro names (a hash over messages too), texts.
+fn forget(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for key in ["elapsed_ms", "elapsed", "repro", "replay", "story", "explanation", "message"] {
+                map.remove(key);
+            }
+            map.values_mut().for_each(forget);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(forget),
+        _ => {}
+    }
+}
+
+#[test]
+fn forks_and_starts_give_the_same_report() {
+    let there = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
+    assert!(there || std::env::var_os("UNPLUG_REQUIRE_REDIS").is_none(), "no redis-server in PATH");
+    if !there {
+        eprintln!("NOT MEASURED: no redis-server in PATH");
+        return;
+    }
+    for policy in ["always", "snapshot"] {
+        let dir = binary::directory();
+        let record = format!("record redis --policy {policy} --seed 3 --ops 16 -o run.trace");
+        binary::printed(&mut binary::unplug(dir.path(), &record), &[0]);
+        let explore = |forks: &str| -> Vec<String> {
+            let words = "explore run.trace --model ext4-ordered,posix --budget 60 --format json --workers 2";
+            let mut command = binary::unplug(dir.path(), words);
+            command.env("UNPLUG_FORK_SERVER", forks);
+            binary::printed(&mut command, &[0, 1, 3]).lines().map(without_quotes).collect()
+        };
+        let (forks, starts) = (explore("yes"), explore("no"));
+        assert!(forks.len() > 1, "{forks:?}");
+        assert_eq!(forks, starts, "{policy}");
+    }
+}

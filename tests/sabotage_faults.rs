@@ -1,0 +1,151 @@
+//! Bugs in what the engine does when a call fails, built in on purpose: each must be found by the sweep over single
+//! faults, and by its right name. The correct engine must not be accused.
+//!
+//! The engine with the bugs is the one that `tests/sabotage.rs` builds.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A bug, and as what it must be found.
+struct Bug {
+    name: &'static str,
+    policy: &'static str,
+    faults: &'static str,
+    found_as: &'static [&'static str],
+    /// Why it must be that. Read this before a row is changed.
+    because: &'static str,
+}
+
+/// Written before the first run.
+const BUGS: &[Bug] = &[
+    Bug {
+        name: "failed-fsync-ignored",
+        policy: "always",
+        faults: "fdatasync:EIO",
+        found_as: &["acknowledged-loss", "refuses-to-open"],
+        because: "a reply says durable, and the sync had failed; a later mark says that it had not",
+    },
+    Bug {
+        name: "fsync-tried-again",
+        policy: "always",
+        faults: "fdatasync:EIO",
+        found_as: &["acknowledged-loss", "refuses-to-open"],
+        because: "the second sync succeeds, and the pages of the first are gone all the same",
+    },
+    Bug {
+        name: "short-write-taken-whole",
+        policy: "always",
+        faults: "write:short",
+        found_as: &["acknowledged-loss", "refuses-to-open"],
+        because: "half a batch was acknowledged; what follows it stands behind half a batch",
+    },
+    Bug {
+        name: "full-disk-acknowledged",
+        policy: "always",
+        faults: "write:ENOSPC",
+        found_as: &["acknowledged-loss", "gap", "refuses-to-open"],
+        because: "the batch was never written, the later ones are",
+    },
+    Bug {
+        name: "failed-child-installed",
+        policy: "always",
+        faults: "kill",
+        found_as: &["refuses-to-open", "acknowledged-loss", "gap"],
+        because: "the base is half a file, or none",
+    },
+    Bug {
+        name: "failed-rename-ignored",
+        policy: "always",
+        faults: "rename:EIO",
+        found_as: &["acknowledged-loss", "refuses-to-open"],
+        because: "what the manifest on the disk lists is deleted, and what it does not list is written to",
+    },
+    Bug {
+        name: "checksum-skipped",
+        policy: "always",
+        faults: "rest",
+        found_as: &["silent-corruption"],
+        because: "a flipped bit inside a value is a value",
+    },
+];
+
+#[test]
+fn every_sabotage_of_what_fails_is_found_and_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let built = build();
+    let (mut table, mut wrong) = (String::new(), Vec::new());
+    for bug in BUGS {
+        let sound = found(&checked(&built, dir.path(), bug, ""));
+        let broken = found(&checked(&built, dir.path(), bug, bug.name));
+        let expected: BTreeSet<String> = bug.found_as.iter().map(|c| (*c).to_owned()).collect();
+        let right = matches!((&sound, &broken), (Ok(none), Ok(some))
+            if none.is_empty() && !some.is_empty() && some.is_subset(&expected));
+        table += &format!(
+            "{} {:<24} {:<8} {:<14} expected {expected:?} found {broken:?}, without it {sound:?}: {}\n",
+            if right { " " } else { "!" },
+            bug.name,
+            bug.policy,
+            bug.faults,
+            bug.because
+        );
+        if !right {
+            wrong.push(bug.name);
+        }
+    }
+    println!("{table}");
+    assert!(wrong.is_empty(), "{table}\nnot as expected: {wrong:?}");
+}
+
+fn checked(program: &Path, dir: &Path, bug: &Bug, sabotage: &str) -> Output {
+    let mut command = Command::new(program);
+    command.args(["check", "engine", "--policy", bug.policy, "--faults", bug.faults, "--ops", "18"]);
+    command.args(["--model", "posix", "--format", "json", "--budget", "1200"]);
+    command.current_dir(dir).stdin(Stdio::null()).env("UNPLUG_SABOTAGE", sabotage);
+    for name in ["UNPLUG_SEED", "UNPLUG_BUDGET"] {
+        command.env_remove(name);
+    }
+    command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}
+
+/// The classes of all violations in the cells of the sweep; or what kept it from being one.
+fn found(ran: &Output) -> Result<BTreeSet<String>, String> {
+    let mut classes = BTreeSet::new();
+    let mut cells = 0;
+    for line in String::from_utf8_lossy(&ran.stdout).lines() {
+        let cell: serde_json::Value = serde_json::from_str(line).map_err(|e| format!("{e}: {line}"))?;
+        if !cell["faults"].is_object() {
+            continue;
+        }
+        cells += 1;
+        let verdict = cell["verdict"].as_str().unwrap_or_default();
+        if !["holds", "violated"].contains(&verdict) {
+            return Err(format!("{}: {verdict} {} {}", cell["phase"], cell["not_measured"], cell["teeth"]));
+        }
+        let violations = cell["violations"].as_array().into_iter().flatten();
+        classes.extend(violations.filter_map(|v| v["class"].as_str()).map(str::to_owned));
+    }
+    match cells {
+        0 => Err(format!("no cell: {}", String::from_utf8_lossy(&ran.stderr).trim())),
+        _ => Ok(classes),
+    }
+}
+
+/// Builds the program with the bugs in it, into the directory that `tests/sabotage.rs` shares.
+fn build() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let target = root.join("target/sabotage");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["build", "--locked", "--package", "unplug", "--bin", "unplug"])
+        .args(["--no-default-features", "--features", "cli"])
+        .current_dir(root)
+        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_INCREMENTAL", "0")
+        .env("RUSTFLAGS", "--cfg unplug_sabotage")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_BUILD_TARGET");
+    let built = cargo.output().unwrap_or_else(|e| panic!("{cargo:?}: {e}"));
+    assert!(built.status.success(), "the build failed:\n{}", String::from_utf8_lossy(&built.stderr));
+    target.join("debug/unplug")
+}
