@@ -72,7 +72,7 @@ fn layout(c: &mut Criterion) {
     let Some(model) = model::by_name("ext4-ordered") else { return };
     let space = Space::new(&trace, &effects, model, &[]);
     let plan = Plan { bound: 1, budget: 100, seed: 0 };
-    let images: Vec<_> = space.states(&plan).map(|state| space.image(&state)).collect();
+    let images: Vec<_> = space.states(&plan).map(|state| space.shared_image(&state)).collect();
     let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
     let mut lay = LayOut::new(dir.path());
     let mut group = c.benchmark_group("image");

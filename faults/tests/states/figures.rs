@@ -97,7 +97,7 @@ fn rates() {
             let rate = |time: std::time::Duration| (all.len() as f64 / time.as_secs_f64()) as u64;
             let chosen: Vec<_> = all.iter().step_by(all.len() / 200 + 1).collect();
             let started = Instant::now();
-            let images: Vec<_> = chosen.iter().map(|state| space.image(state)).collect();
+            let images: Vec<_> = chosen.iter().map(|state| space.shared_image(state)).collect();
             let built = started.elapsed() / images.len() as u32;
             println!(
                 "{shape} {name}: {} states, {}/s, hashed {}/s, image {built:?} ({sum:x})",
@@ -115,8 +115,8 @@ fn rates() {
     let space = Space::new(&script.trace, &effects, model::by_name("prefix").expect("model"), &[]);
     let images: Vec<_> = space
         .states(&Plan { bound: 0, budget: 100, seed: 0 })
-        .map(|s| space.image(&s))
-        .filter(|i| i.nodes.len() == 4)
+        .map(|s| space.shared_image(&s))
+        .filter(|i| i.image().nodes.len() == 4)
         .collect();
     let dir = tempfile::tempdir_in("/dev/shm").expect("dir");
     let mut lay = unplug_faults::image::LayOut::new(dir.path());

@@ -98,7 +98,7 @@ impl<'a> Means<'a> {
             let job = self.next_job;
             self.next_job += 1;
             asked.insert(job, hashes[index]);
-            self.pool.submit(job, space.image(&states[index]), judge.now_ms())?;
+            self.pool.submit(job, space.shared_image(&states[index]), judge.now_ms())?;
         }
         while !asked.is_empty() {
             let (job, lives) = self.pool.next()?;
