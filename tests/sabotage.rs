@@ -116,6 +116,14 @@ const ENGINE: &[Bug] = &[
     bug("torn-tail-panics", "always", &["recovery-crash"], "the same, with a panic"),
 ];
 
+/// Bugs of recovery that only a second power loss shows: without crashes during recovery nothing is found.
+const IN_RECOVERY: &[Bug] = &[bug(
+    "log-rewritten-to-cut",
+    "always",
+    &["acknowledged-loss", "refuses-to-open"],
+    "a torn tail is cut by emptying the log and writing it again: in between all of it, or its end, is nowhere",
+)];
+
 /// How a trace is changed, and how many of its events were.
 type Change = fn(&Trace) -> (Trace, usize);
 
@@ -269,21 +277,29 @@ fn every_sabotage_is_found_and_named() {
         assert!(events > 0, "{}: found nothing to break", row.name);
         let trace = dir.path().join("changed.trace");
         write_trace(&trace, &changed).expect("written");
-        let explored = output(unplug(ordinary, dir.path(), &["explore"]).arg(&trace).args(search("1500")));
+        let explored =
+            output(unplug(ordinary, dir.path(), &["explore"]).arg(&trace).args(search("1500", "0")));
         table.row("trace", row.name, row.policy, row.found_as, row.because, &explored);
     }
     let built = build();
     let built_s = began.elapsed().as_secs();
     // What is found below must be the sabotage's doing.
     for policy in ["always", "no", "everysec", "snapshot"] {
-        let sound =
-            output(unplug(&built, dir.path(), &["check", "engine", "--policy", policy]).args(search("800")));
+        let sound = output(
+            unplug(&built, dir.path(), &["check", "engine", "--policy", policy]).args(search("800", "1")),
+        );
         table.row("engine", "(none)", policy, &[], "nothing is built in", &sound);
     }
     for row in ENGINE {
         let mut command = unplug(&built, dir.path(), &["check", "engine", "--policy", row.policy]);
-        let checked = output(command.env("UNPLUG_SABOTAGE", row.name).args(search("1500")));
+        let checked = output(command.env("UNPLUG_SABOTAGE", row.name).args(search("1500", "0")));
         table.row("engine", row.name, row.policy, row.found_as, row.because, &checked);
+    }
+    for (row, depth) in IN_RECOVERY.iter().flat_map(|row| [(row, "0"), (row, "1")]) {
+        let mut command = unplug(&built, dir.path(), &["check", "engine", "--policy", row.policy]);
+        let checked = output(command.env("UNPLUG_SABOTAGE", row.name).args(search("1500", depth)));
+        let expected = if depth == "0" { &[][..] } else { row.found_as };
+        table.row(&format!("depth {depth}"), row.name, row.policy, expected, row.because, &checked);
     }
     println!("{}built after {built_s} s, all after {} s", table.text, began.elapsed().as_secs());
     assert!(table.wrong.is_empty(), "{}\nnot as expected: {:?}", table.text, table.wrong);
@@ -292,8 +308,8 @@ fn every_sabotage_is_found_and_named() {
 }
 
 /// An option that all explorations share.
-fn search(budget: &str) -> [&str; 6] {
-    ["--model", "posix", "--format", "json", "--budget", budget]
+fn search<'a>(budget: &'a str, depth: &'a str) -> [&'a str; 8] {
+    ["--model", "posix", "--format", "json", "--budget", budget, "--recovery-depth", depth]
 }
 
 fn unplug(program: &Path, dir: &Path, args: &[&str]) -> Command {

@@ -156,6 +156,7 @@ fn cell(policy: &str, model: &str, verdict: Verdict) -> CellResult {
         findings: Vec::new(),
         not_measured: Vec::new(),
         teeth: Teeth::Bit { sabotage: "all syncs dropped".into(), class: Class::AcknowledgedLoss },
+        recoveries: Default::default(),
         elapsed: Duration::from_millis(1500),
     }
 }

@@ -46,8 +46,27 @@ pub struct CellResult {
     pub not_measured: Vec<Blind>,
     /// Whether the same exploration of a sabotaged trace was violated.
     pub teeth: Teeth,
+    /// What was done about power that is lost during recovery.
+    pub recoveries: Recoveries,
     /// Wall-clock time spent.
     pub elapsed: std::time::Duration,
+}
+
+/// Crashes during recovery: how many recoveries were recorded, and what was tried of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recoveries {
+    /// How deep: 1 is a crash during recovery, 2 also one during the recovery from that.
+    pub depth: u8,
+    /// Recoveries that were recorded, or were under another model.
+    pub recorded: u64,
+    /// Of these, how many changed nothing on the disk: a crash during them is no crash.
+    pub quiet: u64,
+    /// Of these, how many did not come to their end.
+    pub refused: u64,
+    /// Crash states of recoveries that were judged.
+    pub states: u64,
+    /// Images among them that were not known before.
+    pub images: u64,
 }
 
 impl CellResult {
@@ -72,6 +91,7 @@ impl CellResult {
             findings: Vec::new(),
             not_measured: vec![Blind { what: "recording".to_owned(), detail: why.to_owned() }],
             teeth: Teeth::NotNeeded,
+            recoveries: Recoveries::default(),
             elapsed: std::time::Duration::ZERO,
         }
     }

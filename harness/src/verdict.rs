@@ -125,6 +125,7 @@ mod tests {
             findings: vec![],
             not_measured: vec![],
             teeth: Teeth::NotNeeded,
+            recoveries: Default::default(),
             elapsed: std::time::Duration::ZERO,
         }
     }

@@ -45,6 +45,11 @@ impl SharedImage {
         image
     }
 
+    /// Every name but the root's, in order.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.keys().map(Vec::as_slice)
+    }
+
     /// The same with its bytes in one piece for each file.
     pub fn image(&self) -> Image {
         let mut image = Image::default();

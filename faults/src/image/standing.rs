@@ -23,7 +23,7 @@ impl SharedImage {
     /// What stands there cannot be read.
     pub fn stands_in(&self, dir: &Path) -> io::Result<bool> {
         let mut found = Found::default();
-        if !self.names(dir, &mut Vec::new(), &mut found)? || found.names != self.entries.len() {
+        if !self.names_stand(dir, &mut Vec::new(), &mut found)? || found.names != self.entries.len() {
             return Ok(false);
         }
         for (file, (path, links)) in &found.files {
@@ -37,7 +37,7 @@ impl SharedImage {
     }
 
     /// Whether every name below `dir` is the image's, stands for what it should, and has the right size.
-    fn names(&self, dir: &Path, prefix: &mut Vec<u8>, found: &mut Found) -> io::Result<bool> {
+    fn names_stand(&self, dir: &Path, prefix: &mut Vec<u8>, found: &mut Found) -> io::Result<bool> {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let before = prefix.len();
@@ -49,7 +49,7 @@ impl SharedImage {
             let at = entry.path();
             let kind = entry.file_type()?;
             let same = match self.entries.get(prefix.as_slice()) {
-                Some(Entry::Dir) => kind.is_dir() && self.names(&at, prefix, found)?,
+                Some(Entry::Dir) => kind.is_dir() && self.names_stand(&at, prefix, found)?,
                 Some(Entry::Symlink(target)) => {
                     kind.is_symlink() && fs::read_link(&at)?.as_os_str().as_bytes() == target
                 }

@@ -119,6 +119,7 @@ fn cell(model: &str, verdict: Verdict) -> CellResult {
         findings: Vec::new(),
         not_measured: Vec::new(),
         teeth: Teeth::NotNeeded,
+        recoveries: Default::default(),
         elapsed: std::time::Duration::ZERO,
     }
 }
