@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         index: usize,
     ) -> Vec<Finding> {
         let roots = std::mem::take(&mut self.phases[index].roots).chosen();
-        if roots.is_empty() {
+        if roots.is_empty() || !self.phases[index].blind.is_empty() {
             return Vec::new();
         }
         means.counting = false;

@@ -372,3 +372,6 @@ fn models_of_one_trace_share_recoveries() {
     assert!(first > 0);
     assert_eq!(explore("posix", &mut pool), first, "every posix state is one of posix-split");
 }
+
+#[path = "tree_tests.rs"]
+mod tree;

@@ -38,7 +38,7 @@ pub(super) const DURING_RECOVERY: &str = "during recovery: ";
 
 /// How many images of a phase have their recovery crashed, where so many states are tried.
 pub(super) fn most_roots(budget: u64) -> usize {
-    (budget / 1000).clamp(4, 32) as usize
+    (budget / 4000).clamp(6, 32) as usize
 }
 
 /// What came of recording a recovery.
