@@ -8,7 +8,7 @@ use super::plan::{CheckPlan, ExplorePlan, RecordPlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use crate::cell::{CellResult, Story};
 use crate::contract::Contract;
-use crate::explore::{Again, Memo, Search, Shrunk, explore_sharing, fewest_operations};
+use crate::explore::{Again, Memo, Search, Shrunk, explore_deep, fewest_operations};
 use crate::history::START;
 use crate::pool::PoolError;
 use crate::record::RecordError;
@@ -398,7 +398,8 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
             watch.advance(p.states.saturating_sub(told));
             told = p.states;
         };
-        let mut cells = explore_sharing(&search, &mut memo, &mut pool, &mut progress, &cancel);
+        let mut cells =
+            explore_deep(&search, plan.recovery_depth, &mut memo, &mut pool, &mut progress, &cancel);
         if let Some(again) = again.as_ref().filter(|_| cells.iter().any(|c| !c.findings.is_empty())) {
             watch.stage(&format!("{policy} / {name}: fewest operations"), 0);
             fewest_operations(&search, again, &mut cells, &mut shrunk, &mut pool, &cancel);
