@@ -11,7 +11,7 @@ mod sweep;
 mod tests;
 
 pub use memo::Memo;
-pub use run::{explore, explore_last, explore_sharing};
-pub use search::Search;
+pub use run::{explore, explore_sharing};
+pub use search::{Search, explore_last};
 pub use shrink::{Again, Shrunk, fewest_operations};
 pub use sweep::Progress;

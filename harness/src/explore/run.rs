@@ -54,34 +54,11 @@ pub fn explore_sharing(
     progress: &mut dyn FnMut(Progress),
     cancel: &AtomicBool,
 ) -> Vec<CellResult> {
-    explore_with(search, memo, pool, progress, cancel, true)
+    explore_part(search, memo, pool, progress, cancel, (true, false))
 }
 
-/// As [`explore_sharing`], but of the last phase only; without `teeth` the cell cannot hold.
-pub fn explore_last(
-    search: &Search<'_>,
-    memo: &mut Memo,
-    pool: &mut dyn Pool,
-    progress: &mut dyn FnMut(Progress),
-    cancel: &AtomicBool,
-    teeth: bool,
-) -> Option<CellResult> {
-    explore_part(search, memo, pool, progress, cancel, (teeth, true)).pop()
-}
-
-/// As [`explore_sharing`]; without `teeth` no cell can hold.
-pub(super) fn explore_with(
-    search: &Search<'_>,
-    memo: &mut Memo,
-    pool: &mut dyn Pool,
-    progress: &mut dyn FnMut(Progress),
-    cancel: &AtomicBool,
-    teeth: bool,
-) -> Vec<CellResult> {
-    explore_part(search, memo, pool, progress, cancel, (teeth, false))
-}
-
-fn explore_part(
+/// As [`explore_sharing`], with or without `teeth` (without them no cell can hold), of all phases or of the last only.
+pub(super) fn explore_part(
     search: &Search<'_>,
     memo: &mut Memo,
     pool: &mut dyn Pool,

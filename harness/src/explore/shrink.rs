@@ -2,7 +2,7 @@
 //! that do not matter for it.
 
 use super::memo::Memo;
-use super::run::{explore_with, with_names};
+use super::run::{explore_part, with_names};
 use super::search::Search;
 use super::sweep::{Means, sweep};
 use crate::cell::{CellResult, Finding};
@@ -152,7 +152,7 @@ fn told(
     let repro_dir = search.repro_dir.map(|_| scratch.path());
     let (contract, plan) = (search.contract.clone(), search.plan.clone());
     let small = Search { trace, contract, plan, repro_dir, ..*search };
-    let cells = explore_with(&small, &mut Memo::new(), pool, &mut |_| {}, cancel, false);
+    let cells = explore_part(&small, &mut Memo::new(), pool, &mut |_| {}, cancel, (false, false));
     let same = |f: &Finding| f.violation.class.family() == class.family() && f.mechanism == how;
     let mut finding = cells.into_iter().flat_map(|c| c.findings).find(same)?;
     if let (Some(dir), Some(path)) = (search.repro_dir, &finding.repro) {
