@@ -177,3 +177,19 @@ fn bit_rot_is_found_where_no_checksum_is_and_the_repro_shows_it_again() {
     let cells = swept(Policy::Always, &[], "rest", dir.path());
     assert_eq!(cells[0].verdict, Verdict::Holds, "{:?}", cells[0].findings);
 }
+
+#[test]
+fn a_real_server_is_swept_over_representatives() {
+    if std::process::Command::new("redis-server").arg("--version").output().is_err() {
+        eprintln!("skipped: no redis-server");
+        return;
+    }
+    let dir = directory();
+    let words =
+        "check redis --policy always --ops 6 --model prefix --budget 16 --format json --faults fdatasync:EIO";
+    let output = run(dir.path(), words);
+    let cells = cells(&output);
+    assert_eq!(cells.len(), 1, "a sweep that was asked for is never left out: {}", error(&output));
+    let count = |name: &str| cells[0]["faults"][name].as_u64().expect("a number");
+    assert!(count("planned") >= 2 && count("fired") == count("planned"), "{}", cells[0]);
+}
