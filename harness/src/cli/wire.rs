@@ -400,13 +400,13 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
             assume: &plan.assume,
             repro_dir: Some(plan.repro_dir.path()),
         };
+        let depth = if target.recovers() { plan.recovery_depth } else { 0 };
         let mut told = 0;
         let mut progress = |p: crate::explore::Progress| {
             watch.advance(p.states.saturating_sub(told));
             told = p.states;
         };
-        let mut cells =
-            explore_deep(&search, plan.recovery_depth, &mut memo, &mut pool, &mut progress, &cancel);
+        let mut cells = explore_deep(&search, depth, &mut memo, &mut pool, &mut progress, &cancel);
         if let Some(again) = again.as_ref().filter(|_| cells.iter().any(|c| !c.findings.is_empty())) {
             watch.stage(&format!("{policy} / {name}: fewest operations"), 0);
             fewest_operations(&search, again, &mut cells, &mut shrunk, &mut pool, &cancel);

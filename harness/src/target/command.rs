@@ -183,6 +183,11 @@ impl Target for CommandTarget {
         NAME.into()
     }
 
+    /// A checker looks; to start the command again would be the next run, which begins with what it likes.
+    fn recovers(&self) -> bool {
+        false
+    }
+
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
         let recorded = self.run(dir, workload.seed);
         match &self.interrupted {

@@ -41,6 +41,11 @@ pub trait Target: Sync {
     /// The command line that starts a recovery worker for this target (see [`crate::worker`]).
     fn worker(&self, contract: &Contract) -> std::process::Command;
 
+    /// Whether a start of it recovers what a power loss has left, so that power can be lost in the middle of that.
+    fn recovers(&self) -> bool {
+        true
+    }
+
     /// A fresh reference model of the target's logical state.
     fn oracle(&self) -> Box<dyn Oracle>;
 }
