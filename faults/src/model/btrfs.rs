@@ -113,8 +113,8 @@ impl Rules {
     fn came_with(&mut self, effects: &Effects, logs: &Logs, id: EffectId, last: Option<EffectId>) {
         let Some(last) = last else { return };
         if let Some(held) = logs.ways.get(&id) {
-            let before = held.iter().rev().map(|on| EffectId(*on)).filter(|on| *on <= last);
-            self.edges.extend(before.take(MOST).map(|on| edge(id, on, Rule::Log)));
+            let needs = held.latest(last).map(|(on, grain)| (id, Need { on, grain, rule: Rule::Log }));
+            self.edges.extend(needs);
             return;
         }
         let issued = effects.list[id.0 as usize].issued;

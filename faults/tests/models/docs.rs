@@ -31,8 +31,6 @@ const BEYOND: &str = "
   other. Seen: the old bytes, though a later change was durable.
 - `btrfs`: a file that was synced under a temporary name, renamed, and then replaced by another, all within one commit,
   may come back under the temporary name, beside what replaced it. Seen after Redis's rewrite of the manifest.
-- `btrfs`: while the sync of a directory runs, the model lets a later entry of its log be there without the new name of
-  an earlier rename into it from elsewhere: too much, for a log comes back as a whole.
 - `btrfs`: a file in a directory that was made and then moved, all since the last commit: the state in which the log
   has it without the directory's first parent is left out. What a sync of an open file without a name leaves out
   (its data are not logged) is left out too. nodatacow, which tears, is not modelled.
