@@ -7,7 +7,8 @@
 
 use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::{AllocateMode, Event, FileId};
-use crate::model::btrfs_log::{Logs, MOST};
+use crate::model::btrfs_held::MOST;
+use crate::model::btrfs_log::Logs;
 use crate::model::graph::{Grain, Graph, Need, Oddities};
 use crate::model::visible::{data_in_size, size_chain};
 use crate::model::{Case, Kind, Model, Rule};
@@ -137,6 +138,7 @@ impl Rules {
                 self.gone(id, *file, size.div_ceil(PAGE)..u64::MAX);
                 self.size_set(id, *file);
             }
+            // The zeros within a page are data (btrfs_truncate_block), which a commit does not wait for: no edge.
             Meta::Allocate { file, mode: AllocateMode::Punch | AllocateMode::Zero { .. }, offset, len } => {
                 let end = offset.saturating_add(*len);
                 self.gone(id, *file, offset.div_ceil(PAGE)..end / PAGE);
