@@ -28,7 +28,8 @@ const BEYOND: &str = "
   old file comes back with foreign pages. And the zeros behind a cut are not ordered before a later size: the old
   bytes of that page may come back. Both were seen on genuine images.
 - `btrfs`: a file that was synced under a temporary name, renamed, and then replaced by another, all within one commit,
-  may come back under the temporary name, beside what replaced it. Seen after Redis's rewrite of the manifest.
+  may come back under the temporary name, beside what replaced it. Seen after Redis's rewrite of the manifest, when
+  the sync of the directory had returned: even `posix-split` forbids that, so it is left out of the model.
 - `btrfs`: a file in a directory that was made and then moved, all since the last commit: the state in which the log
   has it without the directory's first parent is left out. What a sync of an open file without a name leaves out
   (its data are not logged) is left out too. nodatacow, which tears, is not modelled.

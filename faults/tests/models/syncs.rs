@@ -1,7 +1,8 @@
 //! "What each sync persists", row by row and model by model: the answers of notes/persistence-models.md by hand.
 
 use crate::litmus::{Litmus, base, end, of_files, of_others};
-use crate::script::set;
+use crate::script::{Script, set};
+use unplug_faults::model;
 use unplug_faults::state::Assumption::NoTear;
 
 const MODELS: [&str; 6] = ["ext4-journal", "ext4-ordered", "ext4-writeback", "xfs", "btrfs", "posix"];
@@ -92,6 +93,20 @@ fn btrfs_logs_of_directories_are_whole() {
     let other =
         renamed.create("e/n").create("e/m").fsync("e/m").fsync("e").during("btrfs", &[NoTear], 0, u64::MAX);
     assert!(other.iter().any(|s| entry(s) && without(s)), "{other:?}");
+}
+
+/// The standard's own promise, in every model: when the sync of a directory has returned, its names are as they were
+/// set. (btrfs was seen to break it: a file that was replaced came back under the name by which it had been synced.)
+#[test]
+fn a_replaced_file_stays_away() {
+    let replace = |script: Script, letter| {
+        let script = script.create("d/t").append("d/t", letter, 1).fsync("d/t");
+        script.rename("d/t", "d/m").fsync("d")
+    };
+    let script = replace(replace(Script::new().base_dir("d"), 'B'), 'C');
+    for model in model::all() {
+        assert_eq!(script.at_end(model.name(), &[]), set(&["d/ d/m=C"]), "{}", model.name());
+    }
 }
 
 /// btrfs: "rename a directory; append and fsync a child: old path"; a commit after the rename has the new one.
