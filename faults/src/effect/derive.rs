@@ -193,7 +193,7 @@ impl Live {
             // Nothing but the times of the inode changes (O_TRUNC of an empty file, say).
             return;
         }
-        self.zeroed(index, event, file, size, u64::MAX);
+        self.zeroed(index, event, file, (size, u64::MAX), true);
         self.size.insert(file, size);
         let keep = size.div_ceil(PAGE);
         self.blocks.entry(file).or_default().split_off(&keep);
@@ -201,13 +201,14 @@ impl Live {
     }
 
     /// A cut within a page zeroes the page's rest in memory, and that page is written back by itself: the zeros
-    /// can be on the disk before the change of the file's shape is.
-    fn zeroed(&mut self, index: u32, event: &Event, file: FileId, from: u64, to: u64) {
+    /// can be on the disk before the change of the file's shape is. (`eof`: up to the size is as good as to the
+    /// page's end.)
+    fn zeroed(&mut self, index: u32, event: &Event, file: FileId, (from, to): (u64, u64), eof: bool) {
         let page = from / PAGE;
         let old = self.size.get(&file).copied().unwrap_or(0);
         let to = to.min(old).min((page + 1) * PAGE);
         let has_block = self.blocks.get(&file).is_some_and(|blocks| blocks.contains(&page));
-        let inner = !from.is_multiple_of(PAGE) || !to.is_multiple_of(PAGE) && to < old;
+        let inner = !from.is_multiple_of(PAGE) || !to.is_multiple_of(PAGE) && (to < old || !eof);
         let part = from < to && inner;
         if part && has_block {
             let (start, bytes) = ((from % PAGE) as u16, 0..(to - from) as u32);
@@ -216,11 +217,18 @@ impl Live {
     }
 
     fn allocate(&mut self, index: u32, event: &Event, file: FileId, mode: AllocateMode, at: u64, len: u64) {
-        let end = at.saturating_add(len);
-        if matches!(mode, AllocateMode::Punch | AllocateMode::Zero { .. }) {
-            self.zeroed(index, event, file, at, end);
+        let mut end = at.saturating_add(len);
+        let punch = mode == AllocateMode::Punch;
+        if punch && end >= self.size.get(&file).copied().unwrap_or(0) {
+            // "If the hole extends beyond i_size, set the hole to end after the page that contains i_size"
+            // (ext4_punch_hole; xfs_free_file_space likewise).
+            end = end.checked_next_multiple_of(PAGE).unwrap_or(end);
+        }
+        let len = end - at;
+        if punch || matches!(mode, AllocateMode::Zero { .. }) {
+            self.zeroed(index, event, file, (at, end), punch);
             if at / PAGE < end / PAGE {
-                self.zeroed(index, event, file, end / PAGE * PAGE, end);
+                self.zeroed(index, event, file, (end / PAGE * PAGE, end), punch);
             }
         }
         let size = self.size.entry(file).or_default();

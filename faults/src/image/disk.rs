@@ -259,14 +259,20 @@ impl Content {
         whole.iter().for_each(|page| drop(self.pages.remove(page)));
     }
 
+    fn holes(&mut self, from: u64, to: u64) {
+        let (from, to) = (from.div_ceil(PAGE), to / PAGE);
+        self.pages.retain(|page, _| !(from..to).contains(page));
+    }
+
     pub(crate) fn allocate(&mut self, mode: AllocateMode, offset: u64, len: u64) {
         let end = offset.saturating_add(len);
         match mode {
             AllocateMode::Extend => self.size = self.size.max(end),
             AllocateMode::KeepSize => {}
-            AllocateMode::Punch => self.zero(offset, end),
+            // Whole pages: the zeros within others are data, an effect of their own.
+            AllocateMode::Punch => self.holes(offset, end),
             AllocateMode::Zero { keep_size } => {
-                self.zero(offset, end);
+                self.holes(offset, end);
                 if !keep_size {
                     self.size = self.size.max(end);
                 }

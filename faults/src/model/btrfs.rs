@@ -7,7 +7,8 @@
 
 use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::{AllocateMode, Event, FileId};
-use crate::model::btrfs_log::{Logs, MOST};
+use crate::model::btrfs_held::MOST;
+use crate::model::btrfs_log::Logs;
 use crate::model::graph::{Grain, Graph, Need, Oddities};
 use crate::model::visible::{data_in_size, size_chain};
 use crate::model::{Case, Kind, Model, Rule};
@@ -113,8 +114,8 @@ impl Rules {
     fn came_with(&mut self, effects: &Effects, logs: &Logs, id: EffectId, last: Option<EffectId>) {
         let Some(last) = last else { return };
         if let Some(held) = logs.ways.get(&id) {
-            let before = held.iter().rev().map(|on| EffectId(*on)).filter(|on| *on <= last);
-            self.edges.extend(before.take(MOST).map(|on| edge(id, on, Rule::Log)));
+            let needs = held.latest(last).map(|(on, grain)| (id, Need { on, grain, rule: Rule::Log }));
+            self.edges.extend(needs);
             return;
         }
         let issued = effects.list[id.0 as usize].issued;
@@ -137,6 +138,7 @@ impl Rules {
                 self.gone(id, *file, size.div_ceil(PAGE)..u64::MAX);
                 self.size_set(id, *file);
             }
+            // The zeros within a page are data (btrfs_truncate_block), which a commit does not wait for: no edge.
             Meta::Allocate { file, mode: AllocateMode::Punch | AllocateMode::Zero { .. }, offset, len } => {
                 let end = offset.saturating_add(*len);
                 self.gone(id, *file, offset.div_ceil(PAGE)..end / PAGE);

@@ -2,19 +2,17 @@
 
 use crate::effect::{EffectId, EffectKind, Effects, Meta};
 use crate::event::{Clock, Event, FileId, Name, NodeKind};
+use crate::model::btrfs_held::Held;
 use crate::model::cover::{self, Point, Strength};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// So many of the effects that came along are named for each one, the latest: leaving some out allows more.
-pub(crate) const MOST: usize = 16;
 
 /// The logs of a trace.
 pub(crate) struct Logs {
     /// From when on each effect is on the disk, by a commit or by a log.
     pub(crate) forced: Vec<Clock>,
     /// The effects that some log can bring, and the effects of names and shapes that every such log holds.
-    pub(crate) ways: BTreeMap<EffectId, Vec<u32>>,
+    pub(crate) ways: BTreeMap<EffectId, Held>,
     /// The renames of which a log may bring the new name alone, and from when on that name is forced.
     pub(crate) both: BTreeMap<EffectId, Clock>,
     /// What an entry needs whichever way it comes: its directory, and that its name is free.
@@ -247,10 +245,11 @@ impl<'t> Reader<'t> {
             // btrfs_log_inode_parent: "a link count of 0 means they will never be accessible": no log is written.
             return;
         }
-        let (sure, perhaps) = self.held(point, file);
+        let (sure, names, perhaps) = self.held(point, file);
         // What was forced before is there when this log is, and in a commit if it comes before the effect.
-        let mut there = [sure.as_slice(), &self.settled].concat();
-        there.sort_unstable();
+        let mut all = [sure.as_slice(), &names, &self.settled].concat();
+        all.sort_unstable();
+        let there = Held { all, names };
         for id in sure.iter().chain(&perhaps) {
             self.came(*id, &there);
         }
@@ -270,21 +269,18 @@ impl<'t> Reader<'t> {
     }
 
     /// One more log that can have brought the effect: what all of them hold becomes less.
-    fn came(&mut self, id: u32, there: &[u32]) {
-        let before = &there[..there.partition_point(|on| *on < id)];
+    fn came(&mut self, id: u32, there: &Held) {
         match self.logs.ways.get_mut(&EffectId(id)) {
-            Some(held) => held.retain(|on| before.binary_search(on).is_ok()),
-            None => {
-                let latest = &before[before.len().saturating_sub(4 * MOST)..];
-                self.logs.ways.insert(EffectId(id), latest.to_vec());
-            }
+            Some(held) => held.meet(there),
+            None => drop(self.logs.ways.insert(EffectId(id), there.before(id))),
         }
     }
 
-    /// The changes of names and shapes that a log of the file holds, and those that it may hold.
-    fn held(&mut self, point: &Point, file: FileId) -> (Vec<u32>, Vec<u32>) {
+    /// The changes of names and shapes that a log of the file holds, those whose new names are there with it, and
+    /// those that it may hold.
+    fn held(&mut self, point: &Point, file: FileId) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
         let log = Log::of(self, file);
-        let (mut sure, mut perhaps) = (Vec::new(), Vec::new());
+        let (mut sure, mut names, mut perhaps) = (Vec::new(), Vec::new(), Vec::new());
         let mut riders_into: BTreeSet<FileId> = BTreeSet::new();
         for id in self.changes.clone() {
             let EffectKind::Meta(meta) = &self.effects.list[id as usize].kind else { continue };
@@ -300,18 +296,24 @@ impl<'t> Reader<'t> {
                 let new_name = self.logs.both.entry(EffectId(id)).or_insert(Event::NEVER);
                 *new_name = at.min(*new_name);
             }
+            // A log comes back as a whole, with the new names that it has; those of logs before it stay.
+            let earlier = self.logs.both.get(&EffectId(id)).is_some_and(|at| *at <= point.begin);
             match has {
-                Has::Nothing => {}
                 Has::All if covered => {
                     self.force(id, point.end);
                     sure.push(id);
+                    continue;
                 }
+                Has::Nothing => {}
                 _ => perhaps.push(id),
+            }
+            if earlier || covered && has == Has::NewName {
+                names.push(id);
             }
         }
         let made = riders_into.iter().filter_map(|dir| self.made.get(dir)).map(|id| id.0);
         perhaps.extend(made.filter(|id| sure.binary_search(id).is_err()));
-        (sure, perhaps)
+        (sure, names, perhaps)
     }
 
     /// "a rename of an already logged inode rides on any later log sync" (btrfs_log_new_name; also where the old

@@ -20,6 +20,9 @@ const EFFORT: u64 = 20_000_000;
 /// Depth at which a count becomes a bound, so that the stack holds.
 const DEPTH: u32 = 500;
 
+/// The sectors of the node that stands for the rest of a rename: nothing needs it but who needs all.
+const REMOVAL: u8 = 0;
+
 /// Counts the legal states of one graph.
 pub(crate) struct Counter<'g> {
     graph: &'g Graph,
@@ -75,6 +78,9 @@ impl<'g> Counter<'g> {
     /// The closed sets over the open effects when all others before them are whole.
     fn sets(&mut self, open: &[u32], at: Clock) -> (BigUint, bool) {
         let mut problem = Problem::of(self.graph, open, at);
+        if problem.rough {
+            return (problem.bound(), false);
+        }
         let all: Vec<u32> = (0..problem.nodes.len() as u32).collect();
         match problem.parts(all, &mut self.effort, 0) {
             Some(count) => (count, true),
@@ -94,10 +100,13 @@ struct Node {
     users: Vec<u32>,
 }
 
-/// A set of nodes, each absent, odd or whole. A data effect that others need by sector is a node per sector.
+/// A set of nodes, each absent, odd or whole. A data effect that others need by sector is a node per sector; a
+/// rename of which others need the new name alone is that name and, needing it, the removal of the old one.
 struct Problem {
     nodes: Vec<Node>,
     alive: Vec<bool>,
+    /// The nodes say less than the graph: only the bound is right.
+    rough: bool,
 }
 
 impl Problem {
@@ -105,6 +114,7 @@ impl Problem {
         let mut atoms: Vec<(u32, u8)> = Vec::new();
         let mut nodes: Vec<Node> = Vec::new();
         let mut from: Vec<u32> = Vec::with_capacity(open.len() + 1);
+        let mut rough = false;
         for &id in open {
             from.push(atoms.len() as u32);
             let effect = EffectId(id);
@@ -118,6 +128,20 @@ impl Problem {
             };
             let odd = if split { 0 } else { graph.odd_at(effect, at) };
             let absent = graph.legal_until(effect, Outcome::Absent) > at;
+            if fact.parts != 0 && graph.users(effect).iter().any(sectorwise) {
+                rough |= graph.other_outcomes(effect).len() != 1;
+                for (mask, absent) in [(fact.sectors, absent), (REMOVAL, absent || odd > 0)] {
+                    atoms.push((id, mask));
+                    nodes.push(Node {
+                        odd: 0,
+                        absent,
+                        rank: fact.rank,
+                        needs: Vec::new(),
+                        users: Vec::new(),
+                    });
+                }
+                continue;
+            }
             for mask in masks {
                 atoms.push((id, mask));
                 nodes.push(Node { odd, absent, rank: fact.rank, needs: Vec::new(), users: Vec::new() });
@@ -126,6 +150,10 @@ impl Problem {
         from.push(atoms.len() as u32);
         for node in 0..atoms.len() {
             let (id, mask) = atoms[node];
+            if mask == REMOVAL {
+                nodes[node].needs.push(node as u32 - 1);
+                nodes[node - 1].users.push(node as u32);
+            }
             for need in graph.needs(EffectId(id)) {
                 let Ok(place) = open.binary_search(&need.on.0) else { continue };
                 for on in from[place]..from[place + 1] {
@@ -137,7 +165,7 @@ impl Problem {
             }
         }
         let alive = vec![true; nodes.len()];
-        Problem { nodes, alive }
+        Problem { nodes, alive, rough }
     }
 
     fn bound(&self) -> BigUint {

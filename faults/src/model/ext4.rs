@@ -16,6 +16,8 @@ pub(crate) static ORDERED: Journalling = Journalling {
     // rename; it does not wait for the data. The like for O_TRUNC, write, close only starts the I/O at the close:
     // a commit between truncate and close shows the file empty, so it forbids nothing.
     rename_waits: true,
+    // ext4_block_zero_page_range: ext4_jbd2_inode_add_write, so the commit waits for that page.
+    zeros_first: true,
     // R7: fdatasync does not commit a rename or link of the file (i_datasync_tid).
     forces: forces_but_fdatasync_names,
     // Data EIO leaves the journal alive (errors=continue of data_err): the append comes back zero-extended.
@@ -39,6 +41,7 @@ pub(crate) static WRITEBACK: Journalling = Journalling {
     }),
     // "with noauto_da_alloc the file is empty".
     rename_waits: false,
+    zeros_first: false,
     forces: forces_but_fdatasync_names,
     stops: false,
 };
@@ -52,6 +55,8 @@ pub(crate) static JOURNAL: Journalling = Journalling {
     // (ext4_journalled_write_end), which also moves the size.
     data: DataGoes::IntoTheJournal,
     rename_waits: false,
+    // Everything is in order anyway.
+    zeros_first: false,
     forces: forces_but_fdatasync_names,
     // "ext4 data=journal: abort, EROFS".
     stops: true,

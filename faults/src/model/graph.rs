@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 pub enum Grain {
     /// All of it.
     Whole,
-    /// The sectors that both effects touch, as far as the one that needs them is there.
+    /// The sectors that both effects touch, as far as the one that needs them is there. A rename counts as there
+    /// with any of its parts.
     Sectors,
 }
 
@@ -156,7 +157,12 @@ impl Graph {
                 }
                 for need in self.needs.of_one(EffectId(id as u32)) {
                     let fact = &mut self.facts[need.on.0 as usize];
-                    if fact.whole_from > until {
+                    // Of a rename that is needed only in part, nothing says that the rest is there.
+                    let in_part = need.grain == Grain::Sectors && fact.parts != 0;
+                    if in_part {
+                        changed |= fact.absent_until > until;
+                        fact.absent_until = fact.absent_until.min(until);
+                    } else if fact.whole_from > until {
                         fact.whole_from = until;
                         fact.absent_until = fact.absent_until.min(until);
                         changed = true;

@@ -19,6 +19,8 @@ pub(crate) struct Journalling {
     pub(crate) data: DataGoes,
     /// Whether a rename over a file waits for the new file's size (R4, auto_da_alloc).
     pub(crate) rename_waits: bool,
+    /// Whether the zeros at the edges of a hole, which are data, are written before the hole is journalled.
+    pub(crate) zeros_first: bool,
     /// What fdatasync, fsync and syncfs force (R6, R7).
     pub(crate) forces: Forces,
     /// Whether the file system stops for good when a sync fails: what is synced later is void.
@@ -84,6 +86,7 @@ impl Journalling {
             journal: Vec::new(),
             files: BTreeMap::new(),
             rename_waits: self.rename_waits,
+            zeros_first: self.zeros_first,
             nested: matches!(self.data, DataGoes::SizeAtAllocation(_)),
             fresh_tears: matches!(self.data, DataGoes::SizeAtAllocation(odd) if odd.tear_fresh),
         };
@@ -133,6 +136,7 @@ pub(crate) fn forces_all(kind: &EffectKind, _file: FileId, how: Strength) -> boo
 struct Rules {
     edges: Vec<(EffectId, Need)>,
     rename_waits: bool,
+    zeros_first: bool,
     /// Sizes of one file are nested: the last one stands for all.
     nested: bool,
     /// The first write-back of a page may be cut short too, so its sectors count one by one.
@@ -254,6 +258,7 @@ impl Rules {
                 match mode {
                     AllocateMode::Extend | AllocateMode::KeepSize => {}
                     AllocateMode::Punch | AllocateMode::Zero { .. } => {
+                        self.zeros(effects, id);
                         self.cut(id, *file, offset.div_ceil(PAGE)..end / PAGE);
                     }
                     // The kernel writes the moved pages out before it shifts their extents.
@@ -267,6 +272,18 @@ impl Rules {
         }
         if let Some(file) = effects.deaths.get(&id) {
             self.bury(id, *file);
+        }
+    }
+
+    /// The zeros that the same call wrote into pages that it did not take as a whole.
+    fn zeros(&mut self, effects: &Effects, id: EffectId) {
+        if !self.zeros_first {
+            return;
+        }
+        let before = effects.list[..id.0 as usize].iter().enumerate().rev();
+        let event = effects.list[id.0 as usize].event;
+        for (on, _) in before.take_while(|(_, effect)| effect.event == event) {
+            self.need(id, EffectId(on as u32), Grain::Whole, Rule::HoleAfterZeros);
         }
     }
 

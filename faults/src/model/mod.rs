@@ -6,6 +6,7 @@
 
 mod assume;
 mod btrfs;
+mod btrfs_held;
 mod btrfs_log;
 mod count;
 mod cover;

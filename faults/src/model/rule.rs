@@ -21,6 +21,8 @@ pub enum Rule {
     DataAfterTruncate,
     /// auto_da_alloc: a rename over a file waits until the new file's blocks are allocated.
     ReplaceViaRename,
+    /// data=ordered: a hole is journalled when the zeros at its edges are written.
+    HoleAfterZeros,
     /// R4 for XFS: a size is journalled when the data of its page are written.
     SizeAfterData,
     /// btrfs: a commit holds all changes of names and shapes issued before it.
@@ -46,6 +48,7 @@ impl Rule {
             Rule::PageHoldsEarlier => "a page holds its earlier writes",
             Rule::DataAfterTruncate => "data follow the truncate before them",
             Rule::ReplaceViaRename => "a replacing rename follows the allocation",
+            Rule::HoleAfterZeros => "a hole follows the zeros at its edges",
             Rule::SizeAfterData => "a size follows the data of its page",
             Rule::Commit => "a commit holds what was issued before it",
             Rule::Log => "a log comes back as a whole",
@@ -69,6 +72,7 @@ impl Rule {
             Rule::PageHoldsEarlier => "R3, measured; the page cache holds one version of a page",
             Rule::DataAfterTruncate => "R5, measured; the blocks are allocated anew",
             Rule::ReplaceViaRename => "ext4(5), auto_da_alloc; ext4_rename calls ext4_alloc_da_blocks",
+            Rule::HoleAfterZeros => "ext4_block_zero_page_range calls ext4_jbd2_inode_add_write",
             Rule::SizeAfterData => "R4, measured; xfs_setfilesize runs when the I/O is complete",
             Rule::Commit => "measured; a btrfs commit writes the trees as they are, without flushing data",
             Rule::Log => "measured; the tree log is written by the sync as a whole and replayed as a whole",

@@ -17,6 +17,8 @@ pub(crate) static XFS: Journalling = Journalling {
     data: DataGoes::SizeAfterData(Oddities { tear_old: true, ..Oddities::NONE }),
     // "rename over, source unsynced: old / empty / partial / new": the rename waits for nothing.
     rename_waits: false,
+    // Measured: a hole within a page was durable (by a later change that was forced), its zeros were not.
+    zeros_first: false,
     forces,
     // "XFS's on-disk size stays old" after a failed fsync: that is SizeAfterData. (A failed log write shuts the
     // file system down; then nothing is answered with success any more.)

@@ -52,6 +52,8 @@ struct Spec {
     /// Ticks after its issue.
     forced: Vec<Option<u8>>,
     halves: Vec<(u8, u8)>,
+    /// Half a rename is its new name.
+    both: bool,
 }
 
 fn spec(n: std::ops::Range<usize>) -> impl Strategy<Value = Spec> {
@@ -64,8 +66,15 @@ fn spec(n: std::ops::Range<usize>) -> impl Strategy<Value = Spec> {
             prop::collection::vec((0..n as u32, 0..n as u32, prop::bool::weighted(0.4)), 0..2 * n),
             prop::collection::vec(prop::option::weighted(0.5, 1u8..12), n),
             prop::collection::vec((1u8..12, 1u8..12), n),
+            any::<bool>(),
         )
-            .prop_map(|(facts, edges, forced, halves)| Spec { facts, edges, forced, halves })
+            .prop_map(|(facts, edges, forced, halves, both)| Spec {
+                facts,
+                edges,
+                forced,
+                halves,
+                both,
+            })
     })
 }
 
@@ -83,9 +92,9 @@ impl Spec {
         };
         let possible = |a: u32, b: u32| a != b && (b < a || issued[a as usize] == issued[b as usize]);
         let edges = self.edges.iter().filter(|(a, b, _)| possible(*a, *b));
-        // Names have no sectors, and who shares none needs none.
+        // Who shares no sectors needs none; of a rename, all need something alike, and it needs none of others.
         let all = |at: u32| (self.facts[at as usize].3 == 0).then_some(self.facts[at as usize].0);
-        let shared = |a: u32, b: u32| all(a).zip(all(b)).is_some_and(|(a, b)| a & b != 0);
+        let shared = |a: u32, b: u32| all(b).is_none_or(|b| all(a).is_some_and(|a| a & b != 0));
         let edges = edges.map(|(a, b, sector)| (EffectId(*a), need(*b, *sector && shared(*a, *b)))).collect();
         let mut graph = Graph::new(effects, Default::default(), edges);
         for (at, (sectors, tears, stale, parts, _)) in self.facts.iter().enumerate() {
@@ -94,6 +103,7 @@ impl Spec {
             (fact.tears, fact.stale, fact.parts) = (*tears && fact.sectors != 0xFF, *stale, *parts);
             fact.tears &= fact.sectors.count_ones() > 1;
             fact.stale &= *parts == 0;
+            fact.both = self.both;
             if *parts != 0 {
                 let (a, b) = self.halves[at];
                 graph
@@ -240,7 +250,13 @@ fn circles_by_sector_are_not_walked() {
     let trace = trace(3);
     let mut effects = Effects::of(&trace);
     let facts = vec![(0x03, true, false, 0, true); 3];
-    let spec = |edges| Spec { facts: facts.clone(), edges, forced: vec![None; 3], halves: vec![(1, 1); 3] };
+    let spec = |edges| Spec {
+        facts: facts.clone(),
+        edges,
+        forced: vec![None; 3],
+        halves: vec![(1, 1); 3],
+        both: false,
+    };
     assert!(Order::of(&spec(vec![(0, 1, true), (1, 0, false)]).graph(&mut effects)).is_none());
     let order = Order::of(&spec(vec![(0, 1, false), (1, 0, false), (2, 0, true)]).graph(&mut effects));
     let order = order.expect("an order");

@@ -16,6 +16,9 @@ use crate::state::strata::Place;
 /// Sectors that no mask has: something needed whole is not.
 const NOTHING: u16 = 0x100;
 
+/// What must be there of a rename that is needed only in part: something.
+const SOME: u8 = 0x7F;
+
 struct Frame {
     /// This element's candidates and those of what stands above: a range of the list.
     start: u32,
@@ -167,7 +170,12 @@ impl<'s> Stratum<'s> {
                     Grain::Whole => fact.sectors,
                     Grain::Sectors => have & fact.sectors,
                 };
-                let wanted = if wanted != 0 && !fact.tears { fact.sectors } else { wanted };
+                let wanted = match wanted {
+                    0 => 0,
+                    _ if fact.parts != 0 && need.grain == Grain::Sectors => SOME,
+                    _ if !fact.tears => fact.sectors,
+                    some => some,
+                };
                 let several = self.order.members(self.window[at]);
                 if several.len() > 1 {
                     if wanted != 0 && self.must_hold[at] == 0 {
@@ -180,7 +188,8 @@ impl<'s> Stratum<'s> {
                 let all = self.must_hold[at] | wanted;
                 if all != self.must_hold[at] {
                     self.must_hold[at] = all;
-                    self.out[at] = if all == fact.sectors { Outcome::Whole } else { Outcome::Sectors(all) };
+                    let whole = all == fact.sectors || !fact.tears;
+                    self.out[at] = if whole { Outcome::Whole } else { Outcome::Sectors(all) };
                     todo.push((need.on.0, all));
                 }
             }

@@ -98,6 +98,9 @@ impl<'g> Work<'g> {
                     Grain::Whole => Outcome::Absent,
                     Grain::Sectors => {
                         let missing = self.graph.facts[id as usize].sectors & !have_mask;
+                        if missing == 0 {
+                            continue;
+                        }
                         let left = self.mask(other, was) & !missing;
                         let torn = left != self.graph.facts[other as usize].sectors;
                         let whole_only = !self.graph.facts[other as usize].tears;

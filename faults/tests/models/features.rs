@@ -97,6 +97,28 @@ fn punch_then_write() {
     same(&REAL[3..], &script, &["f=AAA", "f=A0A", "f=ABA"]);
 }
 
+/// The zeros of a hole within a page are data: on ext4 the journal waits for them, on XFS and with data=writeback it
+/// does not, and a later change that is forced takes the hole along without them.
+#[test]
+fn punch_in_a_page() {
+    let base = || Script::new().base("f", 'A', 2).base("g", 'A', 1);
+    for mode in [AllocateMode::Punch, AllocateMode::Zero { keep_size: true }] {
+        let script = base().allocate("f", mode, 1000, 2000);
+        let later = script.clone().append("g", 'B', 1).fsync("g");
+        same(&["ext4-ordered", "ext4-journal"], &later, &["f=?A g=AB"]);
+        same(&["xfs", "ext4-writeback", "btrfs", "posix"], &later, &["f=AA g=AB", "f=?A g=AB"]);
+        same(&REAL, &script.fsync("f"), &["f=?A g=A"]);
+    }
+    // A hole up to the end of the file takes its last page as a whole, on XFS too.
+    let part = || base().append_bytes("f", &[b'B'; 100]).sync_all();
+    let hole = |len| part().allocate("f", AllocateMode::Punch, 8192, len).append("g", 'B', 1).fsync("g");
+    for len in [100, 3000, 4096] {
+        same(&["xfs", "ext4-ordered", "ext4-journal"], &hole(len), &["f=AA0 g=AB"]);
+    }
+    same(&["xfs"], &hole(50), &["f=AAB g=AB", "f=AA? g=AB"]);
+    same(&["ext4-ordered"], &hole(50), &["f=AA? g=AB"]);
+}
+
 /// A page written before a collapse moves with it: "the kernel writes the moved pages out before it shifts".
 #[test]
 fn write_then_collapse() {

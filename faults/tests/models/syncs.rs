@@ -1,7 +1,9 @@
 //! "What each sync persists", row by row and model by model: the answers of notes/persistence-models.md by hand.
 
 use crate::litmus::{Litmus, base, end, of_files, of_others};
-use crate::script::set;
+use crate::script::{Script, set};
+use unplug_faults::model;
+use unplug_faults::state::Assumption::NoTear;
 
 const MODELS: [&str; 6] = ["ext4-journal", "ext4-ordered", "ext4-writeback", "xfs", "btrfs", "posix"];
 
@@ -70,6 +72,41 @@ fn btrfs_leaves_both_names() {
     // And "all its names, the removal of old names" where the file itself is synced.
     let script = base().rename("d/x", "e/x").fsync("e/x");
     assert_eq!(script.at_end("btrfs", &[]), set(&["d/ e/ e/x=A f=A g=A"]));
+}
+
+/// A log comes back as a whole: while the sync of the directory runs, an entry that was made after a rename into
+/// it is not there without the new name. (The old one may be there too.) Also where the crash comes much later, and
+/// where a log of something else might have brought the entry.
+#[test]
+fn btrfs_logs_of_directories_are_whole() {
+    let renamed = base().rename("d/x", "e/x");
+    let entry = |state: &String| state.contains("e/n=");
+    let without = |state: &String| !state.contains("e/x");
+    let during = renamed.clone().create("e/n").fsync("e").during("btrfs", &[NoTear], 0, u64::MAX);
+    assert!(during.iter().any(entry) && during.iter().any(|s| s.contains("d/x=A") && s.contains("e/x->d/x")));
+    assert!(!during.iter().any(|s| entry(s) && without(s)), "{during:?}");
+    // Forced by the first sync, and so there with the second.
+    let later = renamed.clone().fsync("e").create("e/n").append("e/n", 'B', 1).fsync("e/n");
+    let found = later.at_end("btrfs", &[NoTear]);
+    assert!(found.iter().all(|s| entry(s) && !without(s)), "{found:?}");
+    // The log of a file in the directory may bring the entry alone.
+    let other =
+        renamed.create("e/n").create("e/m").fsync("e/m").fsync("e").during("btrfs", &[NoTear], 0, u64::MAX);
+    assert!(other.iter().any(|s| entry(s) && without(s)), "{other:?}");
+}
+
+/// The standard's own promise, in every model: when the sync of a directory has returned, its names are as they were
+/// set. (btrfs was seen to break it: a file that was replaced came back under the name by which it had been synced.)
+#[test]
+fn a_replaced_file_stays_away() {
+    let replace = |script: Script, letter| {
+        let script = script.create("d/t").append("d/t", letter, 1).fsync("d/t");
+        script.rename("d/t", "d/m").fsync("d")
+    };
+    let script = replace(replace(Script::new().base_dir("d"), 'B'), 'C');
+    for model in model::all() {
+        assert_eq!(script.at_end(model.name(), &[]), set(&["d/ d/m=C"]), "{}", model.name());
+    }
 }
 
 /// btrfs: "rename a directory; append and fsync a child: old path"; a commit after the rename has the new one.

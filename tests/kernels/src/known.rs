@@ -24,18 +24,12 @@ enum Like {
     Tree(&'static str),
 }
 
-static KNOWN: [Known; 3] = [
+static KNOWN: [Known; 2] = [
     Known {
         name: "data=writeback: a block is used anew before its freeing is durable, so that the old file shows \
                another file's new data; and the zeros of a page that is cut are not ordered before the new size",
         model: "ext4-writeback",
         workloads: &[],
-        like: Like::Content,
-    },
-    Known {
-        name: "xfs: a punch within a page is durable without the zeros of that page",
-        model: "xfs",
-        workloads: &["punch-in-page"],
         like: Like::Content,
     },
     Known {
