@@ -15,7 +15,7 @@ fn without_quotes(line: &str) -> String {
 fn forget(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(map) => {
-            for key in ["elapsed_ms", "elapsed", "repro", "replay", "story", "explanation", "message"] {
+            for key in ["elapsed_s", "repro", "replay", "story", "explanation", "message"] {
                 map.remove(key);
             }
             map.values_mut().for_each(forget);

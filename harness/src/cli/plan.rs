@@ -92,8 +92,8 @@ pub struct ExplorePlan {
     pub models: Vec<String>,
     /// At the most so many states in one cell.
     pub budget: u64,
-    /// How deep recoveries are crashed.
-    pub recovery_depth: u8,
+    /// How deep recoveries are crashed, if that was asked for.
+    pub recovery_depth: Option<u8>,
     /// Worker processes.
     pub workers: usize,
     /// Where repro files are written.

@@ -400,7 +400,8 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
             assume: &plan.assume,
             repro_dir: Some(plan.repro_dir.path()),
         };
-        let depth = if target.recovers() { plan.recovery_depth } else { 0 };
+        let depth =
+            if target.recovers() { plan.recovery_depth.unwrap_or(target.usual_recovery_depth()) } else { 0 };
         let mut told = 0;
         let mut progress = |p: crate::explore::Progress| {
             watch.advance(p.states.saturating_sub(told));

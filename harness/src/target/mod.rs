@@ -41,6 +41,12 @@ pub trait Target: Sync {
     /// The command line that starts a recovery worker for this target (see [`crate::worker`]).
     fn worker(&self, contract: &Contract) -> std::process::Command;
 
+    /// How deep its recoveries are crashed where nothing is asked for. Only a target whose runs can be repeated has
+    /// the same recovery twice; of another one the results would not be the trace's alone.
+    fn usual_recovery_depth(&self) -> u8 {
+        1
+    }
+
     /// Whether a start of it recovers what a power loss has left, so that power can be lost in the middle of that.
     fn recovers(&self) -> bool {
         true

@@ -127,6 +127,10 @@ impl Target for RespTarget {
         self.name.clone()
     }
 
+    fn usual_recovery_depth(&self) -> u8 {
+        u8::from(self.conditions.gated)
+    }
+
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
         RespOracle::validate(workload)
             .map_err(|e| RecordError::BadOperation { step: step_of(&e), why: e.to_string() })?;
