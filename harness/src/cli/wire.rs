@@ -61,7 +61,8 @@ impl Runner for Standard {
         let Some(asked) = &plan.faults else { return Ok(()) };
         for Run { trace, again, .. } in &runs {
             // Runs with slow syncs measure a window; they add no call to those of the run without.
-            let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0) else {
+            let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0)
+            else {
                 continue;
             };
             faults(asked, target, workload, contract_of(target.policy, trace), plan, watch)?;
@@ -98,7 +99,7 @@ impl Runner for Standard {
         let repro = Repro::load(path).map_err(unreadable)?;
         let (target, _) = target_of(&repro.trace, with)?;
         let contract = repro.contract.clone();
-        let mut pool = Workers::start(1, Limits::default(), || target.worker(&contract))
+        let mut pool = Workers::start(1, limits()?, || target.worker(&contract))
             .map_err(pool_failed)?
             .interrupted_by(watch.interrupted());
         let now = match repro::replay(&repro, &mut pool).map_err(pool_failed)? {
@@ -370,7 +371,7 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
     let again = again.as_ref().map(|(_, workload)| Again { workload, record: &record_again });
     let mut shrunk = Shrunk::default();
     let cancel = watch.interrupted();
-    let mut pool = Workers::start(plan.workers, Limits::default(), || target.worker(&contract))
+    let mut pool = Workers::start(plan.workers, limits()?, || target.worker(&contract))
         .map_err(pool_failed)?
         .interrupted_by(watch.interrupted());
     // The models of one trace give many images in common: each is recovered once.
@@ -405,6 +406,11 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
         cells.into_iter().for_each(|cell| watch.cell(cell));
     }
     Ok(())
+}
+
+/// When a recovery counts as one that hangs.
+pub(super) fn limits() -> Result<Limits, Failure> {
+    Limits::asked().map_err(|why| Failure::usage(why, "leave it unset for 5 seconds".into()))
 }
 
 pub(super) fn record_failed(error: RecordError) -> Failure {

@@ -6,7 +6,7 @@ use super::phases::{Ordered, PhaseRun};
 use super::search::Search;
 use super::sweep::{Means, Progress, sweep};
 use crate::cell::{CellResult, Finding, Story, Teeth};
-use crate::cluster::{Case, Cluster, Clusters, mechanism};
+use crate::cluster::{Case, Cluster, Clusters, Kin, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
 use crate::judge::{FOREIGN, First, Judge, JudgeOptions, LIVE};
@@ -142,12 +142,14 @@ struct Run<'a> {
     phases: Vec<PhaseRun>,
     /// Why nothing of the run is measured.
     blind: Vec<Blind>,
+    /// Which mechanisms are one mistake, in whatever phase they show.
+    kin: Kin,
 }
 
 impl<'a> Run<'a> {
     fn new(search: &'a Search<'a>, history: &'a History) -> Self {
         let phases = history.phases.iter().cloned().map(PhaseRun::new).collect();
-        Run { search, history, phases, blind: Vec::new() }
+        Run { search, history, phases, blind: Vec::new(), kin: Kin::default() }
     }
 
     /// The crash states of one phase.
@@ -313,7 +315,7 @@ impl<'a> Run<'a> {
 
     /// The cluster with its simplest case, and by the mechanism that this shows.
     fn simplest(
-        &self,
+        &mut self,
         means: &mut Means<'_>,
         all: &[Ordered<'_>],
         judge: &Judge,
@@ -332,12 +334,20 @@ impl<'a> Run<'a> {
             };
             Ok::<_, PoolError>(states.iter().zip(&hashes).map(one).collect())
         };
-        let case = local_minimum(&space, cluster.case, &mut judge_all);
-        // What went wrong may have begun in an earlier phase: how is told by the smallest case of the whole run.
-        let whole = Space::new(ordered.trace, ordered.effects, self.search.model, self.search.assume);
-        let first = local_minimum(&whole, case.clone(), &mut judge_all);
+        let (case, first) = match cluster.case.violation.class {
+            // Every state that hangs costs the whole limit, twice.
+            Class::RecoveryHang => (cluster.case.clone(), cluster.case),
+            _ => {
+                let case = local_minimum(&space, cluster.case, &mut judge_all);
+                // What went wrong may have begun in an earlier phase: how is told by the smallest case of the whole run.
+                let whole = Space::new(ordered.trace, ordered.effects, self.search.model, self.search.assume);
+                let first = local_minimum(&whole, case.clone(), &mut judge_all);
+                (case, first)
+            }
+        };
         let (trace, effects, names) = (ordered.trace, ordered.effects, ordered.names);
         let mechanism = mechanism(trace, self.history, effects, names, &first.state, &first.violation);
+        let mechanism = self.kin.name(case.violation.class, mechanism);
         Cluster { mechanism, case, states: cluster.states }
     }
 

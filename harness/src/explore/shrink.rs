@@ -52,7 +52,10 @@ pub fn fewest_operations(
     for cell in cells {
         for finding in &mut cell.findings {
             let key = (cell.phase.clone(), finding.violation.class, finding.mechanism.clone());
-            if done.0.len() >= MOST_FINDINGS || cancel.load(Ordering::Relaxed) || !done.0.insert(key) {
+            // Every state that hangs costs the whole limit, twice.
+            let dear = finding.violation.class == Class::RecoveryHang;
+            if dear || done.0.len() >= MOST_FINDINGS || cancel.load(Ordering::Relaxed) || !done.0.insert(key)
+            {
                 continue;
             }
             if let Some(small) = shrink(search, again, finding, pool, cancel) {
@@ -132,7 +135,7 @@ fn states_until(
         let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
         found = violation.is_some_and(|v| {
             v.class.family() == class.family()
-                && mechanism(trace, &history, &effects, &names, state, &v) == how
+                && mechanism(trace, &history, &effects, &names, state, &v).text == how
         });
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
