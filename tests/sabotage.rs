@@ -147,6 +147,12 @@ const PAIRS: &[([&str; 2], &str, &[&str])] = &[
         "always",
         &["refuses-to-open", "refuses-to-open"],
     ),
+    // Of one directory, and around one rename: not to be joined.
+    (
+        ["no-directory-sync-before-rename", "no-directory-sync-after-rename"],
+        "always",
+        &["refuses-to-open", "refuses-to-open", "acknowledged-loss"],
+    ),
     (["reply-before-fdatasync", "torn-tail-panics"], "always", &["acknowledged-loss", "recovery-crash"]),
 ];
 
@@ -167,6 +173,7 @@ const MORE: &[(&str, usize, &str)] = &[
     ("incr-ignored", 6, "a loss; the rest with everything in order"),
     ("no-directory-sync-before-rename,history-loaded", 2, "two bugs"),
     ("no-directory-sync-before-rename,rename-before-fsync", 3, "two bugs, and one of them of two files"),
+    ("no-directory-sync-before-rename,no-directory-sync-after-rename", 3, "two bugs, and a loss by both"),
     ("reply-before-fdatasync,torn-tail-panics", 2, "two bugs"),
 ];
 

@@ -102,7 +102,7 @@ impl Runner for Standard {
         let mut pool = Workers::start(1, limits()?, || target.worker(&contract))
             .map_err(pool_failed)?
             .interrupted_by(watch.interrupted());
-        let now = match repro::replay(&repro, &mut pool).map_err(pool_failed)? {
+        let now = match repro::replay_settled(&repro, target.oracle(), &mut pool).map_err(pool_failed)? {
             repro::Replayed::Same => Some(repro.violation.clone()),
             repro::Replayed::Other { class, explanation } => {
                 Some(Violation { class, explanation, ..repro.violation.clone() })

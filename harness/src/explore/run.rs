@@ -1,6 +1,7 @@
 //! One exploration from beginning to end: sweep, teeth, findings, cells.
 
 use super::bite::{Bite, broken_off, teeth_of, verdict};
+use super::keep::repro_of;
 use super::memo::Memo;
 use super::phases::{Ordered, PhaseRun};
 use super::search::Search;
@@ -12,7 +13,6 @@ use crate::history::{History, Phase};
 use crate::judge::{FOREIGN, First, Judge, JudgeOptions, LIVE};
 use crate::minimise::local_minimum;
 use crate::pool::{Pool, PoolError};
-use crate::repro::{Allowed, Repro, cut};
 use crate::story::{Subject, tell};
 use crate::target::Target;
 use crate::target::policy::Policy;
@@ -377,7 +377,7 @@ impl<'a> Run<'a> {
             story = tell(&subject);
             let image = || space.image(&case.state);
             repro = self.search.repro_dir.and_then(|dir| {
-                let repro = self.repro(&subject, phase, &cluster.mechanism, image(), &story);
+                let repro = repro_of(self.search, &subject, phase, &cluster.mechanism, image(), &story);
                 let saved = repro.save(dir);
                 saved
                     .map_err(|e| notes.push(Blind { what: "a repro file".into(), detail: e.to_string() }))
@@ -386,42 +386,6 @@ impl<'a> Run<'a> {
         }
         let (violation, mechanism) = (case.violation, cluster.mechanism);
         Finding { violation, states: cluster.states, mechanism, story, repro }
-    }
-
-    fn repro(
-        &self,
-        subject: &Subject<'_>,
-        phase: &Phase,
-        mechanism: &str,
-        image: unplug_faults::image::Image,
-        story: &Story,
-    ) -> Repro {
-        let judge = subject.judge;
-        let (allowed, _) = judge.allowed_at(subject.violation.crash_point, usize::MAX);
-        let with_dump = |(i, a): (usize, crate::judge::AllowedState)| Allowed {
-            label: a.label,
-            digest: a.digest,
-            // Whole contents of many states would make a repro as large as the run.
-            dump: (i < 4).then(|| judge.dump_of(a.digest)).flatten(),
-        };
-        Repro {
-            trace: cut(subject.trace, subject.violation.crash_point),
-            worker: self.search.worker_arguments(),
-            contract: self.search.contract.clone(),
-            model: self.search.model.name().to_string(),
-            phase: phase.name.clone(),
-            image,
-            state: subject.state.clone(),
-            now_ms: judge.now_ms(),
-            mechanism: mechanism.to_string(),
-            violation: subject.violation.clone(),
-            recovered: match &subject.seen.first {
-                First::Holds(digest) => Some(*digest),
-                First::Broke(..) => None,
-            },
-            allowed: allowed.into_iter().enumerate().map(with_dump).collect(),
-            story: story.clone(),
-        }
     }
 
     fn cell(&self, index: usize, findings: Vec<Finding>, bite: Bite, elapsed: Duration) -> CellResult {
