@@ -32,21 +32,22 @@ impl Kin {
     /// that was met of it.
     pub fn name(&mut self, class: Class, mechanism: Mechanism) -> String {
         let class = class.family();
-        let same = |f: &&mut Family| f.class == class && f.first.text == mechanism.text;
-        if let Some(family) = self.0.iter_mut().filter(|f| f.shared != Some(Shared::Missing)).find(same) {
+        let missing = |f: &&mut Family| {
+            f.class == class && mechanism.missing.is_some() && f.first.missing == mechanism.missing
+        };
+        let of_missing = |f: &&mut Family| f.shared == Some(Shared::Missing);
+        if let Some(family) = self.0.iter_mut().filter(of_missing).find(missing) {
+            return family.name.clone();
+        }
+        let after = |f: &&mut Family| f.class == class && f.first.text == mechanism.text;
+        if let Some(family) = self.0.iter_mut().filter(|f| !of_missing(f)).find(after) {
             if family.first.missing != mechanism.missing {
                 family.shared = Some(Shared::After);
             }
             return family.name.clone();
         }
-        let joins = |f: &&mut Family| {
-            let missing = mechanism.missing.is_some() && f.first.missing == mechanism.missing;
-            f.class == class && missing && f.shared != Some(Shared::After)
-        };
-        if let Some(family) = self.0.iter_mut().find(joins) {
-            if family.first.text != mechanism.text {
-                family.shared = Some(Shared::Missing);
-            }
+        if let Some(family) = self.0.iter_mut().filter(|f| f.shared.is_none()).find(missing) {
+            family.shared = Some(Shared::Missing);
             return family.name.clone();
         }
         let mut name = mechanism.text.clone();

@@ -74,9 +74,13 @@ impl Slack {
         for later in [&mut lives.second, &mut lives.third].into_iter().flatten() {
             let Outcome::Recovered(dump) = later else { continue };
             for (key, found, begin) in &settled {
-                if let Some(entry) = dump.0.get_mut(*key).filter(|e| e.expires_at_ms == Some(*found)) {
-                    entry.expires_at_ms = Some(*begin);
-                }
+                let Some(entry) = dump.0.get_mut(*key) else { continue };
+                // Exchanged, so that what differed differs still.
+                entry.expires_at_ms = match entry.expires_at_ms {
+                    Some(at) if at == *found => Some(*begin),
+                    Some(at) if at == *begin => Some(*found),
+                    at => at,
+                };
             }
         }
     }
