@@ -103,7 +103,7 @@ fn images(c: &mut Criterion) {
     group.bench_function("build", |b| {
         b.iter(|| states.iter().for_each(|state| drop(black_box(space.image(state)))))
     });
-    let images: Vec<_> = states.iter().map(|state| space.image(state)).collect();
+    let images: Vec<_> = states.iter().map(|state| space.shared_image(state)).collect();
     let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
     let mut lay = LayOut::new(dir.path());
     group.bench_function("lay_out", |b| {

@@ -276,6 +276,9 @@ fn a_directory_to_begin_with_is_copied_and_left_alone() {
     let args = check(run, look, &["--dir", "start", "--model", "prefix,posix"]);
     said(&mut unplug(dir.path(), &args), 0);
     assert_eq!(fs::read_to_string(start.join("sub/f")).expect("there"), "0\n");
+    // The scratch directories of these tests lie below the directory itself.
+    let told = said(&mut unplug(dir.path(), &check(run, look, &["--dir", ".", "--model", "prefix"])), 3);
+    assert!(told.contains("scratch directories lie in it"), "{told}");
 }
 
 #[test]

@@ -46,20 +46,28 @@ fn assert_code(output: &Output, code: i32) {
 }
 
 #[test]
-fn the_engine_survives_every_single_fault_under_every_policy() {
+fn the_engine_survives_single_faults_under_every_policy() {
     let dir = directory();
-    let words = "check --ops 10 --model prefix,posix --budget 640 --format json --faults all";
-    let output = run(dir.path(), words);
-    assert_code(&output, 0);
-    let cells = cells(&output);
-    for policy in ["always", "everysec", "no", "snapshot"] {
+    // Everything once; of the other policies the kinds that they treat in their own way.
+    for (policy, faults) in [
+        ("always", "all"),
+        ("everysec", "EIO,short,full,kill,rest"),
+        ("no", "ENOSPC,short,full,kill,rest"),
+        ("snapshot", "all"),
+    ] {
+        let words = format!(
+            "check --policy {policy} --ops 10 --model posix --budget 640 --format json --faults {faults}"
+        );
+        let output = run(dir.path(), &words);
+        assert_code(&output, 0);
+        let cells = cells(&output);
         let of = |phase: &str| cells.iter().find(|c| c["policy"] == policy && c["phase"] == phase);
         for phase in
             ["fault: error", "fault: short", "fault: disk full", "fault: child killed", "kill", "at rest"]
         {
             let cell = of(phase).unwrap_or_else(|| panic!("{policy} has no cell {phase}"));
             let count = |name: &str| cell["faults"][name].as_u64().expect("a number");
-            assert!(count("planned") >= 5, "{policy} {phase}: {cell}");
+            assert!(count("planned") >= 2, "{policy} {phase}: {cell}");
             assert_eq!(count("fired"), count("planned"), "{policy} {phase}");
             assert_eq!(cell["verdict"], "holds", "{policy} {phase}: {cell}");
         }
@@ -168,4 +176,20 @@ fn bit_rot_is_found_where_no_checksum_is_and_the_repro_shows_it_again() {
     // With checksums the same damage is refused.
     let cells = swept(Policy::Always, &[], "rest", dir.path());
     assert_eq!(cells[0].verdict, Verdict::Holds, "{:?}", cells[0].findings);
+}
+
+#[test]
+fn a_real_server_is_swept_over_representatives() {
+    if std::process::Command::new("redis-server").arg("--version").output().is_err() {
+        eprintln!("skipped: no redis-server");
+        return;
+    }
+    let dir = directory();
+    let words =
+        "check redis --policy always --ops 6 --model prefix --budget 16 --format json --faults fdatasync:EIO";
+    let output = run(dir.path(), words);
+    let cells = cells(&output);
+    assert_eq!(cells.len(), 1, "a sweep that was asked for is never left out: {}", error(&output));
+    let count = |name: &str| cells[0]["faults"][name].as_u64().expect("a number");
+    assert!(count("planned") >= 2 && count("fired") == count("planned"), "{}", cells[0]);
 }

@@ -47,7 +47,7 @@ pub fn simpler(repro: &Repro, program: &Path, sabotage: Option<&str>) -> Option<
     };
     let mut pool = Workers::start(1, Limits::default(), worker).expect("a worker");
     for (id, weaker, state) in near {
-        pool.submit(0, space.image(&state), repro.now_ms).expect("a worker");
+        pool.submit(0, space.shared_image(&state), repro.now_ms).expect("a worker");
         let (_, lives) = pool.next().expect("a result");
         let same = judge.check(point, point, &lives).is_some_and(|v| v.class == repro.violation.class);
         if same {

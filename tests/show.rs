@@ -157,6 +157,7 @@ fn cell(policy: &str, model: &str, verdict: Verdict) -> CellResult {
         not_measured: Vec::new(),
         teeth: Teeth::Bit { sabotage: "all syncs dropped".into(), class: Class::AcknowledgedLoss },
         faults: None,
+        recoveries: Default::default(),
         elapsed: Duration::from_millis(1500),
     }
 }

@@ -9,7 +9,7 @@ use unplug::target::resp::RespTarget;
 use unplug::worker::{Limits, Workers};
 use unplug::workload::resp::Shape;
 use unplug_faults::effect::Effects;
-use unplug_faults::image::Image;
+use unplug_faults::image::SharedImage;
 use unplug_faults::model;
 use unplug_faults::state::{Plan, Space};
 
@@ -24,7 +24,7 @@ pub(crate) fn unplug() -> &'static Path {
 }
 
 /// Distinct images of a recorded run of `operations` operations, evenly chosen, at the most so many.
-pub(crate) fn images(target: &RespTarget, operations: u64, most: usize) -> Result<Vec<Image>> {
+pub(crate) fn images(target: &RespTarget, operations: u64, most: usize) -> Result<Vec<SharedImage>> {
     let dir = tempfile::tempdir_in("/dev/shm")?;
     let trace = target.record(dir.path(), &Shape::new(target.policy, operations).generate(1))?;
     let effects = Effects::of(&trace);
@@ -36,7 +36,7 @@ pub(crate) fn images(target: &RespTarget, operations: u64, most: usize) -> Resul
     let mut states: Vec<_> = space.states(&plan).collect();
     states.retain(|state| seen.insert(hasher.hash(state)));
     let step = states.len().div_ceil(most).max(1);
-    Ok(states.iter().step_by(step).map(|state| space.image(state)).collect())
+    Ok(states.iter().step_by(step).map(|state| space.shared_image(state)).collect())
 }
 
 /// A pool for this target.
@@ -46,7 +46,7 @@ pub(crate) fn pool(target: &RespTarget) -> Result<Workers<'_>> {
 }
 
 /// Recovers and compares every image once; real time.
-pub(crate) fn recover(pool: &mut Workers<'_>, images: &[Image]) -> Result<Duration> {
+pub(crate) fn recover(pool: &mut Workers<'_>, images: &[SharedImage]) -> Result<Duration> {
     let started = Instant::now();
     let mut waiting = images.iter().enumerate();
     loop {
@@ -81,7 +81,7 @@ fn cpu() -> Duration {
 }
 
 /// CPU time for an image over all processes: what other load on the machine disturbs little.
-pub(crate) fn cpu_for_each(target: &RespTarget, images: &[Image], times: u32) -> Result<Duration> {
+pub(crate) fn cpu_for_each(target: &RespTarget, images: &[SharedImage], times: u32) -> Result<Duration> {
     let mut pool = pool(target)?;
     recover(&mut pool, &images[..images.len().min(20)])?;
     drop(pool);

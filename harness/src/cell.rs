@@ -48,6 +48,8 @@ pub struct CellResult {
     pub teeth: Teeth,
     /// Of a sweep over faults: how many were planned, and how many fired.
     pub faults: Option<FaultCount>,
+    /// What was done about power that is lost during recovery.
+    pub recoveries: Recoveries,
     /// Wall-clock time spent.
     pub elapsed: std::time::Duration,
 }
@@ -59,6 +61,23 @@ pub struct FaultCount {
     pub planned: u64,
     /// Faults that did. One that did not has shown nothing.
     pub fired: u64,
+}
+
+/// Crashes during recovery: how many recoveries were recorded, and what was tried of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recoveries {
+    /// How deep: 1 is a crash during recovery, 2 also one during the recovery from that.
+    pub depth: u8,
+    /// Recoveries that were recorded, or were under another model.
+    pub recorded: u64,
+    /// Of these, how many changed nothing on the disk: a crash during them is no crash.
+    pub quiet: u64,
+    /// Of these, how many did not come to their end.
+    pub refused: u64,
+    /// Crash states of recoveries that were judged.
+    pub states: u64,
+    /// Images among them that were not known before.
+    pub images: u64,
 }
 
 impl CellResult {
@@ -84,6 +103,7 @@ impl CellResult {
             not_measured: vec![Blind { what: "recording".to_owned(), detail: why.to_owned() }],
             teeth: Teeth::NotNeeded,
             faults: None,
+            recoveries: Recoveries::default(),
             elapsed: std::time::Duration::ZERO,
         }
     }

@@ -1,7 +1,7 @@
 //! The boundary between an exploration and the processes that recover images for it.
 
 use crate::recovery::Lives;
-use unplug_faults::image::Image;
+use unplug_faults::image::SharedImage;
 
 /// Workers that lay out images, start the target on them, and say what came back.
 ///
@@ -9,12 +9,13 @@ use unplug_faults::image::Image;
 /// show in any result.
 pub trait Pool {
     /// Hands an image in. Where no worker is free it waits in the pool; callers keep
-    /// [`Pool::in_flight`] at or below [`Pool::capacity`]. The target's clock stands at `now_ms`
+    /// [`Pool::in_flight`] at or below [`Pool::capacity`]. It is cheapest to hand in neighbours in a row: a worker
+    /// is sent what differs from the image before. The target's clock stands at `now_ms`
     /// (milliseconds since 1970) during the recovery, where its time is virtual.
     ///
     /// # Errors
     /// [`PoolError`] when no worker can be had any more.
-    fn submit(&mut self, job: u64, image: Image, now_ms: u64) -> Result<(), PoolError>;
+    fn submit(&mut self, job: u64, image: SharedImage, now_ms: u64) -> Result<(), PoolError>;
 
     /// Waits for one result.
     ///

@@ -27,7 +27,9 @@ pub enum Outcome {
 
 /// Recovery and what follows it, on one and the same directory: start, dump, SIGKILL; start again, dump,
 /// write probes (each acknowledged as durably as the policy gives), close; start a third time, dump.
-/// A later life is `None` when an earlier one did not recover.
+/// A later life is `None` when an earlier one did not recover. Where the first start has left every byte of the
+/// directory as it was, the second would be the first again: then the probes may be written in the first life, and
+/// the second is its copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lives {
     /// The first start after the power loss.

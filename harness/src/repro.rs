@@ -136,7 +136,7 @@ impl Repro {
 /// # Errors
 /// [`PoolError`]: the image could not be recovered.
 pub fn replay(repro: &Repro, pool: &mut dyn Pool) -> Result<Replayed, PoolError> {
-    pool.submit(0, repro.image.clone(), repro.now_ms)?;
+    pool.submit(0, (&repro.image).into(), repro.now_ms)?;
     let (_, lives) = pool.next()?;
     Ok(repro.compare(&lives))
 }

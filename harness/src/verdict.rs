@@ -146,6 +146,7 @@ mod tests {
             not_measured: vec![],
             teeth: Teeth::NotNeeded,
             faults: None,
+            recoveries: Default::default(),
             elapsed: std::time::Duration::ZERO,
         }
     }

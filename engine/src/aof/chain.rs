@@ -63,9 +63,7 @@ impl Chain {
 
     fn batch_crc(&self, batch: &[u8], mark: u64) -> u64 {
         let mut digest = Digest::new();
-        for word in [self.seq, self.len, self.crc, mark] {
-            digest.write(&word.to_le_bytes());
-        }
+        digest.write(&words([self.seq, self.len, self.crc, mark]));
         digest.write(batch);
         digest.sum64()
     }
@@ -73,9 +71,7 @@ impl Chain {
     fn check(&self, at: u64, mark: u64, crc: u64) -> u32 {
         let mut digest = Digest::new();
         // The first batch has no key yet: what stands there is the predecessor's checksum.
-        for word in [self.key.unwrap_or(self.crc), at, mark, crc] {
-            digest.write(&word.to_le_bytes());
-        }
+        digest.write(&words([self.key.unwrap_or(self.crc), at, mark, crc]));
         (digest.sum64() & 0xffff_ffff) as u32
     }
 
@@ -128,12 +124,69 @@ impl Annotation {
         let window = &bytes[..bytes.len().min(64)];
         let rest = window.strip_prefix(ANNOTATION)?;
         let end = rest.windows(2).position(|w| w == b"\r\n")?;
-        let text = std::str::from_utf8(&rest[..end]).ok()?;
-        let mut words = text.split(' ');
-        let crc = u64::from_str_radix(words.next()?, 16).ok()?;
-        let mark = u64::from_str_radix(words.next()?, 16).ok()?;
-        let check = u32::from_str_radix(words.next()?, 16).ok()?;
-        let same = words.next().is_none() && format!("{crc:016x} {mark:x} {check:08x}") == text;
+        let mut words = rest[..end].split(|b| *b == b' ');
+        let (crc, mark, check) = (words.next()?, words.next()?, words.next()?);
+        // The one spelling that is written: whole widths, and no zeros in front of the mark.
+        let same = words.next().is_none()
+            && (crc.len(), check.len()) == (16, 8)
+            && (mark.len() == 1 || !mark.starts_with(b"0"));
+        let (crc, mark, check) = (hex(crc)?, hex(mark)?, hex(check)? as u32);
         same.then_some(Annotation { crc, mark, check, len: ANNOTATION.len() + end + 2 })
+    }
+}
+
+fn words(words: [u64; 4]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+/// A number in lower-case hexadecimal digits, as `{:x}` writes it.
+fn hex(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    digits.iter().try_fold(0, |number, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u64::from(value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<(u64, u64, u32, usize)> {
+        Annotation::parse(text.as_bytes()).map(|a| (a.crc, a.mark, a.check, a.len))
+    }
+
+    #[test]
+    fn an_annotation_has_one_spelling() {
+        let (crc, mark, check) = (0x00ab_cdef_0123_4567, 0x1f, 0x00c0_ffee);
+        let line = format!("#CRC64:{crc:016x} {mark:x} {check:08x}\r\n");
+        assert_eq!(parse(&line), Some((crc, mark, check, line.len())));
+        assert_eq!(parse(&format!("{line}*1\r\n")), Some((crc, mark, check, line.len())));
+        assert_eq!(parse("#CRC64:0000000000000000 0 00000000\r\n"), Some((0, 0, 0, 36)));
+        for wrong in [
+            "#CRC64:0abcdef01234567 1f 00c0ffee\r\n",
+            "#CRC64:00ABCDEF01234567 1f 00c0ffee\r\n",
+            "#CRC64:+0abcdef01234567 1f 00c0ffee\r\n",
+            "#CRC64:00abcdef01234567 01f 00c0ffee\r\n",
+            "#CRC64:00abcdef01234567 00 00c0ffee\r\n",
+            "#CRC64:00abcdef01234567  00c0ffee\r\n",
+            "#CRC64:00abcdef01234567 1f c0ffee\r\n",
+            "#CRC64:00abcdef01234567 1f 00c0ffee \r\n",
+            "#CRC64:00abcdef01234567 1f 00c0ffee\n",
+            "#CRC64:00abcdef01234567 1ffffffffffffffff 00c0ffee\r\n",
+            "#CRC64:00abcdef01234567 1f\r\n",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 }

@@ -44,6 +44,10 @@ pub struct Manifest {
     pub files: Vec<FileEntry>,
     /// Without `#unplug` lines: written by Redis, or with `aof-checksum no`.
     pub foreign: bool,
+    /// An incr file's name, and the length up to which it was whole and synced when the server last stopped in order.
+    /// A file that is good for less has been damaged since: a crash takes nothing of what was synced, and behind its
+    /// end there is no mark that could say so.
+    pub sealed: Option<(String, u64)>,
 }
 
 /// Why a manifest cannot be used.
@@ -99,6 +103,11 @@ impl Manifest {
         for f in self.files.iter().filter(|f| f.chained) {
             let _ = writeln!(text, "{MARK}chained {}", f.name);
         }
+        if let Some((name, len)) = &self.sealed
+            && self.files.iter().any(|f| f.kind == FileKind::Incr && f.name == *name)
+        {
+            let _ = writeln!(text, "{MARK}sealed {len} {name}");
+        }
         let sum = crc(&text);
         let _ = writeln!(text, "{MARK}crc64 {sum:016x}");
         text
@@ -109,6 +118,7 @@ impl Manifest {
         let text = std::str::from_utf8(bytes).map_err(|_| ManifestError::Checksum)?;
         let mut files: Vec<FileEntry> = Vec::new();
         let mut chained = Vec::new();
+        let mut sealed = None;
         let mut summed = false;
         let mut ours = false;
         let mut at = 0;
@@ -119,6 +129,9 @@ impl Manifest {
                 ours = true;
                 if let Some(name) = rest.strip_prefix("chained ") {
                     chained.push(name);
+                } else if let Some(seal) = rest.strip_prefix("sealed ") {
+                    let (len, name) = seal.split_once(' ').ok_or(ManifestError::Line(n))?;
+                    sealed = Some((name.to_owned(), len.parse().map_err(|_| ManifestError::Line(n))?));
                 } else if let Some(sum) = rest.strip_prefix("crc64 ") {
                     let fits = format!("{:016x}", crc(&text[..at])) == sum && at + line.len() == text.len();
                     summed = fits.then_some(true).ok_or(ManifestError::Checksum)?;
@@ -146,7 +159,7 @@ impl Manifest {
         for f in &mut files {
             f.chained = chained.contains(&f.name.as_str());
         }
-        Ok(Manifest { files, foreign: !ours })
+        Ok(Manifest { files, foreign: !ours, sealed })
     }
 }
 

@@ -1,15 +1,33 @@
 //! What the timer does, and the end.
 
-use super::core::{Child, Job, Persistence, start_sync_if_due};
+use super::core::{Aof, Child, Job, Persistence, start_sync_if_due};
 use super::error::{FileError, SaveError, WriteError};
 use super::files::Place;
 use super::fork;
-use super::log::Trouble;
+use super::log::{Log, Trouble};
+use crate::aof::Manifest;
 use crate::config::{AppendFsync, Config};
 use crate::keyspace::Keyspace;
 
 /// Redis waits this long after a failed BGSAVE (CONFIG_BGSAVE_RETRY_DELAY).
 const SAVE_RETRY_MS: u64 = 5000;
+/// Has the manifest say how long the log is, now that all of it is synced. Should this fail, nothing is lost but the
+/// knowledge, and either manifest is a good one.
+fn seal(aof: &mut Aof) {
+    let sealed = Some((log_name(&aof.log), aof.log.len()));
+    if !aof.log.chained() || aof.manifest.foreign || aof.manifest.sealed == sealed {
+        return;
+    }
+    let manifest = Manifest { sealed, ..aof.manifest.clone() };
+    if aof.place.put_manifest(&manifest).is_ok() {
+        aof.manifest = manifest;
+    }
+}
+
+fn log_name(log: &Log) -> String {
+    log.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Time between two attempts to repair the log. The first is made at the next tick: what was acknowledged under
 /// everysec has no second to wait.
 const LOG_RETRY_MS: u64 = 1000;
@@ -151,6 +169,7 @@ impl Persistence {
             }
             ended?;
             aof.trouble = None;
+            seal(aof);
         }
         if save.unwrap_or(!self.config.save.is_empty()) && !self.read_only {
             self.save(keyspace, now_ms).map_err(|e| match e {

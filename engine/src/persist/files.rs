@@ -106,7 +106,7 @@ impl Place {
             }
         }
         let rest = manifest.files.iter().filter(|f| !history(f)).cloned().collect();
-        let purged = Manifest { files: rest, foreign: !self.chained };
+        let purged = Manifest { files: rest, foreign: !self.chained, sealed: manifest.sealed.clone() };
         self.put_manifest(&purged).map_err(ReplaceError::into_inner)?;
         *manifest = purged;
         Ok(())
@@ -119,7 +119,7 @@ impl Place {
             let stays = f.kind == FileKind::Incr && f.seq >= first_incr;
             FileEntry { kind: if stays { f.kind } else { FileKind::History }, ..f.clone() }
         }));
-        Manifest { files, foreign: !self.chained }
+        Manifest { files, foreign: !self.chained, sealed: old.sealed.clone() }
     }
 
     pub(super) fn base_size(&self, manifest: &Manifest) -> u64 {

@@ -66,6 +66,15 @@ impl Loader<'_> {
             let is_last = last == Some(f.seq);
             let (good, chain) = if f.chained {
                 let chain = self.chained(&path, &bytes, f, before, is_last)?;
+                let sealed = manifest.sealed.as_ref().filter(|(name, _)| *name == f.name).map_or(0, |s| s.1);
+                if chain.len < sealed {
+                    let what = format!(
+                        "only its first {} bytes are good, and {sealed} were when the server stopped in order: no crash \
+                         does that, and cutting would lose acknowledged writes",
+                        chain.len
+                    );
+                    return Err(corrupt(&path, chain.len, what, RESTORE));
+                }
                 (chain.len, Some(chain))
             } else {
                 (self.plain(&path, &bytes, 0, is_last)?, None)

@@ -263,6 +263,11 @@ fn cut(loader: &mut Loader<'_>, tail: &Tail) -> Result<(), OpenError> {
         disk::write_synced(kept, |out| out.write_all(&tail.rest))?;
         disk::sync_dir(kept.parent().unwrap_or(Path::new(".")))?;
     }
+    if sabotaged!("log-rewritten-to-cut") {
+        // Emptied, then written again: in between a power loss takes all of it.
+        let bytes = fs::read(&tail.path).at("read", &tail.path)?;
+        fs::write(&tail.path, &bytes[..tail.good as usize]).at("write", &tail.path)?;
+    }
     let file = OpenOptions::new().write(true).open(&tail.path).at("open", &tail.path)?;
     file.set_len(tail.good).and_then(|()| file.sync_all()).at("cut", &tail.path)?;
     let (path, bytes) = (tail.path.clone(), tail.rest.len() as u64);

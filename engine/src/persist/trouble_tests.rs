@@ -122,6 +122,49 @@ fn after_a_failed_sync_everything_is_written_anew() {
     assert_eq!(loaded(&config), ks);
 }
 
+/// Found by `unplug check --faults rest`: a zeroed block at the log's end takes with it every mark that could have told,
+/// and the acknowledged writes in it were cut off without an error.
+#[test]
+fn what_was_whole_at_a_clean_stop_is_not_cut_off_later() {
+    let stopped = |clean: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path(), AppendFsync::Always);
+        let (mut p, mut ks, _) = Persistence::open(&config, NOW).unwrap();
+        for _ in 0..3 {
+            run(&mut p, &mut ks, &[b"INCR", b"n"]);
+            p.end_turn(NOW).unwrap();
+        }
+        if clean {
+            p.shutdown(&ks, None, NOW).unwrap();
+        }
+        drop(p);
+        let log = dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+        (dir, config, ks, log)
+    };
+    for clean in [true, false] {
+        let (_dir, config, _, log) = stopped(clean);
+        let mut bytes = std::fs::read(&log).unwrap();
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0);
+        std::fs::write(&log, &bytes).unwrap();
+        assert_eq!(Persistence::open(&config, NOW).is_err(), clean, "zeroed, clean stop: {clean}");
+        let (_dir, config, _, log) = stopped(clean);
+        let bytes = std::fs::read(&log).unwrap();
+        std::fs::write(&log, &bytes[..bytes.len() - 5]).unwrap();
+        assert_eq!(Persistence::open(&config, NOW).is_err(), clean, "cut short, clean stop: {clean}");
+    }
+    // What is written after the next start may be torn again.
+    let (_dir, config, mut ks, log) = stopped(true);
+    let (mut p, back, _) = Persistence::open(&config, NOW).unwrap();
+    assert_eq!(back, ks);
+    run(&mut p, &mut ks, &[b"INCR", b"n"]);
+    p.end_turn(NOW).unwrap();
+    drop(p);
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &bytes[..bytes.len() - 5]).unwrap();
+    assert_eq!(loaded(&config), back);
+}
+
 #[test]
 fn a_failed_rewrite_changes_nothing_and_is_not_repeated_at_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 
 use crate::event::{Event, FileId, Name, Op};
 use crate::trace::{Blind, Trace};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many linearisations are explored at the most.
 pub const MAX_ORDERS: usize = 16;
@@ -31,8 +31,14 @@ impl Orders {
         let recorded: Vec<usize> = (0..trace.events.len()).collect();
         let (orders, all) = linearisations(trace, &pairs, recorded);
         let end = Tree::before(trace).after(&trace.events);
+        // Where a call stands that conflicts with nothing makes no difference.
+        let mut seen = BTreeSet::new();
+        let new = |order: &&Vec<usize>| {
+            let place = |call: usize| order.iter().position(|&c| c == call);
+            seen.insert(pairs.iter().map(|&(a, b)| place(a) < place(b)).collect::<Vec<_>>())
+        };
         let possible = |order: &Vec<usize>| reordered(trace, order, end.as_ref());
-        let mut traces: Vec<Trace> = orders.iter().filter_map(possible).collect();
+        let mut traces: Vec<Trace> = orders.iter().filter(new).filter_map(possible).collect();
         let dropped = if all { traces.len().saturating_sub(MAX_ORDERS) } else { pairs.len() };
         traces.truncate(MAX_ORDERS);
         let blind = (dropped > 0).then(|| Blind {

@@ -2,7 +2,6 @@
 
 use crate::effect::{Effect, EffectKind, Meta, Outcome, PAGE, SECTOR};
 use crate::event::{AllocateMode, FileId, Name, NodeKind, Op};
-use crate::image::{Image, ImageNode};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,11 +22,11 @@ pub(crate) struct Content {
     pub(crate) pages: BTreeMap<u64, Arc<Page>>,
 }
 
-/// A whole disk. Pages are shared between copies.
+/// A whole disk. Contents and their pages are shared between copies.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) dirs: Dirs,
-    pub(crate) files: BTreeMap<FileId, Content>,
+    pub(crate) files: BTreeMap<FileId, Arc<Content>>,
 }
 
 /// What an old block holds, where a page shows stale content: never zeros, never text.
@@ -46,14 +45,7 @@ impl Disk {
         for node in &trace.base {
             disk.dirs.entry(node.dir).or_default().insert(node.name.clone(), node.file);
             if node.kind == NodeKind::File {
-                let chunks = node.data.chunks(PAGE as usize).enumerate();
-                let pages = chunks.map(|(page, bytes)| {
-                    let mut whole = [0u8; PAGE as usize];
-                    whole[..bytes.len()].copy_from_slice(bytes);
-                    (page as u64, Arc::new(whole))
-                });
-                let content = Content { size: node.data.len() as u64, pages: pages.collect() };
-                disk.files.insert(node.file, content);
+                disk.files.insert(node.file, Arc::new(Content::of(&node.data)));
             }
         }
         disk
@@ -79,12 +71,12 @@ impl Disk {
         }
         match &effect.kind {
             EffectKind::Data { file, page, .. } => {
-                let content = self.files.entry(*file).or_default();
+                let content = self.content(*file);
                 let target = content.pages.entry(*page).or_insert_with(|| Arc::new([0; PAGE as usize]));
                 put_data(Arc::make_mut(target), trace, effect, outcome);
             }
             EffectKind::Size { file, to } => {
-                let content = self.files.entry(*file).or_default();
+                let content = self.content(*file);
                 content.size = content.size.max(*to);
             }
             EffectKind::Meta(meta @ (Meta::Truncate { .. } | Meta::Allocate { .. })) => self.shape(meta),
@@ -97,33 +89,15 @@ impl Disk {
 
     fn shape(&mut self, meta: &Meta) {
         match meta {
-            Meta::Truncate { file, size } => self.files.entry(*file).or_default().truncate(*size),
-            Meta::Allocate { file, mode, offset, len } => {
-                self.files.entry(*file).or_default().allocate(*mode, *offset, *len);
-            }
+            Meta::Truncate { file, size } => self.content(*file).truncate(*size),
+            Meta::Allocate { file, mode, offset, len } => self.content(*file).allocate(*mode, *offset, *len),
             _ => {}
         }
     }
 
-    /// The tree that a mount would show.
-    pub(crate) fn image(&self, kinds: &Kinds) -> Image {
-        let mut image = Image::default();
-        let mut firsts: BTreeMap<FileId, Vec<u8>> = BTreeMap::new();
-        for (path, file) in paths(&self.dirs, kinds) {
-            let kind = kinds.get(&file).cloned().unwrap_or(NodeKind::File);
-            let mut node = ImageNode { kind, data: Vec::new(), link_to: None };
-            if node.kind == NodeKind::File {
-                match firsts.get(&file) {
-                    Some(first) => node.link_to = Some(first.clone()),
-                    None => {
-                        node.data = self.files.get(&file).map(Content::bytes).unwrap_or_default();
-                        firsts.insert(file, path.clone());
-                    }
-                }
-            }
-            image.nodes.insert(path, node);
-        }
-        image
+    /// A file's content, to be changed.
+    fn content(&mut self, file: FileId) -> &mut Content {
+        Arc::make_mut(self.files.entry(file).or_default())
     }
 }
 
@@ -241,8 +215,18 @@ fn take(dirs: &mut Dirs, dir: FileId, name: &Name, file: FileId) {
 }
 
 impl Content {
+    /// A file of these bytes.
+    pub(crate) fn of(bytes: &[u8]) -> Content {
+        let pages = bytes.chunks(PAGE as usize).enumerate().map(|(page, bytes)| {
+            let mut whole = [0u8; PAGE as usize];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            (page as u64, Arc::new(whole))
+        });
+        Content { size: bytes.len() as u64, pages: pages.collect() }
+    }
+
     /// The file's bytes, up to its size.
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = vec![0u8; self.size as usize];
         for (page, bytes) in self.pages.range(..self.size.div_ceil(PAGE)) {
             let from = (page * PAGE) as usize;

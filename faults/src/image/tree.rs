@@ -51,7 +51,7 @@ impl Image {
     /// # Errors
     /// Any I/O error, with the path; ENOSPC leaves nothing half-named behind.
     pub fn lay_out(&self, dir: &Path) -> std::io::Result<()> {
-        super::LayOut::new(dir).lay(self).map_err(std::io::Error::from)
+        super::LayOut::new(dir).lay(&self.into()).map_err(std::io::Error::from)
     }
 }
 

@@ -243,6 +243,10 @@ impl<'t> Reader<'t> {
             self.void.extend(gone);
             return;
         }
+        if file != FileId::ROOT && self.names.get(&file).is_none_or(BTreeSet::is_empty) {
+            // btrfs_log_inode_parent: "a link count of 0 means they will never be accessible": no log is written.
+            return;
+        }
         let (sure, perhaps) = self.held(point, file);
         // What was forced before is there when this log is, and in a commit if it comes before the effect.
         let mut there = [sure.as_slice(), &self.settled].concat();

@@ -103,13 +103,17 @@ fn void_after(failure: Clock, forced: &mut [Clock]) {
 
 /// R6 and R7 as on ext4: a sync of f forces its data and sizes and, with the journal, everything up to the last
 /// change that touches f, and (by R2) what was issued before its last extending or allocating write. fdatasync
-/// does not take a rename or link of f for such a change; the directories' entries it does.
+/// does not take a rename, link or unlink of f for such a change, nor that another file was renamed over it (seen on
+/// 6.18: i_datasync_tid moves with the size alone); the directories' entries it does.
 pub(crate) fn forces_but_fdatasync_names(kind: &EffectKind, file: FileId, how: Strength) -> bool {
     let full = matches!(how, Strength::Full | Strength::WriteFull | Strength::Everything);
     match kind {
         EffectKind::Meta(Meta::Link { dir, .. }) => full || *dir == file,
-        EffectKind::Meta(Meta::Rename { file: moved, .. }) => full || *moved != file,
-        EffectKind::Meta(Meta::Exchange { a, b, .. }) => full || (*a != file && *b != file),
+        EffectKind::Meta(Meta::Unlink { dir, .. }) => full || *dir == file,
+        EffectKind::Meta(Meta::Rename { from_dir, to_dir, .. }) => {
+            full || *from_dir == file || *to_dir == file
+        }
+        EffectKind::Meta(Meta::Exchange { a_dir, b_dir, .. }) => full || *a_dir == file || *b_dir == file,
         _ => forces_all(kind, file, how),
     }
 }

@@ -85,6 +85,6 @@ mod tests {
         assert!(space.count().exact);
         assert_eq!(at(16), [b"x".to_vec()], "between two calls there is one state");
         assert_eq!(at(12).len(), 2, "inside a call it is there or not");
-        assert_eq!(at(30), [b"xx".to_vec()]);
+        assert_eq!(at(25), [b"xx".to_vec()]);
     }
 }

@@ -138,12 +138,12 @@ mod tests {
 
     #[test]
     fn a_plan_is_read_and_printed() {
-        let text = "# a comment\nfdatasync *incr* EIO nth=3\n\nwrite,copy * short=5 nth=2..4 in=child # more\n\
+        let text = "# a comment\nfdatasync *incr* EIO nth=3\n\nwrite,copy *.aof short=5 nth=2..4 in=child # more\n\
                     pwrite64 * full=4096 until=2\nfork * EAGAIN nth=all\nrename *manifest kill in=main\n";
         let plan: Plan = text.parse().unwrap();
         assert_eq!(
             plan.to_string(),
-            "fdatasync *incr* EIO nth=3; write,copy * short=5 nth=2..4 in=child; \
+            "fdatasync *incr* EIO nth=3; write,copy *.aof short=5 nth=2..4 in=child; \
              write * full=4096 until=2 nth=all; fork * EAGAIN nth=all; rename *manifest kill in=main"
         );
         let again: Plan = plan.to_string().replace("; ", "\n").parse().unwrap();

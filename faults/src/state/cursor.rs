@@ -99,7 +99,7 @@ struct Undo {
 
 enum Before {
     Names(Box<(Dirs, View)>),
-    File(FileId, Box<(Content, Sums)>),
+    File(FileId, Box<(Arc<Content>, Sums)>),
     Size(FileId, u64),
     Page(FileId, u64, Box<([u128; 8], u128)>, Option<Arc<Page>>),
 }
@@ -202,14 +202,14 @@ impl Cursor {
                 self.sums.insert(file, sums);
             }
             Before::Size(file, size) => {
-                self.disk.files.entry(file).or_default().size = size;
+                Arc::make_mut(self.disk.files.entry(file).or_default()).size = size;
                 self.sums.entry(file).or_default().size = size;
             }
             Before::Page(file, page, old, bytes) => {
                 let sums = self.sums.entry(file).or_default();
                 sums.content = old.1;
                 sums.pages.insert(page, old.0);
-                let pages = &mut self.disk.files.entry(file).or_default().pages;
+                let pages = &mut Arc::make_mut(self.disk.files.entry(file).or_default()).pages;
                 match bytes {
                     Some(bytes) => pages.insert(page, bytes),
                     None => pages.remove(&page),

@@ -214,7 +214,7 @@ impl<'s> Hasher<'s> {
         for &id in log.all[from..].iter().take_while(|id| **id < end) {
             disk.apply(self.space.trace, &self.space.effects.list[id as usize], outcome_in(state, id));
         }
-        let sums = disk.files.get(&file).map(Sums::of).unwrap_or_default();
+        let sums = disk.files.get(&file).map(|content| Sums::of(content)).unwrap_or_default();
         (sums.size, sums.content)
     }
 

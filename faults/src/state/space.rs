@@ -2,7 +2,7 @@
 
 use crate::effect::{EffectId, Effects, Outcome};
 use crate::event::{Clock, Event};
-use crate::image::{Disk, Image, ImageHash, Kinds};
+use crate::image::{Disk, Image, ImageHash, Kinds, SharedImage};
 use crate::model::{Count, Counter, Graph, Model};
 use crate::state::choice::OddCounts;
 use crate::state::hasher::{Hasher, Index};
@@ -158,6 +158,11 @@ impl<'t> Space<'t> {
 
     /// The state's image.
     pub fn image(&self, state: &CrashState) -> Image {
+        self.shared_image(state).image()
+    }
+
+    /// The state's image, in pages that it shares with its neighbours'.
+    pub fn shared_image(&self, state: &CrashState) -> SharedImage {
         let low = state.except.first().map_or(state.prefix, |(id, _)| id.0.min(state.prefix));
         let (from, mut disk) = self.index().checkpoint(low);
         let mut except = state.except.iter().skip_while(|(id, _)| id.0 < from).peekable();
@@ -167,7 +172,7 @@ impl<'t> Space<'t> {
             let outcome = except.next_if(|(e, _)| e.0 == id).map_or(usual, |(_, outcome)| *outcome);
             disk.apply(self.trace, &self.effects.list[id as usize], outcome);
         }
-        disk.image(&self.kinds)
+        SharedImage::of_disk(&disk, &self.kinds)
     }
 
     pub(crate) fn index(&self) -> &Index {

@@ -5,7 +5,7 @@ use crate::script::Script;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use unplug_faults::effect::Effects;
-use unplug_faults::image::{Image, ImageHash};
+use unplug_faults::image::{Delta, Image, ImageHash, SharedImage};
 use unplug_faults::model;
 use unplug_faults::state::{CrashState, Plan, Space};
 
@@ -38,6 +38,23 @@ proptest! {
             let fro = states.iter().zip(states.iter().rev()).step_by(5).flat_map(|(a, b)| [a, b]);
             for state in states.iter().chain(states.iter().rev().step_by(3)).chain(fro) {
                 prop_assert_eq!(space.hash(state), space.image(state).hash(), "{} {:?}", name, state);
+            }
+        }
+    }
+
+    /// What goes to a worker, delta after delta, is the image, in any order of the states.
+    #[test]
+    fn deltas_agree(script in script(), seed in 0u64..1000) {
+        let effects = Effects::of(&script.trace);
+        for name in MODELS {
+            let space = space(&script, &effects, name);
+            let states: Vec<CrashState> = space.states(&Plan { bound: 2, budget: 100, seed }).collect();
+            let (mut last, mut far) = (SharedImage::default(), SharedImage::default());
+            for state in states.iter().chain(states.iter().rev().step_by(7)) {
+                let image = space.shared_image(state);
+                Delta::between(&last, &image).apply(&mut far).expect("a delta");
+                prop_assert_eq!(far.image(), image.image(), "{} {:?}", name, state);
+                last = image;
             }
         }
     }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use unplug_faults::event::NodeKind;
-use unplug_faults::image::{Image, ImageNode, LayOut, LayOutError};
+use unplug_faults::image::{Delta, Image, ImageNode, LayOut, LayOutError, SharedImage};
 
 fn node(kind: NodeKind, data: &[u8]) -> ImageNode {
     ImageNode { kind, data: data.to_vec(), link_to: None }
@@ -66,23 +66,72 @@ fn trusts_nothing_that_stands_there() {
     let dir = tempfile::tempdir().expect("dir");
     let at = |name: &str| dir.path().join(name);
     let mut lay = LayOut::new(dir.path());
-    lay.lay(&tree()).expect("lay out");
+    lay.lay(&(&tree()).into()).expect("lay out");
     fs::write(at("a"), b"changed, and longer than before").expect("write");
     fs::remove_file(at("e")).expect("remove");
     fs::create_dir(at("e")).expect("mkdir");
     fs::write(at("e/inside"), b"x").expect("write");
     fs::remove_dir_all(at("d")).expect("remove");
     std::os::unix::fs::symlink("/etc/passwd", at("d")).expect("symlink");
-    lay.lay(&tree()).expect("lay out");
+    lay.lay(&(&tree()).into()).expect("lay out");
     assert_eq!(read_back(dir.path()), tree());
     // A second name that the recovery made must not be written through.
     fs::hard_link(at("e"), at("keep")).expect("link");
     let mut other = tree();
     other.nodes.insert(b"e".to_vec(), node(NodeKind::File, b"new"));
-    lay.lay(&other).expect("lay out");
+    lay.lay(&(&other).into()).expect("lay out");
     assert_eq!(read_back(dir.path()), other);
-    lay.lay(&Image::default()).expect("lay out");
+    lay.lay(&SharedImage::default()).expect("lay out");
     assert_eq!(read_back(dir.path()), Image::default());
+}
+
+/// Whatever a recovery changes is noticed.
+#[test]
+fn what_still_stands_is_known() {
+    let dir = tempfile::tempdir().expect("dir");
+    let at = |name: &str| dir.path().join(name);
+    let mut image = tree();
+    let mut long: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
+    long[100_000..200_000].fill(0);
+    image.nodes.insert(b"long".to_vec(), node(NodeKind::File, &long));
+    let shared = SharedImage::from(&image);
+    let mut lay = LayOut::new(dir.path());
+    let stands = || shared.stands_in(dir.path()).expect("readable");
+    let changes: [(&str, &dyn Fn()); 10] = [
+        ("a new file", &|| fs::write(at("new"), b"").expect("write")),
+        ("a new file below", &|| fs::write(at("d/new"), b"").expect("write")),
+        ("a file is gone", &|| fs::remove_file(at("e")).expect("remove")),
+        ("other bytes", &|| fs::write(at("a"), b"fjrst").expect("write")),
+        ("a longer file", &|| fs::write(at("e"), b"x").expect("write")),
+        ("a byte in a hole", &|| {
+            use std::os::unix::fs::FileExt;
+            let file = fs::File::options().write(true).open(at("long")).expect("open");
+            file.write_at(b"x", 150_000).expect("write");
+        }),
+        ("another link", &|| fs::hard_link(at("e"), at("d/l")).expect("link")),
+        ("a copy for a link", &|| {
+            fs::remove_file(at("d/b")).expect("remove");
+            fs::write(at("d/b"), b"first").expect("write");
+        }),
+        ("another target", &|| {
+            fs::remove_file(at("d/s")).expect("remove");
+            std::os::unix::fs::symlink("../e", at("d/s")).expect("symlink");
+        }),
+        ("a directory for a file", &|| {
+            fs::remove_file(at("e")).expect("remove");
+            fs::create_dir(at("e")).expect("mkdir");
+        }),
+    ];
+    for (what, change) in changes {
+        lay.lay(&shared).expect("lay out");
+        assert!(stands(), "before: {what}");
+        change();
+        assert!(!stands(), "{what}");
+    }
+    lay.lay(&shared).expect("lay out");
+    fs::write(at("a"), b"fjrst").expect("write");
+    fs::write(at("a"), b"first").expect("write");
+    assert!(stands(), "written, and the same as before");
 }
 
 /// A directory that cannot be written gives an error with the path.
@@ -90,7 +139,7 @@ fn trusts_nothing_that_stands_there() {
 fn errors_name_the_path() {
     let dir = tempfile::tempdir().expect("dir");
     let gone = dir.path().join("gone");
-    let error = LayOut::new(&gone).lay(&tree()).expect_err("no directory");
+    let error = LayOut::new(&gone).lay(&(&tree()).into()).expect_err("no directory");
     assert!(matches!(&error, LayOutError::Io { path, .. } if *path == gone), "{error}");
     assert!(error.to_string().contains("gone"));
 }
@@ -106,8 +155,28 @@ fn images_of_a_trace() {
     let dir = tempfile::tempdir().expect("dir");
     let mut lay = LayOut::new(dir.path());
     for state in space.states(&unplug_faults::state::Plan { bound: 2, budget: 200, seed: 0 }) {
-        let image = space.image(&state);
+        let image = space.shared_image(&state);
         lay.lay(&image).expect("lay out");
-        assert_eq!(read_back(dir.path()), image, "{state:?}");
+        assert_eq!(read_back(dir.path()), image.image(), "{state:?}");
+    }
+}
+
+/// A file written over in place keeps nothing of what stood there: neither behind its end nor in its holes.
+#[test]
+fn holes_and_long_files_are_written_whole() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut lay = LayOut::new(dir.path());
+    let long: Vec<u8> = (0..5_000_000u32).map(|n| n as u8 | 1).collect();
+    let mut holes = long[..3_000_001].to_vec();
+    holes[8192..40_960].fill(0);
+    holes[2_900_000..].fill(0);
+    for data in [&long, &holes, &long, &vec![0; 70_000], &long, &Vec::new()] {
+        let mut image = Image::default();
+        image.nodes.insert(b"f".to_vec(), node(NodeKind::File, data));
+        // Through a delta zeros become holes.
+        let mut far = SharedImage::default();
+        Delta::between(&far, &(&image).into()).apply(&mut far).expect("a delta");
+        lay.lay(&far).expect("lay out");
+        assert!(read_back(dir.path()) == image, "{} bytes", data.len());
     }
 }

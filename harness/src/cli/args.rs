@@ -129,6 +129,10 @@ pub struct SearchArgs {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     pub budget: Option<u64>,
+    /// Lose power during recoveries, too: 1 during those of the run's crash states, 2 also during the recoveries from
+    /// that; 0 not at all
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=4))]
+    pub recovery_depth: u8,
     /// Worker processes that recover images; as many as there are processors if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,

@@ -92,6 +92,8 @@ pub struct ExplorePlan {
     pub models: Vec<String>,
     /// At the most so many states in one cell.
     pub budget: u64,
+    /// How deep recoveries are crashed.
+    pub recovery_depth: u8,
     /// Worker processes.
     pub workers: usize,
     /// Where repro files are written.
@@ -160,6 +162,7 @@ impl ExplorePlan {
         Ok(ExplorePlan {
             models: chosen,
             budget: args.budget.unwrap_or(budget),
+            recovery_depth: args.recovery_depth,
             workers: args.workers.map_or_else(processors, usize::from),
             repro_dir,
             assume: args.assume.clone(),

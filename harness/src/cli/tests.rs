@@ -121,6 +121,7 @@ fn cell(model: &str, verdict: Verdict) -> CellResult {
         not_measured: Vec::new(),
         teeth: Teeth::NotNeeded,
         faults: None,
+        recoveries: Default::default(),
         elapsed: std::time::Duration::ZERO,
     }
 }

@@ -8,7 +8,7 @@ use super::plan::{CheckPlan, ExplorePlan, RecordPlan, Subject};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use crate::cell::{CellResult, Story};
 use crate::contract::Contract;
-use crate::explore::{Again, Memo, Search, Shrunk, explore_sharing, fewest_operations};
+use crate::explore::{Again, Memo, Search, Shrunk, explore_deep, fewest_operations};
 use crate::history::START;
 use crate::pool::PoolError;
 use crate::record::RecordError;
@@ -51,6 +51,12 @@ impl Runner for Standard {
     }
 
     fn check(&self, plan: &CheckPlan, watch: &dyn Watch) -> Result<(), Failure> {
+        if plan.faults.is_some() && matches!(plan.subject, Subject::Command(_)) {
+            return Err(Failure::usage(
+                "--faults: a command's run cannot be swept".into(),
+                "leave it out, or check the engine or a redis-server".into(),
+            ));
+        }
         let mut runs = match &plan.subject {
             Subject::Command(spec) => command::runs(spec, plan, watch)?,
             _ => servers(plan, watch)?,
@@ -173,7 +179,7 @@ fn servers(plan: &CheckPlan, watch: &dyn Watch) -> Result<Vec<Run>, Failure> {
             let workload = workload(*policy, plan.seed, plan.ops, *sync);
             match record(&target, &workload) {
                 Ok(trace) => {
-                    let again = target.conditions.gated.then(|| (target.clone(), workload));
+                    let again = Some((target.clone(), workload));
                     runs.push(Run { target: Box::new(target), policy: *policy, trace, again });
                 }
                 // One policy's gap must not cost the others their results.
@@ -247,7 +253,7 @@ pub(super) struct Run {
     pub(super) policy: Policy,
     /// What was recorded.
     pub(super) trace: Trace,
-    /// How it was made, where it can be made again.
+    /// How it was made, where this program can make another; equal ones only where the target is gated.
     pub(super) again: Option<(RespTarget, Workload)>,
 }
 
@@ -368,7 +374,8 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
         }
         Some(trace)
     };
-    let again = again.as_ref().map(|(_, workload)| Again { workload, record: &record_again });
+    let repeats = again.as_ref().filter(|(target, _)| target.conditions.gated);
+    let again = repeats.map(|(_, workload)| Again { workload, record: &record_again });
     let mut shrunk = Shrunk::default();
     let cancel = watch.interrupted();
     let mut pool = Workers::start(plan.workers, limits()?, || target.worker(&contract))
@@ -398,7 +405,8 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
             watch.advance(p.states.saturating_sub(told));
             told = p.states;
         };
-        let mut cells = explore_sharing(&search, &mut memo, &mut pool, &mut progress, &cancel);
+        let mut cells =
+            explore_deep(&search, plan.recovery_depth, &mut memo, &mut pool, &mut progress, &cancel);
         if let Some(again) = again.as_ref().filter(|_| cells.iter().any(|c| !c.findings.is_empty())) {
             watch.stage(&format!("{policy} / {name}: fewest operations"), 0);
             fewest_operations(&search, again, &mut cells, &mut shrunk, &mut pool, &cancel);

@@ -1,9 +1,18 @@
-//! What a cell's teeth check came to, and the verdict that follows.
+//! A cell's teeth check, and the verdict that follows.
 
+use super::phases::Ordered;
+use super::run::{Run, with_names};
+use super::sweep::{Means, sweep};
 use crate::cell::Teeth;
+use crate::history::Phase;
+use crate::judge::{FOREIGN, First, Judge, LIVE};
 use crate::pool::PoolError;
+use crate::teeth;
 use crate::verdict::{Class, Verdict};
-use unplug_faults::trace::Blind;
+use std::ops::ControlFlow;
+use unplug_faults::event::{Event, Op};
+use unplug_faults::state::Plan;
+use unplug_faults::trace::{Blind, Trace};
 
 /// What the teeth check of one phase came to.
 pub(super) enum Bite {
@@ -40,3 +49,112 @@ pub(super) fn verdict(violated: bool, not_measured: bool, teeth: &Teeth) -> Verd
         Teeth::NotNeeded => Verdict::NotMeasured,
     }
 }
+
+impl Run<'_> {
+    /// The teeth check of a phase that has neither a violation nor a reason not to be measured.
+    pub(super) fn teeth(&mut self, means: &mut Means<'_>, judge: &Judge, index: usize) -> Bite {
+        let run = &self.phases[index];
+        if !run.clusters.is_empty() || !run.blind.is_empty() || run.incomplete || run.states == 0 {
+            return Bite::Teeth(Teeth::NotNeeded);
+        }
+        let phase = run.phase.clone();
+        // Where keeping nothing would break a promise, the syncs are what the promise rests on.
+        let bite = if judge.forbids_nothing_kept(phase.begin, phase.end) {
+            let sabotaged = teeth::drop_syncs(self.search.trace);
+            let class = self.bites(means, &sabotaged, judge, &phase, SABOTAGE_BUDGET);
+            class.map(|c| teeth_of(teeth::SYNCS_DROPPED.to_string(), c))
+        } else {
+            self.bite_content(means, judge, &phase)
+        };
+        match bite {
+            Ok(bite) => bite,
+            Err(error) => {
+                self.phases[index].blind.push(broken_off(&error));
+                Bite::Teeth(Teeth::NotNeeded)
+            }
+        }
+    }
+
+    /// Where nothing must be kept, only the content can be wrong: a write that was never made, and, since a
+    /// target with checksums rightly turns that into an older state, an operation that the judge knows
+    /// nothing of. Where even that can show in no state of the phase, content that nobody wrote.
+    fn bite_content(&self, means: &mut Means<'_>, judge: &Judge, phase: &Phase) -> Result<Bite, PoolError> {
+        if let Some(sabotaged) = teeth::delete_middle_write(self.search.trace, phase.begin, phase.end)
+            && let Some(class) = self.bites(means, &sabotaged, judge, phase, SABOTAGE_BUDGET)?
+        {
+            return Ok(teeth_of(teeth::WRITE_DELETED.to_string(), Some(class)));
+        }
+        let write = |e: &Event| e.errno == 0 && matches!(e.op, Op::Write { .. });
+        let wrote =
+            |from, to| self.search.trace.events.iter().any(|e| write(e) && (from..=to).contains(&e.begin));
+        if let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end, wrote)
+            && judge.differs_within(&hidden, phase.begin, phase.end)
+        {
+            let class = self.bites(means, self.search.trace, &hidden, phase, self.search.plan.budget)?;
+            return Ok(teeth_of(format!("operation {id} hidden from the judge"), class));
+        }
+        self.bite_impostor(means, judge, phase)
+    }
+
+    /// The last resort: what came back from the last state of the phase's first lot is exchanged for content that
+    /// nobody wrote.
+    fn bite_impostor(&self, means: &mut Means<'_>, judge: &Judge, phase: &Phase) -> Result<Bite, PoolError> {
+        let (effects, names) = with_names(self.search.trace);
+        let ordered = Ordered { trace: self.search.trace, effects: &effects, names: &names, index: 0 };
+        let space = self.space(&ordered, phase);
+        let plan = Plan { budget: IMPOSTOR_BUDGET, ..self.search.plan.clone() };
+        let (mut live, mut foreign, mut tried) = (None, None, false);
+        let swept = sweep(means, &space, &plan, judge, &mut |state, _, seen, memo| {
+            let First::Holds(digest) = &seen.first else { return ControlFlow::Continue(()) };
+            let known = memo.dump_of(seen).cloned().or_else(|| judge.dump_of(*digest));
+            let Some(dump) = known else { return ControlFlow::Continue(()) };
+            tried = true;
+            live = live.or_else(|| judge.refuses_live(state.first, state.last));
+            foreign = foreign.or_else(|| judge.refuses_foreign(state.first, state.last, &dump));
+            if live.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match (live, foreign, swept.error) {
+            (Some(class), ..) => Ok(teeth_of(LIVE.to_string(), Some(class))),
+            (None, Some(class), _) => Ok(teeth_of(FOREIGN.to_string(), Some(class))),
+            (None, None, Some(error)) => Err(error),
+            (None, None, None) if tried => Ok(teeth_of(FOREIGN.to_string(), None)),
+            (None, None, None) => Ok(Bite::NothingToBreak),
+        }
+    }
+
+    /// Explores a phase of a sabotaged trace until it has a violation; its class.
+    fn bites(
+        &self,
+        means: &mut Means<'_>,
+        trace: &Trace,
+        judge: &Judge,
+        phase: &Phase,
+        budget: u64,
+    ) -> Result<Option<Class>, PoolError> {
+        let (effects, names) = with_names(trace);
+        let ordered = Ordered { trace, effects: &effects, names: &names, index: 0 };
+        let space = self.space(&ordered, phase);
+        let plan = Plan { budget: budget.min(self.search.plan.budget.max(1)), ..self.search.plan.clone() };
+        let mut found = None;
+        let swept = sweep(means, &space, &plan, judge, &mut |state, _, seen, memo| {
+            let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
+            match violation {
+                Some(violation) => {
+                    found = Some(violation.class);
+                    ControlFlow::Break(())
+                }
+                None => ControlFlow::Continue(()),
+            }
+        });
+        // What was found counts, even if it was the last thing before an interruption.
+        match (found, swept.error) {
+            (None, Some(error)) => Err(error),
+            (found, _) => Ok(found),
+        }
+    }
+}
+
+/// How many states of a sabotaged trace are tried: a sabotage that bites shows among the first.
+const SABOTAGE_BUDGET: u64 = 20_000;
+/// How many states are tried with content that nobody wrote: the judge refuses it at once or never.
+const IMPOSTOR_BUDGET: u64 = 64;

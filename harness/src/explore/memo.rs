@@ -1,5 +1,6 @@
 //! What each image recovered to: shared by all models of one trace, so that no image is recovered twice.
 
+use super::tree::{Recorded, worth_keeping};
 use crate::dump::{Digest, Dump};
 use crate::judge::{First, Judge, Seen};
 use crate::recovery::{Lives, Outcome};
@@ -18,6 +19,10 @@ pub struct Memo {
     dumps: HashMap<Digest, Dump>,
     /// About how many bytes the dumps take.
     dump_bytes: usize,
+    /// What names each image has, but for their numbers.
+    shapes: HashMap<ImageHash, u64>,
+    /// Recoveries that were recorded.
+    recoveries: HashMap<ImageHash, Recorded>,
 }
 
 /// What is kept of one image's recovery.
@@ -66,6 +71,28 @@ impl Memo {
 
     pub(super) fn get(&self, image: ImageHash) -> Option<&Seen> {
         self.seen.get(&image)
+    }
+
+    pub(super) fn shape(&self, image: ImageHash) -> u64 {
+        self.shapes.get(&image).copied().unwrap_or(0)
+    }
+
+    pub(super) fn note_shape(&mut self, image: ImageHash, shape: u64) {
+        self.shapes.insert(image, shape);
+    }
+
+    pub(super) fn recovery(&self, image: ImageHash) -> Option<&Recorded> {
+        self.recoveries.get(&image)
+    }
+
+    pub(super) fn recoveries(&self) -> usize {
+        self.recoveries.len()
+    }
+
+    pub(super) fn note_recovery(&mut self, image: ImageHash, recorded: Recorded) {
+        if worth_keeping(self, &recorded) {
+            self.recoveries.insert(image, recorded);
+        }
     }
 
     /// The whole content, where it is no prefix and was kept.

@@ -4,15 +4,17 @@ mod bite;
 mod keep;
 mod memo;
 mod phases;
+mod roots;
 mod run;
 mod search;
 mod shrink;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub use memo::Memo;
-pub use run::{explore, explore_last, explore_sharing};
+pub use run::{explore, explore_deep, explore_last, explore_sharing};
 pub use search::Search;
 pub use shrink::{Again, Shrunk, fewest_operations};
 pub use sweep::Progress;

@@ -1,5 +1,7 @@
 //! What is known of each phase while an exploration goes on.
 
+use super::roots::Roots;
+use crate::cell::Recoveries;
 use crate::cluster::{Case, Clusters, sketch};
 use crate::dump::Dump;
 use crate::history::Phase;
@@ -31,6 +33,9 @@ pub(super) struct PhaseRun {
     pub(super) violating: u64,
     /// A later start of some image was not seen.
     pub(super) incomplete: bool,
+    /// States whose recovery may be crashed.
+    pub(super) roots: Roots,
+    pub(super) recoveries: Recoveries,
 }
 
 /// One order of a trace's overlapping calls, with what is derived from it.
@@ -56,14 +61,17 @@ impl PhaseRun {
             clusters: Clusters::default(),
             violating: 0,
             incomplete: false,
+            roots: Roots::default(),
+            recoveries: Recoveries::default(),
         }
     }
 
-    /// Judges one state in this phase.
+    /// Judges one state in this phase; `shape` is that of its image's names.
     pub(super) fn visit(
         &mut self,
         ordered: &Ordered<'_>,
         judge: &Judge,
+        shape: u64,
         (state, image, seen, dump): (&CrashState, ImageHash, &Seen, Option<&Dump>),
     ) {
         // The space is cut to the phase, and so is the state's interval.
@@ -74,7 +82,10 @@ impl PhaseRun {
         if let First::Holds(digest) = &seen.first {
             self.worst_loss = self.worst_loss.max(judge.loss(*digest, last));
         }
-        let Some(violation) = judge.check_seen(first, last, seen, dump) else { return };
+        let Some(violation) = judge.check_seen(first, last, seen, dump) else {
+            self.roots.offer(shape, image, state, ordered.index);
+            return;
+        };
         self.violating += 1;
         let how = if self.violating > MOST_TOLD_APART {
             "not told apart".to_string()

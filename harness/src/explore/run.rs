@@ -1,29 +1,28 @@
 //! One exploration from beginning to end: sweep, teeth, findings, cells.
 
-use super::bite::{Bite, broken_off, teeth_of, verdict};
+use super::bite::{Bite, broken_off, verdict};
 use super::keep::repro_of;
 use super::memo::Memo;
 use super::phases::{Ordered, PhaseRun};
+use super::roots::Roots;
 use super::search::Search;
 use super::sweep::{Means, Progress, sweep};
+use super::tree::{Tree, most_roots};
 use crate::cell::{CellResult, Finding, Story, Teeth};
 use crate::cluster::{Case, Cluster, Clusters, Kin, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
-use crate::judge::{FOREIGN, First, Judge, JudgeOptions, LIVE};
+use crate::judge::{First, Judge, JudgeOptions};
 use crate::minimise::local_minimum;
 use crate::pool::{Pool, PoolError};
 use crate::story::{Subject, tell};
 use crate::target::Target;
 use crate::target::policy::Policy;
-use crate::teeth;
-use crate::verdict::Class;
 use num_bigint::BigUint;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use unplug_faults::effect::{Effects, Names, Orders};
-use unplug_faults::event::{Event, Op};
 use unplug_faults::model::Model;
 use unplug_faults::state::{Assumption, CrashState, Plan, Space};
 use unplug_faults::trace::{Blind, Trace};
@@ -54,7 +53,7 @@ pub fn explore_sharing(
     progress: &mut dyn FnMut(Progress),
     cancel: &AtomicBool,
 ) -> Vec<CellResult> {
-    explore_with(search, memo, pool, progress, cancel, true)
+    explore_with(search, memo, pool, progress, cancel, WITH_TEETH)
 }
 
 /// As [`explore_sharing`], but of the last phase only; without `teeth` the cell cannot hold.
@@ -66,33 +65,49 @@ pub fn explore_last(
     cancel: &AtomicBool,
     teeth: bool,
 ) -> Option<CellResult> {
-    explore_part(search, memo, pool, progress, cancel, (teeth, true)).pop()
+    explore_with(search, memo, pool, progress, cancel, How { teeth, depth: 0, last_only: true }).pop()
 }
 
-/// As [`explore_sharing`]; without `teeth` no cell can hold.
+/// As [`explore_sharing`], and power is lost during recoveries, too: to `depth` 1 during those of the run's crash
+/// states, to 2 also during the recoveries from that.
+pub fn explore_deep(
+    search: &Search<'_>,
+    depth: u8,
+    memo: &mut Memo,
+    pool: &mut dyn Pool,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &AtomicBool,
+) -> Vec<CellResult> {
+    explore_with(search, memo, pool, progress, cancel, How { depth, ..WITH_TEETH })
+}
+
+/// What is done besides the sweep.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    /// Without teeth no cell can hold.
+    pub(super) teeth: bool,
+    /// How deep recoveries are crashed.
+    pub(super) depth: u8,
+    /// The last phase only.
+    pub(super) last_only: bool,
+}
+
+/// The sweep and its teeth.
+const WITH_TEETH: How = How { teeth: true, depth: 0, last_only: false };
+
+/// As [`explore_sharing`].
 pub(super) fn explore_with(
     search: &Search<'_>,
     memo: &mut Memo,
     pool: &mut dyn Pool,
     progress: &mut dyn FnMut(Progress),
     cancel: &AtomicBool,
-    teeth: bool,
-) -> Vec<CellResult> {
-    explore_part(search, memo, pool, progress, cancel, (teeth, false))
-}
-
-fn explore_part(
-    search: &Search<'_>,
-    memo: &mut Memo,
-    pool: &mut dyn Pool,
-    progress: &mut dyn FnMut(Progress),
-    cancel: &AtomicBool,
-    (teeth, last_only): (bool, bool),
+    how: How,
 ) -> Vec<CellResult> {
     let started = Instant::now();
     let history = History::of(search.trace);
-    let mut run = Run::new(search, &history);
-    let first = if last_only { run.phases.len().saturating_sub(1) } else { 0 };
+    let mut run = Run::new(search, &history, how.depth);
+    let first = if how.last_only { run.phases.len().saturating_sub(1) } else { 0 };
     let orders = Orders::of(search.trace);
     run.blind.extend(search.trace.blind.iter().cloned().chain(orders.blind.clone()));
     let options = JudgeOptions::at(history.recovery_ms(search.trace.meta.virtual_time));
@@ -119,12 +134,13 @@ fn explore_part(
         let begun = Instant::now();
         run.sweep_phase(&mut means, &all, &judge, index);
         means.counting = false;
-        let bite = match teeth {
+        let bite = match how.teeth {
             true => run.teeth(&mut means, &judge, index),
             false => Bite::Teeth(Teeth::NotNeeded),
         };
         means.counting = true;
-        let findings = run.findings(&mut means, &all, &judge, index);
+        let mut findings = run.findings(&mut means, &all, &judge, index);
+        findings.extend(run.crash_recoveries(&mut means, &all, &judge, index));
         cells.push(run.cell(index, findings, bite, begun.elapsed()));
     }
     cells
@@ -136,10 +152,12 @@ pub(super) fn with_names(trace: &Trace) -> (Effects, Names) {
     (effects, names)
 }
 
-struct Run<'a> {
-    search: &'a Search<'a>,
+pub(super) struct Run<'a> {
+    pub(super) search: &'a Search<'a>,
+    /// How deep recoveries are crashed.
+    depth: u8,
     history: &'a History,
-    phases: Vec<PhaseRun>,
+    pub(super) phases: Vec<PhaseRun>,
     /// Why nothing of the run is measured.
     blind: Vec<Blind>,
     /// Which mechanisms are one mistake, in whatever phase they show.
@@ -147,13 +165,39 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(search: &'a Search<'a>, history: &'a History) -> Self {
+    fn new(search: &'a Search<'a>, history: &'a History, depth: u8) -> Self {
         let phases = history.phases.iter().cloned().map(PhaseRun::new).collect();
-        Run { search, history, phases, blind: Vec::new(), kin: Kin::default() }
+        Run { search, depth, history, phases, blind: Vec::new(), kin: Kin::default() }
+    }
+
+    pub(super) fn phase(&self, index: usize) -> &Phase {
+        &self.phases[index].phase
+    }
+
+    /// Loses power during some of the phase's recoveries, too.
+    fn crash_recoveries(
+        &mut self,
+        means: &mut Means<'_>,
+        all: &[Ordered<'_>],
+        judge: &Judge,
+        index: usize,
+    ) -> Vec<Finding> {
+        let roots = std::mem::take(&mut self.phases[index].roots).chosen();
+        if roots.is_empty() || !self.phases[index].blind.is_empty() {
+            return Vec::new();
+        }
+        means.counting = false;
+        let mut tree = Tree::new(self, judge, means);
+        tree.grow(all, index, &roots, self.depth);
+        let (findings, done, blind) = tree.findings(all, index);
+        means.counting = true;
+        self.phases[index].recoveries = done;
+        self.phases[index].blind.extend(blind);
+        findings
     }
 
     /// The crash states of one phase.
-    fn space<'t>(&self, ordered: &Ordered<'t>, phase: &Phase) -> Space<'t> {
+    pub(super) fn space<'t>(&self, ordered: &Ordered<'t>, phase: &Phase) -> Space<'t> {
         let space = Space::new(ordered.trace, ordered.effects, self.search.model, self.search.assume);
         space.within(phase.begin..=phase.end)
     }
@@ -163,6 +207,7 @@ impl<'a> Run<'a> {
         let mut run = PhaseRun::new(self.phases[index].phase.clone());
         let (mut left, mut complete) = (self.search.plan.budget, true);
         run.bound = self.search.plan.bound;
+        run.roots = Roots::at_most(if self.depth > 0 { most_roots(self.search.plan.budget) } else { 0 });
         run.count.exact = all.len() == 1;
         for (nth, ordered) in all.iter().enumerate() {
             let space = self.space(ordered, &run.phase);
@@ -173,7 +218,7 @@ impl<'a> Run<'a> {
             let share = left / (all.len() - nth) as u64;
             let plan = Plan { budget: share, ..self.search.plan.clone() };
             let swept = sweep(means, &space, &plan, judge, &mut |state, image, seen, memo| {
-                run.visit(ordered, judge, (state, image, seen, memo.dump_of(seen)));
+                run.visit(ordered, judge, memo.shape(image), (state, image, seen, memo.dump_of(seen)));
                 ControlFlow::Continue(())
             });
             left -= swept.states.min(left);
@@ -187,108 +232,6 @@ impl<'a> Run<'a> {
         }
         run.exhaustive = complete;
         self.phases[index] = run;
-    }
-
-    /// The teeth check of a phase that has neither a violation nor a reason not to be measured.
-    fn teeth(&mut self, means: &mut Means<'_>, judge: &Judge, index: usize) -> Bite {
-        let run = &self.phases[index];
-        if !run.clusters.is_empty() || !run.blind.is_empty() || run.incomplete || run.states == 0 {
-            return Bite::Teeth(Teeth::NotNeeded);
-        }
-        let phase = run.phase.clone();
-        // Where keeping nothing would break a promise, the syncs are what the promise rests on.
-        let bite = if judge.forbids_nothing_kept(phase.begin, phase.end) {
-            let sabotaged = teeth::drop_syncs(self.search.trace);
-            let class = self.bites(means, &sabotaged, judge, &phase, SABOTAGE_BUDGET);
-            class.map(|c| teeth_of(teeth::SYNCS_DROPPED.to_string(), c))
-        } else {
-            self.bite_content(means, judge, &phase)
-        };
-        match bite {
-            Ok(bite) => bite,
-            Err(error) => {
-                self.phases[index].blind.push(broken_off(&error));
-                Bite::Teeth(Teeth::NotNeeded)
-            }
-        }
-    }
-
-    /// Where nothing must be kept, only the content can be wrong: a write that was never made, and, since a
-    /// target with checksums rightly turns that into an older state, an operation that the judge knows
-    /// nothing of. Where even that can show in no state of the phase, content that nobody wrote.
-    fn bite_content(&self, means: &mut Means<'_>, judge: &Judge, phase: &Phase) -> Result<Bite, PoolError> {
-        if let Some(sabotaged) = teeth::delete_middle_write(self.search.trace, phase.begin, phase.end)
-            && let Some(class) = self.bites(means, &sabotaged, judge, phase, SABOTAGE_BUDGET)?
-        {
-            return Ok(teeth_of(teeth::WRITE_DELETED.to_string(), Some(class)));
-        }
-        let write = |e: &Event| e.errno == 0 && matches!(e.op, Op::Write { .. });
-        let wrote =
-            |from, to| self.search.trace.events.iter().any(|e| write(e) && (from..=to).contains(&e.begin));
-        if let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end, wrote)
-            && judge.differs_within(&hidden, phase.begin, phase.end)
-        {
-            let class = self.bites(means, self.search.trace, &hidden, phase, self.search.plan.budget)?;
-            return Ok(teeth_of(format!("operation {id} hidden from the judge"), class));
-        }
-        self.bite_impostor(means, judge, phase)
-    }
-
-    /// The last resort: what came back from the last state of the phase's first lot is exchanged for content that
-    /// nobody wrote.
-    fn bite_impostor(&self, means: &mut Means<'_>, judge: &Judge, phase: &Phase) -> Result<Bite, PoolError> {
-        let (effects, names) = with_names(self.search.trace);
-        let ordered = Ordered { trace: self.search.trace, effects: &effects, names: &names, index: 0 };
-        let space = self.space(&ordered, phase);
-        let plan = Plan { budget: IMPOSTOR_BUDGET, ..self.search.plan.clone() };
-        let (mut live, mut foreign, mut tried) = (None, None, false);
-        let swept = sweep(means, &space, &plan, judge, &mut |state, _, seen, memo| {
-            let First::Holds(digest) = &seen.first else { return ControlFlow::Continue(()) };
-            let known = memo.dump_of(seen).cloned().or_else(|| judge.dump_of(*digest));
-            let Some(dump) = known else { return ControlFlow::Continue(()) };
-            tried = true;
-            live = live.or_else(|| judge.refuses_live(state.first, state.last));
-            foreign = foreign.or_else(|| judge.refuses_foreign(state.first, state.last, &dump));
-            if live.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        match (live, foreign, swept.error) {
-            (Some(class), ..) => Ok(teeth_of(LIVE.to_string(), Some(class))),
-            (None, Some(class), _) => Ok(teeth_of(FOREIGN.to_string(), Some(class))),
-            (None, None, Some(error)) => Err(error),
-            (None, None, None) if tried => Ok(teeth_of(FOREIGN.to_string(), None)),
-            (None, None, None) => Ok(Bite::NothingToBreak),
-        }
-    }
-
-    /// Explores a phase of a sabotaged trace until it has a violation; its class.
-    fn bites(
-        &self,
-        means: &mut Means<'_>,
-        trace: &Trace,
-        judge: &Judge,
-        phase: &Phase,
-        budget: u64,
-    ) -> Result<Option<Class>, PoolError> {
-        let (effects, names) = with_names(trace);
-        let ordered = Ordered { trace, effects: &effects, names: &names, index: 0 };
-        let space = self.space(&ordered, phase);
-        let plan = Plan { budget: budget.min(self.search.plan.budget.max(1)), ..self.search.plan.clone() };
-        let mut found = None;
-        let swept = sweep(means, &space, &plan, judge, &mut |state, _, seen, memo| {
-            let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
-            match violation {
-                Some(violation) => {
-                    found = Some(violation.class);
-                    ControlFlow::Break(())
-                }
-                None => ControlFlow::Continue(()),
-            }
-        });
-        // What was found counts, even if it was the last thing before an interruption.
-        match (found, swept.error) {
-            (None, Some(error)) => Err(error),
-            (found, _) => Ok(found),
-        }
     }
 
     /// Minimises each cluster of a phase and tells it.
@@ -429,12 +372,8 @@ impl<'a> Run<'a> {
             not_measured,
             teeth,
             faults: None,
+            recoveries: run.recoveries,
             elapsed,
         }
     }
 }
-
-/// How many states of a sabotaged trace are tried: a sabotage that bites shows among the first.
-const SABOTAGE_BUDGET: u64 = 20_000;
-/// How many states are tried with content that nobody wrote: the judge refuses it at once or never.
-const IMPOSTOR_BUDGET: u64 = 64;

@@ -2,9 +2,10 @@
 //! that do not matter for it.
 
 use super::memo::Memo;
-use super::run::{explore_with, with_names};
+use super::run::{How, explore_with, with_names};
 use super::search::Search;
 use super::sweep::{Means, sweep};
+use super::tree::DURING_RECOVERY;
 use crate::cell::{CellResult, Finding};
 use crate::cluster::mechanism;
 use crate::history::History;
@@ -23,6 +24,8 @@ use unplug_faults::trace::Trace;
 
 /// How often a run is recorded again for one finding.
 const RECORDINGS: usize = 32;
+/// The violation is known: it is to be met again, and no more.
+const BARE: How = How { teeth: false, depth: 0, last_only: false };
 /// How many findings of one policy are made small: the first of each mechanism and phase.
 const MOST_FINDINGS: usize = 4;
 /// How many states more than the first run needed are tried before a mechanism counts as gone.
@@ -52,6 +55,10 @@ pub fn fewest_operations(
     for cell in cells {
         for finding in &mut cell.findings {
             let key = (cell.phase.clone(), finding.violation.class, finding.mechanism.clone());
+            // A crash during recovery would have to be looked for anew in every smaller run's recoveries.
+            if finding.mechanism.starts_with(DURING_RECOVERY) {
+                continue;
+            }
             // Every state that hangs costs the whole limit, twice.
             let dear = finding.violation.class == Class::RecoveryHang;
             if dear || done.0.len() >= MOST_FINDINGS || cancel.load(Ordering::Relaxed) || !done.0.insert(key)
@@ -155,7 +162,7 @@ fn told(
     let repro_dir = search.repro_dir.map(|_| scratch.path());
     let (contract, plan) = (search.contract.clone(), search.plan.clone());
     let small = Search { trace, contract, plan, repro_dir, ..*search };
-    let cells = explore_with(&small, &mut Memo::new(), pool, &mut |_| {}, cancel, false);
+    let cells = explore_with(&small, &mut Memo::new(), pool, &mut |_| {}, cancel, BARE);
     let same = |f: &Finding| f.violation.class.family() == class.family() && f.mechanism == how;
     let mut finding = cells.into_iter().flat_map(|c| c.findings).find(same)?;
     if let (Some(dir), Some(path)) = (search.repro_dir, &finding.repro) {

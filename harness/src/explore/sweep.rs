@@ -1,6 +1,7 @@
 //! Going through crash states in their canonical order, recovering each distinct image once.
 
 use super::memo::{Memo, Noted};
+use super::roots::shape;
 use crate::judge::{Judge, Seen};
 use crate::pool::{Pool, PoolError};
 use std::collections::BTreeMap;
@@ -98,7 +99,9 @@ impl<'a> Means<'a> {
             let job = self.next_job;
             self.next_job += 1;
             asked.insert(job, hashes[index]);
-            self.pool.submit(job, space.image(&states[index]), judge.now_ms())?;
+            let image = space.shared_image(&states[index]);
+            self.memo.note_shape(hashes[index], shape(&image));
+            self.pool.submit(job, image, judge.now_ms())?;
         }
         while !asked.is_empty() {
             let (job, lives) = self.pool.next()?;

@@ -16,7 +16,7 @@ use crate::workload::Workload;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use unplug_faults::event::{FileId, NodeKind, Op, SyncKind, WriteSync};
-use unplug_faults::image::Image;
+use unplug_faults::image::{Image, SharedImage};
 use unplug_faults::model::by_name;
 use unplug_faults::state::Plan;
 use unplug_faults::trace::{Blind, Trace};
@@ -110,9 +110,9 @@ impl FakePool {
 }
 
 impl Pool for FakePool {
-    fn submit(&mut self, job: u64, image: Image, _: u64) -> Result<(), PoolError> {
+    fn submit(&mut self, job: u64, image: SharedImage, _: u64) -> Result<(), PoolError> {
         assert!(self.waiting.len() < self.capacity);
-        self.waiting.push((job, image));
+        self.waiting.push((job, image.image()));
         Ok(())
     }
     fn next(&mut self) -> Result<(u64, Lives), PoolError> {
@@ -372,3 +372,6 @@ fn models_of_one_trace_share_recoveries() {
     assert!(first > 0);
     assert_eq!(explore("posix", &mut pool), first, "every posix state is one of posix-split");
 }
+
+#[path = "tree_tests.rs"]
+mod tree;

@@ -139,7 +139,7 @@ fn recover(
         while pool.in_flight() >= pool.capacity().max(1) {
             take(pool, &mut done)?;
         }
-        pool.submit(job, image, now_ms)?;
+        pool.submit(job, (&image).into(), now_ms)?;
     }
     while done.len() < count {
         take(pool, &mut done)?;

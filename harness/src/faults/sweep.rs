@@ -213,6 +213,10 @@ impl Sweep<'_> {
             self.one(&single, workload, &mut results, pool)?;
             self.advance(1);
         }
+        self.note(&format!(
+            "{}: of {} faulted runs the target ended {} before their end",
+            self.target.policy, results.runs, results.ended
+        ));
         Ok(results.tallies.into_values().map(Tally::cell).collect())
     }
 
@@ -285,6 +289,13 @@ impl Sweep<'_> {
             Err(other) => return Err(other),
         };
         self.hung(&survived, single, results, &text);
+        results.runs += 1;
+        if let Some(end) = &survived.ended {
+            results.ended += 1;
+            if single.group == Group::Plan {
+                self.note(&format!("{}: the plan ended the run: {end}", self.target.policy));
+            }
+        }
         let Some(trace) = from_fault(&survived.trace) else { return Ok(()) };
         // Which error it was often makes no difference: the same run is not crashed twice.
         if fingerprint(&trace).is_some_and(|print| !results.known.insert(print)) {
@@ -373,6 +384,9 @@ struct Results {
     known: BTreeSet<u128>,
     /// Mechanisms that show without any fault.
     mechanisms: BTreeSet<String>,
+    /// Runs so far, and those of them that the target ended.
+    runs: u64,
+    ended: u64,
 }
 
 /// The workload with a kill and a restart in its middle.

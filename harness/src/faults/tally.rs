@@ -190,6 +190,7 @@ impl Tally {
             findings: self.findings,
             not_measured: self.blind,
             teeth: self.teeth,
+            recoveries: crate::cell::Recoveries::default(),
             faults: Some(self.count),
             elapsed: self.spent,
         }

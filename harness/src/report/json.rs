@@ -2,7 +2,7 @@
 
 use super::story::class_name;
 use super::table::verdict_name;
-use crate::cell::{CellResult, Finding, Teeth};
+use crate::cell::{CellResult, Finding, Recoveries, Teeth};
 use serde::Serialize;
 
 /// The version of what [`line()`] gives; a changed meaning or a field that goes makes a new one.
@@ -31,7 +31,20 @@ struct Line<'a> {
     teeth: Option<Bite<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     faults: Option<crate::cell::FaultCount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<Recovery>,
     elapsed_s: f64,
+}
+
+/// Crashes during recovery, where there were any.
+#[derive(Serialize)]
+struct Recovery {
+    depth: u8,
+    recorded: u64,
+    quiet: u64,
+    refused: u64,
+    states_checked: u64,
+    images_recovered: u64,
 }
 
 /// A decimal string: counts pass what a JSON reader's numbers hold.
@@ -89,8 +102,20 @@ pub fn line(cell: &CellResult) -> serde_json::Result<String> {
             Teeth::NotNeeded => None,
         },
         faults: cell.faults,
+        recovery: (cell.recoveries.depth > 0).then(|| recovery(&cell.recoveries)),
         elapsed_s: cell.elapsed.as_secs_f64(),
     })
+}
+
+fn recovery(done: &Recoveries) -> Recovery {
+    Recovery {
+        depth: done.depth,
+        recorded: done.recorded,
+        quiet: done.quiet,
+        refused: done.refused,
+        states_checked: done.states,
+        images_recovered: done.images,
+    }
 }
 
 fn violation(finding: &Finding) -> Violation<'_> {

@@ -28,7 +28,7 @@ const PHASE: &str = "run";
 pub struct CommandSpec {
     /// The workload. Each line that it prints says that something is saved.
     pub run: String,
-    /// Exits with 0 where all is well; see [`Checker`] for what it is told and may say.
+    /// Exits with 0 if the first `UNPLUG_ACKED` lines of the run (they stand in the file `UNPLUG_ACKED_FILE`) are there.
     pub check: String,
     /// The checker prints the lines that it finds.
     pub prints: bool,
@@ -212,7 +212,7 @@ impl CommandTarget {
         let scratch = Scratch::new().map_err(RecordError::io("no directory beside", dir))?;
         let interrupted = self.interrupted.clone();
         if let Some(from) = &self.spec.dir {
-            copy_into(from, dir).map_err(RecordError::io("cannot copy", from))?;
+            copy_beginning(from, dir).map_err(RecordError::io("cannot copy", from))?;
         }
         if let Some(setup) = &self.spec.setup {
             crate::target::command_run::setup(setup, dir, scratch.path(), interrupted.as_deref())?;
@@ -283,6 +283,16 @@ fn invoke_all(trace: &mut Trace, lines: Vec<Vec<u8>>) {
         events.push(event(Op::Invoke { client: crate::target::command_run::CLIENT, id, op }));
     }
     trace.events.splice(0..0, events);
+}
+
+/// Copies what the run begins with into the directory under test, which must not lie in it: there would be no end.
+fn copy_beginning(from: &Path, to: &Path) -> std::io::Result<()> {
+    if to.canonicalize()?.starts_with(from.canonicalize()?) {
+        return Err(std::io::Error::other(
+            "scratch directories lie in it: name another place with UNPLUG_TMP",
+        ));
+    }
+    copy_into(from, to)
 }
 
 /// Copies a tree to a place where nothing stands.

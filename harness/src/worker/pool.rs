@@ -2,8 +2,8 @@
 
 use crate::pool::{Pool, PoolError};
 use crate::recovery::Lives;
-use crate::worker::process::WorkerProcess;
-use crate::worker::protocol::{Answer, Job};
+use crate::worker::process::{Job, WorkerProcess};
+use crate::worker::protocol::Answer;
 use crate::worker::scratch::Scratch;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use unplug_faults::image::Image;
+use unplug_faults::image::SharedImage;
 
 /// When a recovery has gone on for too long.
 #[derive(Clone, Copy, Debug)]
@@ -242,7 +242,7 @@ impl<'a> Workers<'a> {
 
 fn result(answer: Answer) -> Result<(u64, Lives), PoolError> {
     match answer {
-        Answer::Lives(id, lives) => Ok((id, lives)),
+        Answer::Lives(id, told) => Ok((id, told.into())),
         Answer::LayOut(_, 0, message) => Err(PoolError::LayOut(std::io::Error::other(message))),
         Answer::LayOut(_, errno, _) => Err(PoolError::LayOut(std::io::Error::from_raw_os_error(errno))),
         Answer::Failed(_, why) => Err(PoolError::Worker(why)),
@@ -253,7 +253,7 @@ fn result(answer: Answer) -> Result<(u64, Lives), PoolError> {
 }
 
 impl Pool for Workers<'_> {
-    fn submit(&mut self, job: u64, image: Image, now_ms: u64) -> Result<(), PoolError> {
+    fn submit(&mut self, job: u64, image: SharedImage, now_ms: u64) -> Result<(), PoolError> {
         self.waiting.push_back(Job { id: job, now_ms, image, alone: false });
         self.in_flight += 1;
         self.hand_out()

@@ -6,7 +6,7 @@ use crate::recovery::Outcome;
 use crate::worker::store::{BoxError, StoreRecovery, Subject};
 use std::path::Path;
 use unplug_faults::event::NodeKind;
-use unplug_faults::image::ImageNode;
+use unplug_faults::image::{Image, ImageNode};
 
 const ROLE: &str = "UNPLUG_POOL_TEST";
 const MARK: &str = "UNPLUG_POOL_MARK";
@@ -76,12 +76,12 @@ fn pool(role: &str, count: usize) -> Result<Workers<'_>, PoolError> {
     })
 }
 
-fn image(content: &[u8]) -> Image {
+fn image(content: &[u8]) -> SharedImage {
     let mut image = Image::default();
     image
         .nodes
         .insert(b"data".to_vec(), ImageNode { kind: NodeKind::File, data: content.to_vec(), link_to: None });
-    image
+    (&image).into()
 }
 
 /// What came back first of each image, in the order in which they were handed in.

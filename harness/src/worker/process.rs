@@ -2,7 +2,7 @@
 
 use crate::worker::fork::{kill_group, pass_socket, tie_to_parent};
 use crate::worker::pool::Limits;
-use crate::worker::protocol::{Answer, Job, decode, encode};
+use crate::worker::protocol::{Answer, Chain, decode, encode};
 use crate::worker::scratch::remove;
 use crate::worker::serve::{ENV_DIR, log_tail};
 use std::collections::VecDeque;
@@ -12,6 +12,18 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use unplug_faults::image::SharedImage;
+
+/// One image to recover.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) id: u64,
+    /// Where the target's clock stands during the recovery.
+    pub(crate) now_ms: u64,
+    pub(crate) image: SharedImage,
+    /// It is repeated alone, in a fresh process.
+    pub(crate) alone: bool,
+}
 
 /// A worker process with the jobs that it was given. Killed and reaped when dropped.
 #[derive(Debug)]
@@ -21,7 +33,10 @@ pub(crate) struct WorkerProcess {
     dir: PathBuf,
     /// Jobs without an answer, in the order in which they were given.
     jobs: VecDeque<Job>,
+    chain: Chain,
     output: Vec<u8>,
+    /// How much of the output the socket has taken.
+    sent: usize,
     input: Vec<u8>,
     answers: VecDeque<(Job, Answer)>,
     answered: bool,
@@ -47,7 +62,9 @@ impl WorkerProcess {
             socket: ours,
             dir,
             jobs: VecDeque::new(),
+            chain: Chain::default(),
             output: Vec::new(),
+            sent: 0,
             input: Vec::new(),
             answers: VecDeque::new(),
             answered: false,
@@ -79,7 +96,7 @@ impl WorkerProcess {
         if self.jobs.is_empty() {
             self.progress();
         }
-        encode(&mut self.output, &job)?;
+        encode(&mut self.output, &self.chain.job(job.id, job.image.clone(), job.now_ms, job.alone))?;
         self.jobs.push_back(job);
         // A dead worker shows in `exchange`, where its jobs are taken care of.
         let _ = self.write();
@@ -98,13 +115,17 @@ impl WorkerProcess {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        while !self.output.is_empty() {
-            match self.socket.write(&self.output) {
-                Ok(n) => drop(self.output.drain(..n)),
+        while self.sent < self.output.len() {
+            match self.socket.write(&self.output[self.sent..]) {
+                Ok(n) => self.sent += n,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
+        }
+        if self.sent == self.output.len() {
+            self.output.clear();
+            self.sent = 0;
         }
         Ok(())
     }

@@ -1,28 +1,59 @@
 //! What goes over the socket between an exploration and its workers: length-prefixed postcard frames.
 
-use crate::recovery::Lives;
+use crate::dump::Dump;
+use crate::recovery::{Lives, Outcome};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, Read, Write};
-use unplug_faults::image::Image;
+use unplug_faults::image::{Delta, NoDelta, SharedImage};
 
-/// One image to recover.
+/// One image to recover, as what it differs in from the one before it in the same worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// The job's number.
     pub id: u64,
+    /// The job whose image this one differs from; `None` for the first, which differs from an empty one.
+    pub after: Option<u64>,
     /// Where the target's clock stands during the recovery.
     pub now_ms: u64,
-    /// The image.
-    pub image: Image,
+    /// The difference.
+    pub delta: Delta,
     /// The job is repeated alone, in a fresh process: what goes wrong now is the target's doing.
     pub alone: bool,
+}
+
+/// The last image that went through a socket: both sides keep it.
+#[derive(Debug, Default)]
+pub struct Chain {
+    image: SharedImage,
+    last: Option<u64>,
+}
+
+impl Chain {
+    /// The sender's side: the next job of the chain.
+    pub fn job(&mut self, id: u64, image: SharedImage, now_ms: u64, alone: bool) -> Job {
+        let delta = Delta::between(&self.image, &image);
+        self.image = image;
+        Job { id, after: self.last.replace(id), now_ms, delta, alone }
+    }
+
+    /// The receiver's side: the job's image.
+    ///
+    /// # Errors
+    /// The job does not follow the last one, or is none.
+    pub fn image(&mut self, after: Option<u64>, id: u64, delta: Delta) -> io::Result<&SharedImage> {
+        if after != self.last.replace(id) {
+            return Err(io::Error::other(format!("job {id} does not follow the one before it")));
+        }
+        delta.apply(&mut self.image).map_err(|e: NoDelta| io::Error::other(e))?;
+        Ok(&self.image)
+    }
 }
 
 /// A worker's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// What came back.
-    Lives(u64, Lives),
+    Lives(u64, Told),
     /// The target crashed or hung, which convicts only if it does so again alone.
     Suspect(u64),
     /// The image could not be laid out: an errno, 0 if there is none, and the message.
@@ -40,6 +71,70 @@ impl Answer {
             }
         }
     }
+}
+
+/// [`Lives`] without what nearly all of them repeat: contents as they should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    first: Outcome,
+    second: Later,
+    third: Later,
+    probes: Dump,
+}
+
+/// A later life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Later {
+    /// It holds what the life before it left: the same content, or for the third that with the probes.
+    AsLeft,
+    /// Something else, or nothing.
+    Else(Option<Outcome>),
+}
+
+impl From<Lives> for Told {
+    fn from(lives: Lives) -> Told {
+        let same =
+            matches!(lives.first, Outcome::Recovered(_)) && lives.second.as_ref() == Some(&lives.first);
+        let expected = match (&lives.first, &lives.third) {
+            (Outcome::Recovered(first), Some(Outcome::Recovered(third))) if same => {
+                holds(third, first, &lives.probes)
+            }
+            _ => false,
+        };
+        let later = |as_left, other| if as_left { Later::AsLeft } else { Later::Else(other) };
+        Told {
+            second: later(same, lives.second),
+            third: later(expected, lives.third),
+            first: lives.first,
+            probes: lives.probes,
+        }
+    }
+}
+
+impl From<Told> for Lives {
+    fn from(told: Told) -> Lives {
+        let second = match told.second {
+            Later::AsLeft => Some(told.first.clone()),
+            Later::Else(other) => other,
+        };
+        let third = match (told.third, &told.first) {
+            (Later::AsLeft, Outcome::Recovered(first)) => {
+                let mut all = first.clone();
+                all.0.extend(told.probes.0.clone());
+                Some(Outcome::Recovered(all))
+            }
+            (Later::AsLeft, _) => None,
+            (Later::Else(other), _) => other,
+        };
+        Lives { first: told.first, second, third, probes: told.probes }
+    }
+}
+
+/// Whether `all` is `before` with the probes put over it.
+fn holds(all: &Dump, before: &Dump, probes: &Dump) -> bool {
+    let added = probes.0.keys().filter(|key| !before.0.contains_key(*key)).count();
+    let entry = |key| probes.0.get(key).or_else(|| before.0.get(key));
+    all.0.len() == before.0.len() + added && all.0.iter().all(|(key, value)| entry(key) == Some(value))
 }
 
 /// Frames larger than this are not ours.
@@ -114,29 +209,37 @@ fn frame_len(prefix: [u8; 4]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dump::{Dump, Entry};
-    use crate::recovery::Outcome;
+    use crate::dump::Entry;
     use unplug_faults::event::NodeKind;
-    use unplug_faults::image::ImageNode;
+    use unplug_faults::image::{Image, ImageNode};
+
+    fn image(byte: u8) -> Image {
+        let mut image = Image::default();
+        let mut data = vec![3; 5000];
+        data.push(byte);
+        let node = ImageNode { kind: NodeKind::File, data, link_to: None };
+        image.nodes.insert(b"a/b".to_vec(), node);
+        image
+    }
 
     fn job() -> Job {
-        let mut image = Image::default();
-        let node = ImageNode { kind: NodeKind::File, data: vec![3; 5000], link_to: None };
-        image.nodes.insert(b"a/b".to_vec(), node);
-        Job { id: 9, now_ms: 1_000, image, alone: true }
+        Chain::default().job(9, (&image(1)).into(), 1_000, true)
+    }
+
+    fn dump(pairs: &[(&str, u8)]) -> Dump {
+        let entry = |v: u8| Entry { value: vec![v], expires_at_ms: Some(5) };
+        Dump(pairs.iter().map(|(k, v)| (k.as_bytes().to_vec(), entry(*v))).collect())
     }
 
     #[test]
     fn frames_round_trip_in_a_row() {
         let lives = Lives {
-            first: Outcome::Recovered(Dump(
-                [(b"k".to_vec(), Entry { value: vec![1], expires_at_ms: Some(5) })].into(),
-            )),
+            first: Outcome::Recovered(dump(&[("k", 1)])),
             second: Some(Outcome::Hung { limit_ms: 5 }),
             third: None,
             probes: Dump::default(),
         };
-        let (mut bytes, answer) = (Vec::new(), Answer::Lives(9, lives));
+        let (mut bytes, answer) = (Vec::new(), Answer::Lives(9, lives.into()));
         encode(&mut bytes, &job()).unwrap();
         encode(&mut bytes, &answer).unwrap();
         let (first, len): (Job, usize) = decode(&bytes).unwrap().unwrap();
@@ -152,10 +255,50 @@ mod tests {
     fn a_cut_frame_waits_and_its_end_is_an_error() {
         let mut bytes = Vec::new();
         encode(&mut bytes, &job()).unwrap();
-        for cut in [0, 3, 4, 100, bytes.len() - 1] {
+        for cut in [0, 3, 4, 20, bytes.len() - 1] {
             assert!(decode::<Job>(&bytes[..cut]).unwrap().is_none(), "cut at {cut}");
             assert_eq!(receive::<Job>(&mut &bytes[..cut]).is_err(), cut > 0, "cut at {cut}");
         }
         assert!(decode::<Job>(&[0xff; 8]).is_err());
+    }
+
+    #[test]
+    fn a_chain_gives_the_images_back_and_sends_what_differs() {
+        let (mut ours, mut theirs) = (Chain::default(), Chain::default());
+        for id in 0..5u8 {
+            let job = ours.job(u64::from(id), (&image(id)).into(), 0, false);
+            let mut bytes = Vec::new();
+            encode(&mut bytes, &job).unwrap();
+            // Of two pages one differs.
+            assert!(id == 0 || bytes.len() < 2000, "{} bytes for job {id}", bytes.len());
+            assert_eq!(theirs.image(job.after, job.id, job.delta).unwrap().image(), image(id));
+        }
+        let skipped = ours.job(5, (&image(5)).into(), 0, false);
+        let next = ours.job(6, (&image(6)).into(), 0, false);
+        assert!(theirs.image(next.after, next.id, next.delta).is_err(), "without {}", skipped.id);
+    }
+
+    /// Whatever the lives were, they come back as they were; those that are as they should be take little room.
+    #[test]
+    fn lives_are_told_whole() {
+        let held = |pairs: &[(&str, u8)]| Outcome::Recovered(dump(pairs));
+        let (a, b) = (held(&[("a", 1)]), held(&[("a", 1), ("b", 2)]));
+        let laters = [None, Some(a.clone()), Some(b.clone()), Some(Outcome::Hung { limit_ms: 5 })];
+        let firsts =
+            [a, b, held(&[]), Outcome::Refused { message: "no".into() }, Outcome::Hung { limit_ms: 5 }];
+        for first in firsts {
+            for (second, third) in laters.iter().flat_map(|s| laters.iter().map(move |t| (s, t))) {
+                for probes in [dump(&[]), dump(&[("b", 2)]), dump(&[("a", 1)]), dump(&[("a", 9)])] {
+                    let (second, third) = (second.clone(), third.clone());
+                    let lives = Lives { first: first.clone(), second, third, probes };
+                    assert_eq!(Lives::from(Told::from(lives.clone())), lives);
+                }
+            }
+        }
+        let all = held(&[("a", 1), ("b", 2)]);
+        let first = held(&[("a", 1)]);
+        let lives = Lives { second: Some(first.clone()), first, third: Some(all), probes: dump(&[("b", 2)]) };
+        let told = Told::from(lives);
+        assert_eq!((told.second, told.third), (Later::AsLeft, Later::AsLeft));
     }
 }

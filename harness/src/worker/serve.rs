@@ -1,10 +1,11 @@
 //! A worker's side: reads jobs, lays out images, answers with what came back.
 
 use crate::recovery::{Lives, Outcome};
-use crate::worker::protocol::{Answer, Job, receive, send};
+use crate::worker::protocol::{Answer, Chain, Job, receive, send};
 use crate::worker::{fork, scratch};
 use std::io;
 use std::path::{Path, PathBuf};
+use unplug_faults::image::{LayOut, LayOutError, SharedImage};
 
 /// Tells a worker its own directory.
 pub const ENV_DIR: &str = "UNPLUG_WORKER_DIR";
@@ -17,6 +18,32 @@ pub trait Recover {
     /// # Errors
     /// [`Unclear`] when there is no result.
     fn lives(&mut self, dir: &Path, scratch: &Path, now_ms: u64, alone: bool) -> Result<Lives, Unclear>;
+
+    /// As [`Recover::lives`], where the image that stands in the directory is at hand.
+    ///
+    /// # Errors
+    /// [`Unclear`] when there is no result.
+    fn lives_on(&mut self, ground: &Ground<'_>, now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
+        self.lives(ground.dir, ground.scratch, now_ms, alone)
+    }
+}
+
+/// Where a target is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// The directory.
+    pub dir: &'a Path,
+    /// For logs and sockets.
+    pub scratch: &'a Path,
+    /// What was laid out in the directory.
+    pub image: &'a SharedImage,
+}
+
+impl Ground<'_> {
+    /// Whether the directory holds what was laid out there, and nothing else. What cannot be read is not known to.
+    pub fn is_untouched(&self) -> bool {
+        self.image.stands_in(self.dir).unwrap_or(false)
+    }
 }
 
 /// Why a recovery has no result.
@@ -48,27 +75,38 @@ pub fn serve(recover: &mut impl Recover) -> io::Result<()> {
     let image = dir.join("image");
     std::fs::create_dir_all(&image)?;
     let mut input = io::BufReader::with_capacity(64 << 10, socket.try_clone()?);
+    let (mut chain, mut lay) = (Chain::default(), LayOut::new(&image));
     while let Some(job) = receive::<Job>(&mut input)? {
-        send(&mut socket, &answer(recover, &job, &image, &dir))?;
+        let (id, now_ms, alone) = (job.id, job.now_ms, job.alone);
+        let laid = chain.image(job.after, id, job.delta)?;
+        let done = lay.lay(laid);
+        let ground = Ground { dir: &image, scratch: &dir, image: laid };
+        send(&mut socket, &answer(recover, (id, now_ms, alone), done, &ground))?;
     }
     Ok(())
 }
 
-fn answer(recover: &mut impl Recover, job: &Job, image: &Path, dir: &Path) -> Answer {
-    if let Err(e) = job.image.lay_out(image) {
+fn answer(
+    recover: &mut impl Recover,
+    (id, now_ms, alone): (u64, u64, bool),
+    laid: Result<(), LayOutError>,
+    ground: &Ground<'_>,
+) -> Answer {
+    let dir = ground.scratch;
+    if let Err(e) = laid.map_err(io::Error::from) {
         let full = e.kind() == io::ErrorKind::StorageFull;
         let errno = if full { libc::ENOSPC } else { e.raw_os_error().unwrap_or(0) };
-        return Answer::LayOut(job.id, errno, e.to_string());
+        return Answer::LayOut(id, errno, e.to_string());
     }
-    let lives = recover.lives(image, dir, job.now_ms, job.alone);
+    let lives = recover.lives_on(ground, now_ms, alone);
     if scratch::is_full(dir) {
         // Whatever the target did, it did it on a full disk, which no power loss makes.
-        return Answer::LayOut(job.id, libc::ENOSPC, format!("{}: no space left", dir.display()));
+        return Answer::LayOut(id, libc::ENOSPC, format!("{}: no space left", dir.display()));
     }
     match lives {
-        Ok(lives) => Answer::Lives(job.id, anywhere(lives, image, dir)),
-        Err(Unclear::Suspect) => Answer::Suspect(job.id),
-        Err(Unclear::Failed(why)) => Answer::Failed(job.id, why),
+        Ok(lives) => Answer::Lives(id, anywhere(lives, ground.dir, dir).into()),
+        Err(Unclear::Suspect) => Answer::Suspect(id),
+        Err(Unclear::Failed(why)) => Answer::Failed(id, why),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::dump::Dump;
 use crate::recovery::{Lives, Outcome};
 use crate::worker::fork::{ChildEnd, Farewell, in_child};
-use crate::worker::serve::{Recover, Unclear};
+use crate::worker::serve::{Ground, Recover, Unclear};
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -60,19 +60,24 @@ pub struct StoreRecovery<S> {
 /// What one life came to.
 #[derive(Debug, Serialize, Deserialize)]
 enum Life {
-    /// It opened, held the first, and the probes added the second.
-    Lived(Dump, Dump),
+    /// It opened, held the first, and the probes, where they were written, added the second.
+    Lived(Dump, Option<Dump>),
     Refused(String),
     Panicked(String),
+    /// Something went wrong in the second half of a life that was two: which is to blame shows when they are two.
+    Unclear,
 }
 
 /// Which of the three lives.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+#[derive(Clone, Copy)]
+enum Part<'a> {
     /// Open, dump, be killed.
     Killed,
     /// Open, dump, write the probes, close.
     Probed,
+    /// The first and the second in one, if opening has left the directory as it was: the second start would be the
+    /// first again, by a process that knows nothing else. If not, only the first.
+    Both(&'a dyn Fn() -> bool),
 }
 
 impl<S: Subject> StoreRecovery<S> {
@@ -87,10 +92,10 @@ impl<S: Subject> StoreRecovery<S> {
         StoreRecovery { subject, cpu_s }
     }
 
-    fn live(&self, dir: &Path, now_ms: u64, part: Part) -> Life {
+    fn live(&self, dir: &Path, now_ms: u64, part: Part<'_>) -> Life {
         let lived = catch_unwind(AssertUnwindSafe(|| self.try_live(dir, now_ms, part)));
         match lived {
-            Ok(Ok((held, probes))) => Life::Lived(held, probes),
+            Ok(Ok(life)) => life,
             Ok(Err(e)) => Life::Refused(with_causes(&*e)),
             Err(_) => {
                 let last = LAST_PANIC.lock().map(|mut last| std::mem::take(&mut *last));
@@ -99,7 +104,7 @@ impl<S: Subject> StoreRecovery<S> {
         }
     }
 
-    fn try_live(&self, dir: &Path, now_ms: u64, part: Part) -> Result<(Dump, Dump), BoxError> {
+    fn try_live(&self, dir: &Path, now_ms: u64, part: Part<'_>) -> Result<Life, BoxError> {
         let s = &self.subject;
         let mut life = s.open(dir, now_ms)?;
         let held = match s.dump(&mut life) {
@@ -110,27 +115,35 @@ impl<S: Subject> StoreRecovery<S> {
                 return Err(e);
             }
         };
-        if part == Part::Killed {
+        let goes_on = match part {
+            Part::Killed => false,
+            Part::Probed => true,
+            Part::Both(untouched) => untouched(),
+        };
+        if !goes_on {
             s.abandon(life);
-            return Ok((held, Dump::default()));
+            return Ok(Life::Lived(held, None));
         }
+        match (self.probe_and_close(life), part) {
+            (Ok(probes), _) => Ok(Life::Lived(held, Some(probes))),
+            (Err(_), Part::Both(_)) => Ok(Life::Unclear),
+            (Err(e), _) => Err(e),
+        }
+    }
+
+    fn probe_and_close(&self, mut life: S::Life) -> Result<Dump, BoxError> {
+        let s = &self.subject;
         let probes = s
             .probe(&mut life)
             .map_err(|e| format!("after recovery it takes no writes: {}", with_causes(&*e)))?;
         s.close(life).map_err(|e| format!("after recovery it does not close: {}", with_causes(&*e)))?;
-        Ok((held, probes))
+        Ok(probes)
     }
 
     /// One life in a forked child.
-    fn forked(
-        &self,
-        dir: &Path,
-        scratch: &Path,
-        now_ms: u64,
-        part: Part,
-    ) -> Result<(Outcome, Dump), Unclear> {
+    fn forked(&self, dir: &Path, scratch: &Path, now_ms: u64, part: Part<'_>) -> Lived {
         let log = scratch.join("log");
-        let farewell = if part == Part::Killed { Farewell::Killed } else { Farewell::Exit };
+        let farewell = if matches!(part, Part::Probed) { Farewell::Exit } else { Farewell::Killed };
         let end = in_child(self.cpu_s, Some(&log), farewell, || {
             // An empty message cannot be a life: it shows as a failure of the harness below.
             postcard::to_stdvec(&self.live(dir, now_ms, part)).unwrap_or_default()
@@ -138,46 +151,70 @@ impl<S: Subject> StoreRecovery<S> {
         .map_err(|e| Unclear::Failed(format!("cannot fork: {e}")))?;
         match end {
             ChildEnd::Said(message) => match postcard::from_bytes(&message) {
-                Ok(life) => Ok(outcome(life)),
+                Ok(life) => outcome(life),
                 Err(e) => Err(Unclear::Failed(format!("a forked life's message: {e}"))),
             },
-            ChildEnd::OverCpu => Ok((Outcome::Hung { limit_ms: self.cpu_s * 1000 }, Dump::default())),
+            ChildEnd::OverCpu => Ok((Outcome::Hung { limit_ms: self.cpu_s * 1000 }, None)),
             ChildEnd::Died(how) => {
                 let message = format!("{how}; {}", crate::worker::serve::log_tail(&log));
-                Ok((Outcome::Crashed { message }, Dump::default()))
+                Ok((Outcome::Crashed { message }, None))
             }
         }
+    }
+
+    fn three(
+        &self,
+        (dir, scratch): (&Path, &Path),
+        now_ms: u64,
+        alone: bool,
+        untouched: Option<&dyn Fn() -> bool>,
+    ) -> Result<Lives, Unclear> {
+        let in_process = self.subject.reusable() && !alone;
+        let mut live = |part: Part<'_>| {
+            let lived = match in_process {
+                true => outcome(self.live(dir, now_ms, part)),
+                false => self.forked(dir, scratch, now_ms, part),
+            };
+            match lived? {
+                (Outcome::Crashed { .. } | Outcome::Hung { .. }, _) if !alone => Err(Unclear::Suspect),
+                lived => Ok(lived),
+            }
+        };
+        three_lives(&mut live, untouched)
     }
 }
 
 impl<S: Subject> Recover for StoreRecovery<S> {
     fn lives(&mut self, dir: &Path, scratch: &Path, now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
-        let in_process = self.subject.reusable() && !alone;
-        let this = &*self;
-        let mut live = |part| {
-            let (out, probes) = if in_process {
-                outcome(this.live(dir, now_ms, part))
-            } else {
-                this.forked(dir, scratch, now_ms, part)?
-            };
-            match out {
-                Outcome::Crashed { .. } | Outcome::Hung { .. } if !alone => Err(Unclear::Suspect),
-                out => Ok((out, probes)),
-            }
-        };
-        three_lives(&mut live)
+        self.three((dir, scratch), now_ms, alone, None)
+    }
+
+    fn lives_on(&mut self, ground: &Ground<'_>, now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
+        let untouched = || ground.is_untouched();
+        // What is repeated alone convicts: there every life is one of its own.
+        let untouched: Option<&dyn Fn() -> bool> = if alone { None } else { Some(&untouched) };
+        self.three((ground.dir, ground.scratch), now_ms, alone, untouched)
     }
 }
 
+/// What one life came to, and what its probes added, if it wrote them.
+type Lived = Result<(Outcome, Option<Dump>), Unclear>;
+
 /// The order of the lives, each only if the one before recovered. The third is killed as the first is.
-fn three_lives(live: &mut impl FnMut(Part) -> Result<(Outcome, Dump), Unclear>) -> Result<Lives, Unclear> {
+fn three_lives(
+    live: &mut impl FnMut(Part<'_>) -> Lived,
+    untouched: Option<&dyn Fn() -> bool>,
+) -> Result<Lives, Unclear> {
     let recovered = |o: &Outcome| matches!(o, Outcome::Recovered(_));
-    let mut lives =
-        Lives { first: live(Part::Killed)?.0, second: None, third: None, probes: Dump::default() };
+    let (first, probed) = live(untouched.map_or(Part::Killed, Part::Both))?;
+    let mut lives = Lives { first, second: None, third: None, probes: Dump::default() };
     if recovered(&lives.first) {
-        let (second, probes) = live(Part::Probed)?;
+        let (second, probes) = match probed {
+            Some(probes) => (lives.first.clone(), Some(probes)),
+            None => live(Part::Probed)?,
+        };
         let goes_on = recovered(&second);
-        (lives.second, lives.probes) = (Some(second), probes);
+        (lives.second, lives.probes) = (Some(second), probes.unwrap_or_default());
         if goes_on {
             lives.third = Some(live(Part::Killed)?.0);
         }
@@ -188,11 +225,12 @@ fn three_lives(live: &mut impl FnMut(Part) -> Result<(Outcome, Dump), Unclear>) 
 /// The last panic's message and place, left there by the hook.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
-fn outcome(life: Life) -> (Outcome, Dump) {
+fn outcome(life: Life) -> Lived {
     match life {
-        Life::Lived(held, probes) => (Outcome::Recovered(held), probes),
-        Life::Refused(message) => (Outcome::Refused { message }, Dump::default()),
-        Life::Panicked(message) => (Outcome::Crashed { message }, Dump::default()),
+        Life::Lived(held, probes) => Ok((Outcome::Recovered(held), probes)),
+        Life::Refused(message) => Ok((Outcome::Refused { message }, None)),
+        Life::Panicked(message) => Ok((Outcome::Crashed { message }, None)),
+        Life::Unclear => Err(Unclear::Suspect),
     }
 }
 
@@ -213,97 +251,5 @@ pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dump::Entry;
-
-    /// A store of one file whose content decides what happens.
-    struct Toy {
-        reusable: bool,
-    }
-
-    impl Subject for Toy {
-        type Life = (std::path::PathBuf, Vec<u8>);
-        fn reusable(&self) -> bool {
-            self.reusable
-        }
-        fn open(&self, dir: &Path, _now_ms: u64) -> Result<Self::Life, BoxError> {
-            let path = dir.join("data");
-            let bytes = std::fs::read(&path)?;
-            match bytes.as_slice() {
-                b"refuse" => Err("will not".into()),
-                b"panic" => panic!("at the disk"),
-                b"abort" if !self.reusable => std::process::abort(),
-                b"spin" if !self.reusable => loop {
-                    std::hint::spin_loop();
-                },
-                _ => Ok((path, bytes)),
-            }
-        }
-        fn dump(&self, life: &mut Self::Life) -> Result<Dump, BoxError> {
-            let lines = life.1.split(|b| *b == b'\n').filter(|l| !l.is_empty());
-            Ok(Dump(lines.map(|l| (l.to_vec(), Entry { value: vec![], expires_at_ms: None })).collect()))
-        }
-        fn probe(&self, life: &mut Self::Life) -> Result<Dump, BoxError> {
-            life.1.extend_from_slice(b"\nprobe");
-            self.dump(&mut (life.0.clone(), b"probe".to_vec()))
-        }
-        fn close(&self, life: Self::Life) -> Result<(), BoxError> {
-            Ok(std::fs::write(life.0, life.1)?)
-        }
-        fn abandon(&self, _life: Self::Life) {}
-    }
-
-    /// Runs in a fork: the recovery sets the process's panic hook, and other tests run beside this one.
-    fn lives(content: &str, reusable: bool, alone: bool) -> Result<Lives, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let image = dir.path().join("image");
-        std::fs::create_dir(&image).unwrap();
-        std::fs::write(image.join("data"), content).unwrap();
-        let end = in_child(20, None, Farewell::Exit, || {
-            let result = StoreRecovery::new(Toy { reusable }, 1).lives(&image, dir.path(), 0, alone);
-            postcard::to_stdvec(&result.map_err(|e| format!("{e:?}"))).unwrap()
-        });
-        let ChildEnd::Said(message) = end.unwrap() else { panic!("no message") };
-        postcard::from_bytes(&message).unwrap()
-    }
-
-    fn keys(outcome: &Outcome) -> Vec<String> {
-        let Outcome::Recovered(dump) = outcome else { panic!("{outcome:?}") };
-        dump.0.keys().map(|k| String::from_utf8_lossy(k).into_owned()).collect()
-    }
-
-    #[test]
-    fn both_ways_give_the_same_three_lives() {
-        let forked = lives("a\nb", false, false).unwrap();
-        assert_eq!(forked, lives("a\nb", true, false).unwrap());
-        assert_eq!(forked, lives("a\nb", true, true).unwrap());
-        assert_eq!(keys(&forked.first), ["a", "b"]);
-        assert_eq!(forked.second.as_ref(), Some(&forked.first));
-        assert_eq!(keys(&forked.third.unwrap()), ["a", "b", "probe"]);
-        assert_eq!(keys(&Outcome::Recovered(forked.probes)), ["probe"]);
-    }
-
-    #[test]
-    fn a_refusal_convicts_at_once_and_ends_the_lives() {
-        for reusable in [false, true] {
-            let lives = lives("refuse", reusable, false).unwrap();
-            assert_eq!(lives.first, Outcome::Refused { message: "will not".into() });
-            assert_eq!((lives.second, lives.third), (None, None));
-        }
-    }
-
-    #[test]
-    fn a_crash_is_a_suspicion_until_repeated_alone() {
-        for (content, reusable) in [("panic", true), ("panic", false), ("abort", false), ("spin", false)] {
-            assert_eq!(lives(content, reusable, false), Err("Suspect".into()), "{content}");
-        }
-        let crashed = |content| match lives(content, false, true).unwrap().first {
-            Outcome::Crashed { message } => message,
-            other => panic!("{other:?}"),
-        };
-        assert!(crashed("panic").contains("at the disk"));
-        assert!(crashed("abort").starts_with("killed by SIGABRT"));
-        assert_eq!(lives("spin", false, true).unwrap().first, Outcome::Hung { limit_ms: 1000 });
-    }
-}
+#[path = "store_tests.rs"]
+mod tests;

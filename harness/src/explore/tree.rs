@@ -1,0 +1,342 @@
+//! Recovery as a tree: a recovery writes, and power may be lost while it does.
+//!
+//! The target is started on an image once more, this time under the recorder. What its recovery writes is a trace
+//! like any other, on a disk that holds the image: its crash states are enumerated under the same model, recovered
+//! by the same workers and judged by the same contract, for nobody was promised anything in the meantime.
+
+use super::keep::repro_of;
+use super::memo::Memo;
+use super::phases::Ordered;
+use super::roots::{Root, Roots};
+use super::run::{Run, with_names};
+use super::sweep::{Means, sweep};
+use crate::cell::{Finding, Recoveries, Story};
+use crate::cluster::mechanism;
+use crate::history::History;
+use crate::judge::{First, Judge};
+use crate::pool::PoolError;
+use crate::record::RecordError;
+use crate::story::{Subject, interesting_frame, outcome_of, tell};
+use crate::target::Target;
+use crate::verdict::{Class, Violation};
+use crate::worker::scratch::Scratch;
+use crate::workload::Workload;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use unplug_faults::effect::{EffectKind, Effects, Names, Orders, Outcome};
+use unplug_faults::image::{ImageHash, LayOut, SharedImage};
+use unplug_faults::state::{CrashState, Plan, Space};
+use unplug_faults::trace::{Blind, Trace};
+
+/// How many states of one recovery are tried.
+const STATES_EACH: u64 = 256;
+/// How many states of one recovery have recoveries that are crashed in their turn.
+const BRANCHES: usize = 2;
+/// How a mechanism that needs a crash during recovery begins.
+pub(super) const DURING_RECOVERY: &str = "during recovery: ";
+
+/// How many images of a phase have their recovery crashed, where so many states are tried.
+pub(super) fn most_roots(budget: u64) -> usize {
+    (budget / 4000).clamp(6, 32) as usize
+}
+
+/// What came of recording a recovery.
+#[derive(Clone, Debug)]
+pub(super) enum Recorded {
+    /// It wrote this.
+    Wrote(Arc<Trace>),
+    /// It changed nothing.
+    Quiet,
+    /// It did not come to its end: what that means was judged where it was started for its content.
+    Refused,
+}
+
+/// An image whose recovery is to be crashed.
+struct Branch<'r> {
+    /// The state of the run that it began with.
+    root: &'r Root,
+    image: SharedImage,
+    hash: ImageHash,
+    /// The crashes on the way, as lines of a story.
+    path: Vec<String>,
+}
+
+/// A violation that needs a crash during recovery.
+struct Nested {
+    root: Root,
+    image: SharedImage,
+    hash: ImageHash,
+    violation: Violation,
+    path: Vec<String>,
+    gap: Option<String>,
+    rank: (usize, u8, u32),
+    states: u64,
+}
+
+/// The crashes of recoveries of one phase.
+pub(super) struct Tree<'a, 'm> {
+    run: &'a Run<'a>,
+    judge: &'a Judge,
+    means: &'a mut Means<'m>,
+    pub(super) done: Recoveries,
+    pub(super) blind: Vec<Blind>,
+    found: BTreeMap<(Class, String), Nested>,
+}
+
+impl<'a, 'm> Tree<'a, 'm> {
+    pub(super) fn new(run: &'a Run<'a>, judge: &'a Judge, means: &'a mut Means<'m>) -> Self {
+        Tree { run, judge, means, done: Recoveries::default(), blind: Vec::new(), found: BTreeMap::new() }
+    }
+
+    /// Crashes the recoveries of these states' images, and the recoveries from that, to this depth.
+    pub(super) fn grow(&mut self, all: &[Ordered<'_>], index: usize, roots: &[Root], depth: u8) {
+        let mut level: Vec<Branch<'_>> = Vec::new();
+        for root in roots {
+            let space = self.run.space(&all[root.order], self.run.phase(index));
+            let image = space.shared_image(&root.state);
+            level.push(Branch { root, image, hash: root.image, path: Vec::new() });
+        }
+        for deeper in (0..depth).rev() {
+            let mut next = Vec::new();
+            for branch in level {
+                if self.means.cancel.load(Ordering::Relaxed) {
+                    self.unclear("interrupted".into());
+                    return;
+                }
+                match self.recording(&branch) {
+                    Ok(Recorded::Wrote(trace)) => self.crash(&branch, &trace, deeper > 0, &mut next),
+                    Ok(Recorded::Quiet) => self.done.quiet += 1,
+                    Ok(Recorded::Refused) => self.done.refused += 1,
+                    Err(why) => self.unclear(why),
+                }
+            }
+            level = next;
+            self.done.depth += 1;
+        }
+    }
+
+    fn unclear(&mut self, detail: String) {
+        self.blind.push(Blind { what: "a crash during recovery".into(), detail });
+    }
+
+    /// The recovery of this image, recorded now or before.
+    fn recording(&mut self, branch: &Branch<'_>) -> Result<Recorded, String> {
+        self.done.recorded += 1;
+        if let Some(known) = self.means.memo.recovery(branch.hash) {
+            return Ok(known.clone());
+        }
+        let recorded = match record(self.run.search.target, &branch.image) {
+            Ok(trace) => match trace.blind.first() {
+                Some(blind) => return Err(format!("{}: {}", blind.what, blind.detail)),
+                None if Effects::of(&trace).list.is_empty() => Recorded::Quiet,
+                None => Recorded::Wrote(Arc::new(trace)),
+            },
+            Err(RecordError::DiedAtStart { .. } | RecordError::Store { .. }) => Recorded::Refused,
+            Err(other) => return Err(other.to_string()),
+        };
+        self.means.memo.note_recovery(branch.hash, recorded.clone());
+        Ok(recorded)
+    }
+
+    /// Crashes one recovery everywhere.
+    fn crash<'r>(&mut self, branch: &Branch<'r>, trace: &Trace, goes_on: bool, next: &mut Vec<Branch<'r>>) {
+        let orders = Orders::of(trace);
+        if let Some(blind) = &orders.blind {
+            self.unclear(format!("{}: {}", blind.what, blind.detail));
+        }
+        let share = STATES_EACH / orders.traces.len().max(1) as u64;
+        for trace in &orders.traces {
+            let (effects, names) = with_names(trace);
+            let search = self.run.search;
+            let space = Space::new(trace, &effects, search.model, search.assume);
+            let plan = Plan { budget: share, ..search.plan.clone() };
+            let crashed = Crashed { trace, effects: &effects, names: &names, space: &space };
+            self.crash_order(branch, &crashed, &plan, goes_on, next);
+        }
+    }
+
+    fn crash_order<'r>(
+        &mut self,
+        branch: &Branch<'r>,
+        crashed: &Crashed<'_>,
+        plan: &Plan,
+        goes_on: bool,
+        next: &mut Vec<Branch<'r>>,
+    ) {
+        let Tree { run: _, judge, means, done, blind, found } = self;
+        let (first, last) = (branch.root.state.first, branch.root.state.last);
+        let known = means.memo.len();
+        let mut branches = Roots::at_most(if goes_on { BRANCHES } else { 0 });
+        let swept = sweep(means, crashed.space, plan, judge, &mut |state, hash, seen, memo| {
+            match judge.check_seen(first, last, seen, memo.dump_of(seen)) {
+                Some(violation) => note(found, branch, crashed, state, hash, violation),
+                None if hash != branch.hash && matches!(seen.first, First::Holds(_)) => {
+                    branches.offer(0, hash, state, 0);
+                }
+                None => {}
+            }
+            ControlFlow::Continue(())
+        });
+        done.states += swept.states;
+        done.images += (means.memo.len() - known) as u64;
+        if let Some(error) = swept.error {
+            let detail = if matches!(error, PoolError::Interrupted) {
+                "interrupted".into()
+            } else {
+                error.to_string()
+            };
+            blind.push(Blind { what: "a crash during recovery".into(), detail });
+            return;
+        }
+        next.extend(branches.chosen().into_iter().map(|chosen| Branch {
+            root: branch.root,
+            image: crashed.space.shared_image(&chosen.state),
+            hash: chosen.image,
+            path: crashed.path(branch, &chosen.state),
+        }));
+    }
+
+    /// One finding for each mechanism.
+    pub(super) fn findings(
+        self,
+        all: &[Ordered<'_>],
+        index: usize,
+    ) -> (Vec<Finding>, Recoveries, Vec<Blind>) {
+        let Tree { run, judge, means, done, mut blind, found } = self;
+        let mut findings = Vec::new();
+        for ((_, how), nested) in found {
+            let ordered = &all[nested.root.order];
+            let Some(seen) = means.memo.get(nested.hash) else { continue };
+            let subject = Subject {
+                trace: ordered.trace,
+                effects: ordered.effects,
+                judge,
+                state: &nested.root.state,
+                violation: &nested.violation,
+                seen,
+                dump: means.memo.dump_of(seen),
+            };
+            let mut story: Story = tell(&subject);
+            story.disk.extend(nested.path);
+            story.gap = nested.gap.or(story.gap);
+            let repro = run.search.repro_dir.and_then(|dir| {
+                let phase = run.phase(index);
+                let saved =
+                    repro_of(run.search, &subject, phase, &how, nested.image.image(), &story).save(dir);
+                saved
+                    .map_err(|e| blind.push(Blind { what: "a repro file".into(), detail: e.to_string() }))
+                    .ok()
+            });
+            let (violation, states) = (nested.violation, nested.states);
+            findings.push(Finding { violation, states, mechanism: how, story, repro });
+        }
+        (findings, done, blind)
+    }
+}
+
+/// A recovery that is crashed.
+struct Crashed<'t> {
+    trace: &'t Trace,
+    effects: &'t Effects,
+    names: &'t Names,
+    space: &'t Space<'t>,
+}
+
+impl Crashed<'_> {
+    /// How a crash state came about, for a story.
+    fn path(&self, branch: &Branch<'_>, state: &CrashState) -> Vec<String> {
+        let issued = self.effects.list.partition_point(|e| e.issued <= state.last);
+        let odd: Vec<usize> = (0..issued).filter(|i| outcome_of(state, *i) != Outcome::Whole).collect();
+        let mut path = branch.path.clone();
+        path.push(format!(
+            "power is back, recovery begins, and power is lost again: {} of the {issued} changes that it made are \
+             there whole",
+            issued - odd.len()
+        ));
+        path.extend(odd.iter().take(2).map(|i| {
+            let effect = &self.effects.list[*i];
+            let how = match outcome_of(state, *i) {
+                Outcome::Absent => "missing",
+                Outcome::Zeros => "there as zeros",
+                Outcome::Stale => "there with old bytes",
+                _ => "there in part",
+            };
+            format!("{} of recovery: {how}", self.names.describe(effect))
+        }));
+        path
+    }
+
+    /// The change that leaves the damage: the last that destroys something, of those that are there.
+    fn gap(&self, state: &CrashState) -> Option<String> {
+        let there = |i: &usize| outcome_of(state, *i) != Outcome::Absent;
+        let last = (0..self.effects.list.len()).rev().filter(there).find(|i| {
+            matches!(self.effects.list[*i].kind, EffectKind::Meta(_))
+                || outcome_of(state, *i) != Outcome::Whole
+        })?;
+        let effect = &self.effects.list[last];
+        let by = interesting_frame(self.trace, effect.event).map_or_else(String::new, |f| format!(" by {f}"));
+        Some(format!(
+            "recovery's {}{by}: what follows it may be missing when power is lost",
+            self.names.describe(effect)
+        ))
+    }
+}
+
+fn note(
+    found: &mut BTreeMap<(Class, String), Nested>,
+    branch: &Branch<'_>,
+    crashed: &Crashed<'_>,
+    state: &CrashState,
+    hash: ImageHash,
+    mut violation: Violation,
+) {
+    // The mechanism is that of the second crash, on its own clock.
+    let inner = Violation { crash_point: state.last, operation: None, ..violation.clone() };
+    let history = History::of(crashed.trace);
+    let how = mechanism(crashed.trace, &history, crashed.effects, crashed.names, state, &inner).text;
+    let rank = (branch.path.len(), state.deviations, state.prefix);
+    let key = (violation.class, format!("{DURING_RECOVERY}{how}"));
+    let known = found.get_mut(&key).map(|known| {
+        known.states += 1;
+        (known.rank, known.states)
+    });
+    if known.is_some_and(|(simplest, _)| simplest <= rank) {
+        return;
+    }
+    violation.explanation = format!("power was lost again during recovery: {}", violation.explanation);
+    let nested = Nested {
+        root: branch.root.clone(),
+        image: crashed.space.shared_image(state),
+        hash,
+        violation,
+        path: crashed.path(branch, state),
+        gap: crashed.gap(state),
+        rank,
+        states: known.map_or(1, |(_, states)| states),
+    };
+    found.insert(key, nested);
+}
+
+/// Starts the target on the image and records what it does until it is ready, when it is killed.
+fn record(target: &dyn Target, image: &SharedImage) -> Result<Trace, RecordError> {
+    let base = std::path::Path::new("");
+    let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory beside", base))?;
+    let dir = scratch.path().join("data");
+    std::fs::create_dir(&dir).map_err(RecordError::io("cannot make the directory", &dir))?;
+    let laid = LayOut::new(&dir).lay(image).map_err(std::io::Error::from);
+    laid.map_err(RecordError::io("cannot lay out an image in", &dir))?;
+    target.record(&dir, &Workload::default())
+}
+
+/// Whether a recorded recovery is small enough to be kept for the other models.
+pub(super) fn worth_keeping(memo: &Memo, recorded: &Recorded) -> bool {
+    const MOST: usize = 1024;
+    const MOST_BYTES: usize = 256 << 10;
+    let bytes = match recorded {
+        Recorded::Wrote(trace) => trace.base.iter().map(|node| node.data.len()).sum(),
+        _ => 0,
+    };
+    memo.recoveries() < MOST && bytes <= MOST_BYTES
+}
