@@ -150,7 +150,7 @@ pub fn replay_settled(
     oracle: Box<dyn Oracle>,
     pool: &mut dyn Pool,
 ) -> Result<Replayed, PoolError> {
-    pool.submit(0, repro.image.clone(), repro.now_ms)?;
+    pool.submit(0, (&repro.image).into(), repro.now_ms)?;
     let (_, mut lives) = pool.next()?;
     let (history, options) = (History::of(&repro.trace), JudgeOptions::at(repro.now_ms));
     // A history that can be judged no more is compared as it is.
