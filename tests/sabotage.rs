@@ -42,13 +42,15 @@ const fn bug(
 }
 
 /// The first version of this table was written before the first run (commit 7626be0). Changed after runs by hand:
-/// - `bgsave-shown-at-once` was NOT found until the workload asked INFO right behind BGSAVE. `torn-tail-loops` is gone:
-///   each hang costs the limit of CPU time twice, and a minute was not enough for the states that hang.
+/// - `bgsave-shown-at-once` was NOT found until the workload asked INFO right behind BGSAVE. `torn-tail-loops` is
+///   in `tests/sabotage_faults.rs`, with a limit of its own: each hang costs the limit of CPU time twice.
 /// - Classes were added: acknowledged-loss of `transaction-split`, lost-after-recovery of `incr-ignored`,
 ///   duplicated-operation and resurrection of `bad-batch-skipped` (resurrection is unexplained: the judge may
 ///   miss that it is one gap), not-idempotent of `unsealed-batch-applied` (torn-operation was never seen).
 /// - Bugs were changed: `transaction-split` syncs, `bad-batch-skipped` skips once. `rename-before-fsync` was also
 ///   a gap until the engine refused an empty base.
+/// - gap of `checksum-skipped`: of one family the gravest class names the finding, and with today's order of states a
+///   line that swallows later batches comes up among the first 1,500.
 /// - `everysec-syncs-the-old-file` was seen only while the sound engine showed window-exceeded, too.
 const ENGINE: &[Bug] = &[
     // Writing.
@@ -103,7 +105,12 @@ const ENGINE: &[Bug] = &[
         "half of a transaction has a checksum of its own; a half may look like an older state",
     ),
     // Recovery.
-    bug("checksum-skipped", "no", &["silent-corruption"], "a page of zeros inside a value is a value"),
+    bug(
+        "checksum-skipped",
+        "no",
+        &["silent-corruption", "gap"],
+        "zeros inside a value are a value; zeros over a line's end make one line of it and of what follows",
+    ),
     bug("tail-not-cut", "always", &["lost-after-recovery"], "new batches stand behind a batch that is none"),
     bug(
         "bad-batch-skipped",
@@ -140,6 +147,12 @@ const PAIRS: &[([&str; 2], &str, &[&str])] = &[
         "always",
         &["refuses-to-open", "refuses-to-open"],
     ),
+    // Of one directory, and around one rename: not to be joined.
+    (
+        ["no-directory-sync-before-rename", "no-directory-sync-after-rename"],
+        "always",
+        &["refuses-to-open", "refuses-to-open", "acknowledged-loss"],
+    ),
     (["reply-before-fdatasync", "torn-tail-panics"], "always", &["acknowledged-loss", "recovery-crash"]),
 ];
 /// Bugs of recovery that only a second power loss shows: without crashes during recovery nothing is found.
@@ -149,6 +162,32 @@ const IN_RECOVERY: &[Bug] = &[bug(
     &["acknowledged-loss", "refuses-to-open"],
     "a torn tail is cut by emptying the log and writing it again: in between all of it, or its end, is nowhere",
 )];
+
+/// Rows that may show more findings than one, and why. Cases with everything in order are told apart by the last call
+/// that was made: nothing in them says that they are one mistake.
+const MORE: &[(&str, usize, &str)] = &[
+    ("drop fdatasync of incr files", 3, "a loss, a torn file that a rewrite left, a mark that says too much"),
+    ("drop fsync of the directory", 3, "a loss, the sync in front of the rename and that behind it"),
+    ("drop the background syncs", 3, "a loss, a torn file that a rewrite left, a mark that says too much"),
+    ("drop the last sync", 2, "a loss, and a mark that says too much"),
+    ("swap a write with its sync", 2, "a loss, and a mark that says too much"),
+    ("delete a write", 5, "losses with and without a later sync; three with everything in order"),
+    ("rename-before-fsync", 2, "two files: the base and the manifest"),
+    ("history-deleted-first", 2, "everything in order"),
+    ("everysec-syncs-the-old-file", 2, "a loss, and a mark that says too much"),
+    ("base-forked-late", 5, "everything in order"),
+    ("transaction-split", 3, "losses with and without a later sync, and half a transaction"),
+    ("incr-ignored", 6, "a loss; the rest with everything in order"),
+    ("no-directory-sync-before-rename,history-loaded", 2, "two bugs"),
+    ("no-directory-sync-before-rename,rename-before-fsync", 3, "two bugs, and one of them of two files"),
+    ("no-directory-sync-before-rename,no-directory-sync-after-rename", 3, "two bugs, and a loss by both"),
+    ("reply-before-fdatasync,torn-tail-panics", 2, "two bugs"),
+];
+
+/// How many findings a row may show at the most.
+fn most_findings(name: &str) -> usize {
+    MORE.iter().find(|(row, ..)| *row == name).map_or(1, |(_, most, _)| *most)
+}
 
 /// How a trace is changed, and how many of its events were.
 type Change = fn(&Trace) -> (Trace, usize);
@@ -413,8 +452,10 @@ impl Table {
         let (found, trouble) = classes(ran);
         self.mechanisms = mechanisms(ran);
         let expected: BTreeSet<String> = expected.iter().map(|c| (*c).to_owned()).collect();
-        let right =
-            trouble.is_none() && found.is_subset(&expected) && found.is_empty() == expected.is_empty();
+        let right = trouble.is_none()
+            && found.is_subset(&expected)
+            && found.is_empty() == expected.is_empty()
+            && self.at_first_crash() <= most_findings(name);
         let mark = if right { "  " } else { "! " };
         let shown = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         self.text += &format!(
@@ -429,6 +470,11 @@ impl Table {
         if !right {
             self.wrong.push(name.to_owned());
         }
+    }
+
+    /// Findings of the last row that need no crash during recovery: with one, a mistake shows itself in more ways.
+    fn at_first_crash(&self) -> usize {
+        self.mechanisms.iter().filter(|(_, mechanism)| !mechanism.starts_with("during recovery: ")).count()
     }
 
     /// Looks for simpler cases next to each that was kept: none may be found.

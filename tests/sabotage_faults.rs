@@ -3,6 +3,8 @@
 //!
 //! The engine with the bugs is the one that `tests/sabotage.rs` builds.
 
+mod found;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -76,8 +78,8 @@ fn every_sabotage_of_what_fails_is_found_and_named() {
     let built = build();
     let (mut table, mut wrong) = (String::new(), Vec::new());
     for bug in BUGS {
-        let sound = found(&checked(&built, dir.path(), bug, ""));
-        let broken = found(&checked(&built, dir.path(), bug, bug.name));
+        let sound = seen(&checked(&built, dir.path(), bug, ""));
+        let broken = seen(&checked(&built, dir.path(), bug, bug.name));
         let expected: BTreeSet<String> = bug.found_as.iter().map(|c| (*c).to_owned()).collect();
         let right = matches!((&sound, &broken), (Ok(none), Ok(some))
             if none.is_empty() && !some.is_empty() && some.is_subset(&expected));
@@ -97,6 +99,30 @@ fn every_sabotage_of_what_fails_is_found_and_named() {
     assert!(wrong.is_empty(), "{table}\nnot as expected: {wrong:?}");
 }
 
+/// Written before the first run. Of few states only: each that hangs costs the limit of CPU time in the run, and once
+/// more alone.
+#[test]
+fn a_recovery_that_does_not_end_is_found_and_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let built = build();
+    let run = |sabotage: &str| {
+        let mut command = Command::new(&built);
+        command.args(["check", "engine", "--policy", "always", "--ops", "4", "--model", "ext4-ordered"]);
+        command.args(["--budget", "40", "--format", "json"]).current_dir(dir.path()).stdin(Stdio::null());
+        command.env("UNPLUG_SABOTAGE", sabotage).env("UNPLUG_CPU_LIMIT", "1").env_remove("UNPLUG_SEED");
+        command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    };
+    let (sound, looping) = (run(""), run("torn-tail-loops"));
+    let classes = |ran: &Output| -> BTreeSet<String> {
+        found::mechanisms(ran).into_iter().map(|(class, _)| class).collect()
+    };
+    assert_eq!(classes(&sound), BTreeSet::new(), "{}", String::from_utf8_lossy(&sound.stdout));
+    let text = String::from_utf8_lossy(&looping.stdout);
+    assert_eq!(classes(&looping), ["recovery-hang".to_owned()].into(), "{text}");
+    assert!(text.contains("no end within 1000 ms of CPU time"), "{text}");
+    assert_eq!(looping.status.code(), Some(1));
+}
+
 fn checked(program: &Path, dir: &Path, bug: &Bug, sabotage: &str) -> Output {
     let mut command = Command::new(program);
     command.args(["check", "engine", "--policy", bug.policy, "--faults", bug.faults, "--ops", "18"]);
@@ -109,7 +135,7 @@ fn checked(program: &Path, dir: &Path, bug: &Bug, sabotage: &str) -> Output {
 }
 
 /// The classes of all violations in the cells of the sweep; or what kept it from being one.
-fn found(ran: &Output) -> Result<BTreeSet<String>, String> {
+fn seen(ran: &Output) -> Result<BTreeSet<String>, String> {
     let mut classes = BTreeSet::new();
     let mut cells = 0;
     for line in String::from_utf8_lossy(&ran.stdout).lines() {

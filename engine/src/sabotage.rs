@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 26] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -37,6 +37,7 @@ pub const NAMES: [&str; 25] = [
     "incr-ignored",
     "torn-tail-refused",
     "torn-tail-panics",
+    "torn-tail-loops",
     "log-rewritten-to-cut",
 ];
 

@@ -1,8 +1,10 @@
 //! One mechanism, one finding: violations that come about in the same way are shown once.
 
+mod kin;
 mod mechanism;
 
-pub use mechanism::{mechanism, sketch};
+pub use kin::Kin;
+pub use mechanism::{Mechanism, mechanism, sketch};
 
 use crate::verdict::{Class, Violation};
 use std::collections::BTreeMap;

@@ -3,9 +3,11 @@
 use crate::cell::Story;
 use crate::contract::Contract;
 use crate::dump::{Digest, Dump};
-use crate::judge::{First, Seen};
+use crate::history::History;
+use crate::judge::{First, Judge, JudgeOptions, Seen};
 use crate::pool::{Pool, PoolError};
 use crate::recovery::Lives;
+use crate::target::Oracle;
 use crate::verdict::{Class, Violation};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -136,6 +138,25 @@ impl Repro {
 pub fn replay(repro: &Repro, pool: &mut dyn Pool) -> Result<Replayed, PoolError> {
     pool.submit(0, (&repro.image).into(), repro.now_ms)?;
     let (_, lives) = pool.next()?;
+    Ok(repro.compare(&lives))
+}
+
+/// As [`replay`], of a target that works out deadlines while the run's virtual time goes on: see [`Judge::settle`].
+///
+/// # Errors
+/// [`PoolError`]: the image could not be recovered.
+pub fn replay_settled(
+    repro: &Repro,
+    oracle: Box<dyn Oracle>,
+    pool: &mut dyn Pool,
+) -> Result<Replayed, PoolError> {
+    pool.submit(0, (&repro.image).into(), repro.now_ms)?;
+    let (_, mut lives) = pool.next()?;
+    let (history, options) = (History::of(&repro.trace), JudgeOptions::at(repro.now_ms));
+    // A history that can be judged no more is compared as it is.
+    if let Ok(judge) = Judge::new(&history, repro.contract.clone(), oracle, options) {
+        judge.settle(&mut lives);
+    }
     Ok(repro.compare(&lives))
 }
 

@@ -166,6 +166,9 @@ impl Loader<'_> {
             if sabotaged!("torn-tail-panics") {
                 panic!("the file does not end with a whole batch");
             }
+            while sabotaged!("torn-tail-loops") {
+                std::hint::spin_loop();
+            }
             if !is_last {
                 return Err(corrupt(path, good, "a checksum fails in a file that was synced whole", RESTORE));
             }

@@ -7,7 +7,7 @@ use crate::contract::Contract;
 use crate::faults::{Asked, Sweep, SweepError, Told, sweep};
 use crate::target::Target;
 use crate::target::resp::RespTarget;
-use crate::worker::{Limits, Workers};
+use crate::worker::Workers;
 use crate::workload::Workload;
 use std::sync::atomic::Ordering;
 use unplug_faults::model;
@@ -26,7 +26,7 @@ pub(super) fn faults(
     watch: &dyn Watch,
 ) -> Result<(), Failure> {
     let cancel = watch.interrupted();
-    let mut pool = Workers::start(plan.explore.workers, Limits::default(), || target.worker(&contract))
+    let mut pool = Workers::start(plan.explore.workers, super::wire::limits()?, || target.worker(&contract))
         .map_err(super::wire::pool_failed)?
         .interrupted_by(watch.interrupted());
     let told = |what: Told<'_>| match what {

@@ -105,10 +105,10 @@ impl Runner for Standard {
         let repro = Repro::load(path).map_err(unreadable)?;
         let (target, _) = target_of(&repro.trace, with)?;
         let contract = repro.contract.clone();
-        let mut pool = Workers::start(1, Limits::default(), || target.worker(&contract))
+        let mut pool = Workers::start(1, limits()?, || target.worker(&contract))
             .map_err(pool_failed)?
             .interrupted_by(watch.interrupted());
-        let now = match repro::replay(&repro, &mut pool).map_err(pool_failed)? {
+        let now = match repro::replay_settled(&repro, target.oracle(), &mut pool).map_err(pool_failed)? {
             repro::Replayed::Same => Some(repro.violation.clone()),
             repro::Replayed::Other { class, explanation } => {
                 Some(Violation { class, explanation, ..repro.violation.clone() })
@@ -378,7 +378,7 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
     let again = repeats.map(|(_, workload)| Again { workload, record: &record_again });
     let mut shrunk = Shrunk::default();
     let cancel = watch.interrupted();
-    let mut pool = Workers::start(plan.workers, Limits::default(), || target.worker(&contract))
+    let mut pool = Workers::start(plan.workers, limits()?, || target.worker(&contract))
         .map_err(pool_failed)?
         .interrupted_by(watch.interrupted());
     // The models of one trace give many images in common: each is recovered once.
@@ -415,6 +415,11 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
         cells.into_iter().for_each(|cell| watch.cell(cell));
     }
     Ok(())
+}
+
+/// When a recovery counts as one that hangs.
+pub(super) fn limits() -> Result<Limits, Failure> {
+    Limits::asked().map_err(|why| Failure::usage(why, "leave it unset for 5 seconds".into()))
 }
 
 pub(super) fn record_failed(error: RecordError) -> Failure {

@@ -9,6 +9,21 @@ use unplug_faults::effect::{Effect, EffectKind, Effects, Meta, Names, Outcome};
 use unplug_faults::state::CrashState;
 use unplug_faults::trace::Trace;
 
+/// How a violation comes about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mechanism {
+    /// In words.
+    pub text: String,
+    /// The changes of names that were missing, where nothing else was: see [`super::Kin`].
+    pub missing: Option<String>,
+}
+
+impl Mechanism {
+    fn alone(text: String) -> Mechanism {
+        Mechanism { text, missing: None }
+    }
+}
+
 /// The mechanism that a case shows: the sync that would have kept it from coming about (of which file or directory,
 /// in front of which call), or, where none would have, the call that was cut short or the last one that was made.
 ///
@@ -22,7 +37,7 @@ pub fn mechanism(
     names: &Names,
     state: &CrashState,
     violation: &Violation,
-) -> String {
+) -> Mechanism {
     let issued = effects.list.partition_point(|e| e.issued <= violation.crash_point);
     let odd: Vec<usize> = (0..issued).filter(|i| outcome_of(state, *i) != Outcome::Whole).collect();
     let unsynced = |odd: &[usize]| {
@@ -34,13 +49,13 @@ pub fn mechanism(
     };
     if violation.class.family() == Class::AcknowledgedLoss {
         let lost = culprit(history, effects, state, violation);
-        return match lost {
+        return Mechanism::alone(match lost {
             Some(lost) => format!("no sync of {} in time for what was acknowledged", unsynced(&[lost])),
             None => "what was acknowledged is lost, though everything is on the disk".to_string(),
-        };
+        });
     }
     let Some(top) = (0..issued).rev().find(|i| outcome_of(state, *i) != Outcome::Absent) else {
-        return "nothing is on the disk".to_string();
+        return Mechanism::alone("nothing is on the disk".to_string());
     };
     let last = &effects.list[top];
     let by = interesting_frame(trace, last.event).map_or_else(String::new, |f| format!(", by {f}"));
@@ -48,12 +63,30 @@ pub fn mechanism(
     let before: Vec<usize> =
         odd.iter().copied().filter(|i| *i < top && effects.list[*i].event != last.event).collect();
     if !before.is_empty() {
-        return format!("no sync of {} before {what}{by}", unsynced(&before));
+        let text = format!("no sync of {} before {what}{by}", unsynced(&before));
+        return Mechanism { text, missing: missing_names(trace, effects, names, &before) };
     }
-    match odd.iter().any(|i| effects.list[*i].event == last.event) {
+    let text = match odd.iter().any(|i| effects.list[*i].event == last.event) {
         true => format!("a part of {what}{by}"),
         false => format!("all in order up to {what}{by}"),
-    }
+    };
+    Mechanism::alone(text)
+}
+
+/// The changes of names among these effects, each with the place in the program that made it, if there is nothing else
+/// among them. A write of content is made in one place for many purposes: it says nothing of where a sync belongs.
+fn missing_names(trace: &Trace, effects: &Effects, names: &Names, odd: &[usize]) -> Option<String> {
+    let one = |i: &usize| {
+        let effect = &effects.list[*i];
+        let EffectKind::Meta(meta) = &effect.kind else { return None };
+        if matches!(meta, Meta::Truncate { .. } | Meta::Allocate { .. }) {
+            return None;
+        }
+        let by = interesting_frame(trace, effect.event).unwrap_or_default();
+        Some(format!("{} by {by}", what(effect, names)))
+    };
+    let all: Option<BTreeSet<String>> = odd.iter().map(one).collect();
+    Some(all?.into_iter().collect::<Vec<_>>().join(" and "))
 }
 
 /// What tells cases apart before they are made small: finer than the mechanism, so that none hides another.
@@ -65,7 +98,7 @@ pub fn sketch(
     state: &CrashState,
     violation: &Violation,
 ) -> String {
-    let mut text = mechanism(trace, history, effects, names, state, violation);
+    let mut text = mechanism(trace, history, effects, names, state, violation).text;
     let issued = effects.list.partition_point(|e| e.issued <= violation.crash_point);
     if let Some(first) = (0..issued).find(|i| outcome_of(state, *i) != Outcome::Whole) {
         let effect = &effects.list[first];

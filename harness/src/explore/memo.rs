@@ -35,7 +35,8 @@ pub(super) struct Noted {
 
 impl Noted {
     /// Sums up an image's lives.
-    pub(super) fn of(image: ImageHash, lives: Lives, judge: &Judge) -> Noted {
+    pub(super) fn of(image: ImageHash, mut lives: Lives, judge: &Judge) -> Noted {
+        judge.settle(&mut lives);
         let seen = Seen::of(&lives, judge.now_ms());
         let strange = match (&seen.first, lives.first) {
             (First::Holds(digest), Outcome::Recovered(dump)) if !judge.is_prefix(*digest) => {

@@ -1,6 +1,7 @@
 //! Exploring one trace: crash states in, judged cells out.
 
 mod bite;
+mod keep;
 mod memo;
 mod phases;
 mod roots;

@@ -1,6 +1,7 @@
 //! One exploration from beginning to end: sweep, teeth, findings, cells.
 
 use super::bite::{Bite, broken_off, verdict};
+use super::keep::repro_of;
 use super::memo::Memo;
 use super::phases::{Ordered, PhaseRun};
 use super::roots::Roots;
@@ -8,16 +9,16 @@ use super::search::Search;
 use super::sweep::{Means, Progress, sweep};
 use super::tree::{Tree, most_roots};
 use crate::cell::{CellResult, Finding, Story, Teeth};
-use crate::cluster::{Case, Cluster, Clusters, mechanism};
+use crate::cluster::{Case, Cluster, Clusters, Kin, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
-use crate::judge::{First, Judge, JudgeOptions};
+use crate::judge::{Judge, JudgeOptions};
 use crate::minimise::local_minimum;
 use crate::pool::{Pool, PoolError};
-use crate::repro::{Allowed, Repro, cut};
 use crate::story::{Subject, tell};
 use crate::target::Target;
 use crate::target::policy::Policy;
+use crate::verdict::Class;
 use num_bigint::BigUint;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
@@ -160,12 +161,14 @@ pub(super) struct Run<'a> {
     pub(super) phases: Vec<PhaseRun>,
     /// Why nothing of the run is measured.
     blind: Vec<Blind>,
+    /// Which mechanisms are one mistake, in whatever phase they show.
+    kin: Kin,
 }
 
 impl<'a> Run<'a> {
     fn new(search: &'a Search<'a>, history: &'a History, depth: u8) -> Self {
         let phases = history.phases.iter().cloned().map(PhaseRun::new).collect();
-        Run { search, depth, history, phases, blind: Vec::new() }
+        Run { search, depth, history, phases, blind: Vec::new(), kin: Kin::default() }
     }
 
     pub(super) fn phase(&self, index: usize) -> &Phase {
@@ -256,7 +259,7 @@ impl<'a> Run<'a> {
 
     /// The cluster with its simplest case, and by the mechanism that this shows.
     fn simplest(
-        &self,
+        &mut self,
         means: &mut Means<'_>,
         all: &[Ordered<'_>],
         judge: &Judge,
@@ -275,12 +278,20 @@ impl<'a> Run<'a> {
             };
             Ok::<_, PoolError>(states.iter().zip(&hashes).map(one).collect())
         };
-        let case = local_minimum(&space, cluster.case, &mut judge_all);
-        // What went wrong may have begun in an earlier phase: how is told by the smallest case of the whole run.
-        let whole = Space::new(ordered.trace, ordered.effects, self.search.model, self.search.assume);
-        let first = local_minimum(&whole, case.clone(), &mut judge_all);
+        let (case, first) = match cluster.case.violation.class {
+            // Every state that hangs costs the whole limit, twice.
+            Class::RecoveryHang => (cluster.case.clone(), cluster.case),
+            _ => {
+                let case = local_minimum(&space, cluster.case, &mut judge_all);
+                // What went wrong may have begun in an earlier phase: how is told by the smallest case of the whole run.
+                let whole = Space::new(ordered.trace, ordered.effects, self.search.model, self.search.assume);
+                let first = local_minimum(&whole, case.clone(), &mut judge_all);
+                (case, first)
+            }
+        };
         let (trace, effects, names) = (ordered.trace, ordered.effects, ordered.names);
         let mechanism = mechanism(trace, self.history, effects, names, &first.state, &first.violation);
+        let mechanism = self.kin.name(case.violation.class, mechanism);
         Cluster { mechanism, case, states: cluster.states }
     }
 
@@ -310,7 +321,7 @@ impl<'a> Run<'a> {
             story = tell(&subject);
             let image = || space.image(&case.state);
             repro = self.search.repro_dir.and_then(|dir| {
-                let repro = self.repro(&subject, phase, &cluster.mechanism, image(), &story);
+                let repro = repro_of(self.search, &subject, phase, &cluster.mechanism, image(), &story);
                 let saved = repro.save(dir);
                 saved
                     .map_err(|e| notes.push(Blind { what: "a repro file".into(), detail: e.to_string() }))
@@ -319,42 +330,6 @@ impl<'a> Run<'a> {
         }
         let (violation, mechanism) = (case.violation, cluster.mechanism);
         Finding { violation, states: cluster.states, mechanism, story, repro }
-    }
-
-    pub(super) fn repro(
-        &self,
-        subject: &Subject<'_>,
-        phase: &Phase,
-        mechanism: &str,
-        image: unplug_faults::image::Image,
-        story: &Story,
-    ) -> Repro {
-        let judge = subject.judge;
-        let (allowed, _) = judge.allowed_at(subject.violation.crash_point, usize::MAX);
-        let with_dump = |(i, a): (usize, crate::judge::AllowedState)| Allowed {
-            label: a.label,
-            digest: a.digest,
-            // Whole contents of many states would make a repro as large as the run.
-            dump: (i < 4).then(|| judge.dump_of(a.digest)).flatten(),
-        };
-        Repro {
-            trace: cut(subject.trace, subject.violation.crash_point),
-            worker: self.search.worker_arguments(),
-            contract: self.search.contract.clone(),
-            model: self.search.model.name().to_string(),
-            phase: phase.name.clone(),
-            image,
-            state: subject.state.clone(),
-            now_ms: judge.now_ms(),
-            mechanism: mechanism.to_string(),
-            violation: subject.violation.clone(),
-            recovered: match &subject.seen.first {
-                First::Holds(digest) => Some(*digest),
-                First::Broke(..) => None,
-            },
-            allowed: allowed.into_iter().enumerate().map(with_dump).collect(),
-            story: story.clone(),
-        }
     }
 
     fn cell(&self, index: usize, findings: Vec<Finding>, bite: Bite, elapsed: Duration) -> CellResult {

@@ -59,7 +59,10 @@ pub fn fewest_operations(
             if finding.mechanism.starts_with(DURING_RECOVERY) {
                 continue;
             }
-            if done.0.len() >= MOST_FINDINGS || cancel.load(Ordering::Relaxed) || !done.0.insert(key) {
+            // Every state that hangs costs the whole limit, twice.
+            let dear = finding.violation.class == Class::RecoveryHang;
+            if dear || done.0.len() >= MOST_FINDINGS || cancel.load(Ordering::Relaxed) || !done.0.insert(key)
+            {
                 continue;
             }
             if let Some(small) = shrink(search, again, finding, pool, cancel) {
@@ -139,7 +142,7 @@ fn states_until(
         let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
         found = violation.is_some_and(|v| {
             v.class.family() == class.family()
-                && mechanism(trace, &history, &effects, &names, state, &v) == how
+                && mechanism(trace, &history, &effects, &names, state, &v).text == how
         });
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

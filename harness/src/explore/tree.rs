@@ -4,6 +4,7 @@
 //! like any other, on a disk that holds the image: its crash states are enumerated under the same model, recovered
 //! by the same workers and judged by the same contract, for nobody was promised anything in the meantime.
 
+use super::keep::repro_of;
 use super::memo::Memo;
 use super::phases::Ordered;
 use super::roots::{Root, Roots};
@@ -222,7 +223,8 @@ impl<'a, 'm> Tree<'a, 'm> {
             story.gap = nested.gap.or(story.gap);
             let repro = run.search.repro_dir.and_then(|dir| {
                 let phase = run.phase(index);
-                let saved = run.repro(&subject, phase, &how, nested.image.image(), &story).save(dir);
+                let saved =
+                    repro_of(run.search, &subject, phase, &how, nested.image.image(), &story).save(dir);
                 saved
                     .map_err(|e| blind.push(Blind { what: "a repro file".into(), detail: e.to_string() }))
                     .ok()
@@ -293,7 +295,7 @@ fn note(
     // The mechanism is that of the second crash, on its own clock.
     let inner = Violation { crash_point: state.last, operation: None, ..violation.clone() };
     let history = History::of(crashed.trace);
-    let how = mechanism(crashed.trace, &history, crashed.effects, crashed.names, state, &inner);
+    let how = mechanism(crashed.trace, &history, crashed.effects, crashed.names, state, &inner).text;
     let rank = (branch.path.len(), state.deviations, state.prefix);
     let key = (violation.class, format!("{DURING_RECOVERY}{how}"));
     let known = found.get_mut(&key).map(|known| {

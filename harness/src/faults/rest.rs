@@ -59,7 +59,8 @@ pub(super) fn at_rest(
         Ok(_) => return Ok(unmeasured(tally, blind)),
         Err(why) => return Ok(unmeasured(tally, vec![why])),
     };
-    let first = recover(pool, vec![image.clone()], judge.now_ms(), sweep)?;
+    let mut first = recover(pool, vec![image.clone()], judge.now_ms(), sweep)?;
+    first.iter_mut().for_each(|lives| judge.settle(lives));
     let Some((Outcome::Recovered(dump), seen)) =
         first.first().map(|lives| (lives.first.clone(), Seen::of(lives, judge.now_ms())))
     else {
@@ -151,6 +152,9 @@ const FIRST_JOB: u64 = 1 << 62;
 
 impl Bench<'_> {
     fn verdict(&self, damage: &Damage, lives: &Lives, harmless: &mut Harmless) -> Option<Violation> {
+        let mut lives = lives.clone();
+        self.judge.settle(&mut lives);
+        let lives = &lives;
         let seen = Seen::of(lives, self.judge.now_ms());
         let dump = match &lives.first {
             Outcome::Recovered(dump) => Some(dump),

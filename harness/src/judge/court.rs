@@ -6,6 +6,7 @@ use super::gaps::Known;
 use super::mixture::Versions;
 use super::orders::{Caps, Orders, Step};
 use super::seen::{First, Seen};
+use super::slack::Slack;
 use crate::contract::Contract;
 use crate::dump::{Digest, Dump};
 use crate::history::History;
@@ -47,6 +48,7 @@ pub struct Judge {
     pub(super) table: OnceLock<Table>,
     pub(super) versions: OnceLock<Versions>,
     pub(super) gaps: Known,
+    pub(super) slack: Slack,
     pub(super) now_ms: u64,
 }
 
@@ -98,8 +100,9 @@ impl Judge {
         for (index, node) in orders.nodes.iter().enumerate() {
             prefixes.entry(node.digest).or_insert(index);
         }
+        let slack = Slack::of(&history, &orders.path, oracle.as_ref(), now_ms);
         let (table, versions, gaps) = (OnceLock::new(), OnceLock::new(), Known::default());
-        Judge { history, contract, oracle, orders, allowed, prefixes, table, versions, gaps, now_ms }
+        Judge { history, contract, oracle, orders, allowed, prefixes, table, versions, gaps, slack, now_ms }
     }
 
     /// A judge that does not know of one operation in the middle of those that change the state between two
@@ -182,11 +185,19 @@ impl Judge {
 
     /// Judges what came back from a crash state that is legal from `first` to `last`.
     pub fn check(&self, first: Clock, last: Clock, lives: &Lives) -> Option<Violation> {
+        let mut lives = lives.clone();
+        self.settle(&mut lives);
         let dump = match &lives.first {
             Outcome::Recovered(dump) => Some(dump),
             _ => None,
         };
-        self.check_seen(first, last, &Seen::of(lives, self.now_ms), dump)
+        self.check_seen(first, last, &Seen::of(&lives, self.now_ms), dump)
+    }
+
+    /// Sets deadlines that nobody saw being worked out to what the reference model has. To be done before lives are
+    /// summed up.
+    pub fn settle(&self, lives: &mut Lives) {
+        self.slack.settle(lives);
     }
 
     /// As [`Judge::check`], where the lives were summed up before. Without a dump, a state that is no prefix

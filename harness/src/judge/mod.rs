@@ -9,6 +9,7 @@ mod impostor;
 mod mixture;
 mod orders;
 mod seen;
+mod slack;
 #[cfg(test)]
 mod tests;
 

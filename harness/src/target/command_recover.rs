@@ -76,7 +76,7 @@ impl Checker {
     /// The checker of this job.
     pub(crate) fn read(job: &Path) -> std::io::Result<Checker> {
         let job = postcard::from_bytes(&std::fs::read(job)?).map_err(std::io::Error::other)?;
-        let limits = Limits::default();
+        let limits = Limits::asked().map_err(std::io::Error::other)?;
         Ok(Checker { job, cpu: limits.cpu, wall: limits.wall / 2 })
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn command(
 pub fn run() -> std::io::Result<()> {
     let spec = std::env::var(ENV_SPEC).map_err(std::io::Error::other)?;
     let spec: Spec = serde_json::from_str(&spec)?;
-    let limits = Limits::default();
+    let limits = Limits::asked().map_err(std::io::Error::other)?;
     match &spec.program {
         Program::Engine(_) => {
             let subject = EngineSubject::new(spec.policy, &spec.extra).map_err(std::io::Error::other)?;

@@ -30,6 +30,28 @@ impl Default for Limits {
     }
 }
 
+/// The environment variable that gives the limit of CPU time, in whole seconds.
+pub const ENV_CPU: &str = "UNPLUG_CPU_LIMIT";
+
+impl Limits {
+    /// The limits that the environment asks for; workers inherit them.
+    ///
+    /// # Errors
+    /// What is wrong with [`ENV_CPU`].
+    pub fn asked() -> Result<Limits, String> {
+        let asked = std::env::var(ENV_CPU).ok().filter(|text| !text.is_empty());
+        Limits::with_cpu(asked.as_deref())
+    }
+
+    fn with_cpu(seconds: Option<&str>) -> Result<Limits, String> {
+        let Some(text) = seconds else { return Ok(Limits::default()) };
+        match text.parse::<u64>() {
+            Ok(seconds @ 1..=3600) => Ok(Limits { cpu: Duration::from_secs(seconds), ..Limits::default() }),
+            _ => Err(format!("{ENV_CPU} is '{text}': it is whole seconds of CPU time, from 1 to 3600")),
+        }
+    }
+}
+
 /// Images that one worker has at hand at once, so that it need not wait for its parent.
 const DEPTH: usize = 4;
 /// Suspects that are repeated at the same time: each alone in its process.

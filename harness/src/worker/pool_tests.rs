@@ -158,3 +158,13 @@ fn an_interrupt_ends_the_wait_and_nothing_is_left() {
     drop(pool);
     assert!(!dir.exists());
 }
+
+#[test]
+fn the_limit_of_cpu_time_is_whole_seconds() {
+    let limit = |text| Limits::with_cpu(text).map(|limits| limits.cpu);
+    assert_eq!(limit(None), Ok(Duration::from_secs(5)));
+    assert_eq!(limit(Some("1")), Ok(Duration::from_secs(1)));
+    for text in ["0", "-1", "1.5", "3601", "soon"] {
+        assert!(limit(Some(text)).is_err_and(|why| why.contains(text) && why.contains(ENV_CPU)), "{text}");
+    }
+}

@@ -1,0 +1,119 @@
+//! The findings of `docs/findings/`: each repro file there is replayed with the redis-server of this machine, must be
+//! violated as its name says, and must be a state that the models of this build still allow.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use unplug::repro::Repro;
+use unplug_faults::effect::Effects;
+use unplug_faults::state::{CrashState, Space};
+
+/// The version that the findings are about; another one need not have them.
+const VERSION: &str = "v=7.0.15";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+fn repros() -> Vec<PathBuf> {
+    let dir = root().join("docs/findings/repros");
+    let mut all: Vec<PathBuf> =
+        std::fs::read_dir(&dir).expect("the repros").map(|e| e.expect("readable").path()).collect();
+    all.sort();
+    all
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|n| n.to_str()).expect("a name")
+}
+
+/// `F2-gap-of-some-kind.repro`: the finding, and the class with what is told of the case.
+fn parts(path: &Path) -> (&str, &str) {
+    let stem = name(path).strip_suffix(".repro").expect("a repro file");
+    stem.split_once('-').expect("F<n>-<class>-<case>")
+}
+
+/// Whether the name's case begins with this class.
+fn is_of(case: &str, class: &str) -> bool {
+    case.strip_prefix(class).is_some_and(|rest| rest.starts_with('-'))
+}
+
+fn class_of(repro: &Repro) -> String {
+    let class = serde_json::to_value(repro.violation.class).expect("a class");
+    class.as_str().expect("a name").to_owned()
+}
+
+#[test]
+fn every_repro_is_legal_under_the_models_of_this_build() {
+    let all = repros();
+    assert!(all.len() >= 12, "{all:?}");
+    let mut wrong = Vec::new();
+    for path in all {
+        let repro = Repro::load(&path).expect("a repro");
+        let class = class_of(&repro);
+        assert!(is_of(parts(&path).1, &class), "{}: holds {class}", name(&path));
+        let effects = Effects::of(&repro.trace);
+        let point = repro.violation.crash_point;
+        let model = unplug_faults::model::by_name(&repro.model).expect("a model");
+        let space = Space::new(&repro.trace, &effects, model, &[]).within(point..=point);
+        // A repro's trace ends at the crash: what came later cannot end the interval in which the state was legal.
+        let legal = space.varied(&repro.state, &[]).is_some_and(|s| {
+            let (prefix, except) = (s.prefix, s.except.clone());
+            let still = CrashState { first: s.first, last: s.last, ..repro.state.clone() };
+            space.is_legal(&still) && (prefix, &except) == (still.prefix, &still.except)
+        });
+        if !legal {
+            wrong.push(format!("{}: no longer a state of {}", name(&path), repro.model));
+        } else if space.image(&repro.state) != repro.image {
+            wrong.push(format!("{}: another image", name(&path)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_finding_has_a_page_that_names_its_repros() {
+    let dir = root().join("docs/findings");
+    let index = std::fs::read_to_string(dir.join("README.md")).expect("the index");
+    let mut findings = BTreeSet::new();
+    for path in repros() {
+        let (finding, _) = parts(&path);
+        findings.insert(finding.to_owned());
+        let page = std::fs::read_to_string(dir.join(format!("{finding}.md"))).expect("a page");
+        let command = format!("unplug replay docs/findings/repros/{}", name(&path));
+        assert!(page.contains(&command), "{finding}.md does not say `{command}`");
+        let repro = Repro::load(&path).expect("a repro");
+        assert!(page.contains(&format!("`{}`", repro.model)), "{finding}.md does not name {}", repro.model);
+        assert!(page.contains(&class_of(&repro)), "{finding}.md does not name its class");
+    }
+    for finding in findings {
+        assert!(index.contains(&format!("({finding}.md)")), "{finding} is not in the index");
+    }
+}
+
+#[test]
+fn every_repro_is_violated_as_its_name_says() {
+    let version = Command::new("redis-server").arg("--version").output();
+    let version = version.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    if !version.contains(VERSION) {
+        let required = std::env::var_os("UNPLUG_REQUIRE_REDIS").is_some();
+        assert!(!required || !version.is_empty(), "redis-server is required, and missing");
+        eprintln!("NOT MEASURED: no redis-server {VERSION}, but '{}'", version.trim());
+        return;
+    }
+    let mut wrong = Vec::new();
+    for path in repros() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unplug"));
+        command.arg("replay").arg(&path).stdin(Stdio::null());
+        let ran = command.output().expect("unplug runs");
+        let text = String::from_utf8_lossy(&ran.stdout);
+        let (_, case) = parts(&path);
+        let said = text.lines().find_map(|l| l.strip_prefix("VIOLATED as in the repro: "));
+        let said = said.and_then(|l| l.split(':').next());
+        if ran.status.code() != Some(1) || !said.is_some_and(|class| is_of(case, class)) {
+            let error = String::from_utf8_lossy(&ran.stderr);
+            wrong.push(format!("{}: {}\n{text}{error}", name(&path), ran.status));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
