@@ -45,7 +45,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     // The last word that is no option; cargo itself gives `--bench`.
-    let wanted = std::env::args().skip(1).filter(|a| !a.starts_with('-')).last().unwrap_or_default();
+    let wanted = std::env::args().skip(1).rfind(|a| !a.starts_with('-')).unwrap_or_default();
     let mut criterion = Criterion::default().sample_size(10).configure_from_args();
     if wanted.is_empty() || KINDS.iter().any(|k| k.contains(&wanted)) {
         calls(&mut criterion);

@@ -10,7 +10,10 @@ const MOST_CHANGES: usize = 9;
 
 /// Which of one key's changes give a value: asked for by many states that share it.
 #[derive(Default)]
-pub(super) struct Known(Mutex<HashMap<(Vec<u8>, u128, usize), Option<Vec<bool>>>>);
+pub(super) struct Known(Mutex<HashMap<Asked, Option<Vec<bool>>>>);
+
+/// A key, its value's digest, and the step up to which changes count.
+type Asked = (Vec<u8>, u128, usize);
 
 impl Judge {
     /// The steps of the order that are missing in a state, oldest first, where leaving them out, and everything behind
