@@ -1,6 +1,6 @@
 //! How RESP servers are started on images.
 //!
-//! A start is the fork of a template ([`crate::target::template`]), once an image with data has come back the same
+//! A start is the fork of a template (`template.rs`), once an image with data has come back the same
 //! from a fork and from a plain start; until then both are made, and the plain one counts. A server for which
 //! there is no template, or whose forks differ, is started plainly, and so is what is repeated alone.
 
