@@ -5,8 +5,11 @@ use crate::worker::pool::Limits;
 use crate::worker::protocol::{Answer, Chain, decode, encode};
 use crate::worker::scratch::remove;
 use crate::worker::serve::{ENV_DIR, log_tail};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -218,8 +221,32 @@ impl AsFd for WorkerProcess {
     }
 }
 
+/// How long an idle worker may take to leave.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+impl WorkerProcess {
+    /// Lets an idle worker end by itself, so that what it has started (a server that is forked for each image) is
+    /// gone, too, when it is. One that is busy, or does not go, is killed.
+    fn leave(&self) {
+        if !self.jobs.is_empty() || self.reaped || self.socket.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let Ok(pid) = i32::try_from(self.child.id()) else { return };
+        // Looks without reaping, as its group is killed afterwards in any case.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let begin = Instant::now();
+        while begin.elapsed() < FAREWELL {
+            match waitid(Id::Pid(Pid::from_raw(pid)), flags) {
+                Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_micros(200)),
+                _ => return,
+            }
+        }
+    }
+}
+
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
+        self.leave();
         self.end();
         remove(&self.dir);
     }
