@@ -2,6 +2,7 @@
 
 use crate::dump::{Digest, Dump, Entry};
 use crate::recovery::{Lives, Outcome};
+use crate::target::server::without_stamp;
 use crate::verdict::Class;
 
 /// The first start after the power loss.
@@ -126,20 +127,6 @@ pub(crate) fn differences(expected: &Dump, found: &Dump, now_ms: u64) -> Vec<Str
 fn tail(message: &str) -> String {
     let line = message.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("no message");
     without_scratch(without_stamp(line.trim())).chars().take(300).collect()
-}
-
-/// A line of a Redis server's log without its process's number and the time, `4711:M 21 Nov 2026 02:57:52.544 # `: they
-/// are another's on each start, and no part of a result.
-fn without_stamp(line: &str) -> &str {
-    let words: Vec<&str> = line.splitn(7, ' ').collect();
-    let [pid, day, month, year, time, mark, text] = words.as_slice() else { return line };
-    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    let process =
-        pid.split_once(':').is_some_and(|(pid, role)| digits(pid) && ["M", "S", "C", "X"].contains(&role));
-    let date = digits(day) && month.len() == 3 && digits(year);
-    let clock = time.split([':', '.']).filter(|part| digits(part)).count() == 4;
-    let level = [".", "-", "*", "#"].contains(mark);
-    if process && date && clock && level { text } else { line }
 }
 
 /// A message without the directory in which the image was laid out: its name holds the worker's number and process,

@@ -87,8 +87,7 @@ impl RespRecovery {
     /// Whether the server has ended, or has gone on for too long.
     fn look(&self, server: &mut Server, since: Instant) -> Option<Trouble> {
         if let Some(status) = server.ended() {
-            // On lines of its own: a log's stamps are found at the beginning of lines.
-            let message = format!("{}\n{}", how(status), server.log_tail());
+            let message = format!("{}; {}", how(status), server.log_tail());
             let crashed = status.signal().is_some();
             return Some(Trouble::Outcome(if crashed {
                 Outcome::Crashed { message }
@@ -165,7 +164,7 @@ impl RespRecovery {
                 if status.success() {
                     return Ok((held, probe_dump()));
                 }
-                let message = format!("after recovery, SHUTDOWN: {}\n{}", how(status), server.log_tail());
+                let message = format!("after recovery, SHUTDOWN: {}; {}", how(status), server.log_tail());
                 return Err(Trouble::Outcome(Outcome::Crashed { message }));
             }
             // Not `look`: that the server ends in this very moment is what was asked for, and no refusal.

@@ -157,9 +157,9 @@ impl Server {
         }
     }
 
-    /// The tail of what it wrote.
+    /// The tail of what it wrote, without numbers of processes and times.
     pub fn log_tail(&self) -> String {
-        log_tail(&self.log)
+        log_tail(&self.log).lines().map(without_stamp).collect::<Vec<_>>().join("\n")
     }
 
     /// How it ended, if it has.
@@ -207,6 +207,20 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A line of a Redis server's log without its process's number and the time, `4711:M 21 Nov 2026 02:57:52.544 # `: they
+/// are another's on each start, and no part of a result.
+pub(crate) fn without_stamp(line: &str) -> &str {
+    let words: Vec<&str> = line.splitn(7, ' ').collect();
+    let [pid, day, month, year, time, mark, text] = words.as_slice() else { return line };
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    let process =
+        pid.split_once(':').is_some_and(|(pid, role)| digits(pid) && ["M", "S", "C", "X"].contains(&role));
+    let date = digits(day) && month.len() == 3 && digits(year);
+    let clock = time.split([':', '.']).filter(|part| digits(part)).count() == 4;
+    let level = [".", "-", "*", "#"].contains(mark);
+    if process && date && clock && level { text } else { line }
 }
 
 /// Exit status or signal, in words.
