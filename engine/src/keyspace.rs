@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
+use crate::value::{Hash, Set, SortedSet};
+
 /// How many databases there are (redis.conf's `databases` default).
 pub const DATABASES: usize = 16;
 
@@ -13,6 +15,12 @@ pub enum Value {
     Str(Vec<u8>),
     /// A list.
     List(VecDeque<Vec<u8>>),
+    /// A set.
+    Set(Set),
+    /// A hash.
+    Hash(Hash),
+    /// A sorted set.
+    SortedSet(SortedSet),
 }
 
 /// A value and its expiry.
@@ -46,8 +54,59 @@ impl Hasher for FixedHasher {
     }
 }
 
-/// One database.
-pub type Db = HashMap<Vec<u8>, Entry, BuildHasherDefault<FixedHasher>>;
+/// One database: keys and their entries. Its order depends on nothing but the operations on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Db(HashMap<Vec<u8>, Entry, BuildHasherDefault<FixedHasher>>);
+
+impl Db {
+    /// The entry of `key`.
+    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.0.get(key)
+    }
+
+    /// The entry of `key`, to be changed.
+    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.0.get_mut(key)
+    }
+
+    /// Whether `key` is there.
+    pub fn contains_key(&self, key: &[u8]) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Puts an entry; gives the one that was there.
+    pub fn insert(&mut self, key: &[u8], entry: Entry) -> Option<Entry> {
+        match self.0.get_mut(key) {
+            Some(old) => Some(std::mem::replace(old, entry)),
+            None => self.0.insert(key.to_vec(), entry),
+        }
+    }
+
+    /// Takes a key away; gives its entry.
+    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        self.0.remove(key)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many keys have an expiry.
+    pub fn expiring(&self) -> usize {
+        self.0.values().filter(|e| e.expires_at_ms.is_some()).count()
+    }
+
+    /// All keys and entries.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
+        self.0.iter().map(|(key, entry)| (key.as_slice(), entry))
+    }
+}
 
 /// All databases.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,3 +31,4 @@ pub mod sabotage;
 pub mod server;
 pub mod session;
 pub mod store;
+pub mod value;

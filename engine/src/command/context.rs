@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::error::{CommandError, WRONG_TYPE};
 use super::hooks::Hooks;
 use crate::keyspace::{Db, Entry, Keyspace, Value};
+use crate::value::{Hash, Set, SortedSet};
 
 /// Takes the commands that are to be replayed.
 pub trait Journal {
@@ -28,29 +29,27 @@ pub trait Typed: Sized {
     fn empty() -> Value;
 }
 
-impl Typed for Vec<u8> {
-    fn of(value: &mut Value) -> Option<&mut Self> {
-        match value {
-            Value::Str(s) => Some(s),
-            _ => None,
+macro_rules! typed {
+    ($type:ty, $variant:ident) => {
+        impl Typed for $type {
+            fn of(value: &mut Value) -> Option<&mut Self> {
+                match value {
+                    Value::$variant(inner) => Some(inner),
+                    _ => None,
+                }
+            }
+            fn empty() -> Value {
+                Value::$variant(Default::default())
+            }
         }
-    }
-    fn empty() -> Value {
-        Value::Str(Vec::new())
-    }
+    };
 }
 
-impl Typed for VecDeque<Vec<u8>> {
-    fn of(value: &mut Value) -> Option<&mut Self> {
-        match value {
-            Value::List(l) => Some(l),
-            _ => None,
-        }
-    }
-    fn empty() -> Value {
-        Value::List(VecDeque::new())
-    }
-}
+typed!(Vec<u8>, Str);
+typed!(VecDeque<Vec<u8>>, List);
+typed!(Set, Set);
+typed!(Hash, Hash);
+typed!(SortedSet, SortedSet);
 
 /// Everything that a data command may touch. Replies go elsewhere, so that a command can write out what it
 /// still borrows from here.
@@ -135,7 +134,7 @@ impl Ctx<'_> {
         self.expire_if_due(self.db, key);
         let db = self.database();
         if !db.contains_key(key) {
-            db.insert(key.to_vec(), Entry { value: T::empty(), expires_at_ms: None });
+            db.insert(key, Entry { value: T::empty(), expires_at_ms: None });
         }
         db.get_mut(key).and_then(|e| T::of(&mut e.value)).ok_or(WRONG_TYPE)
     }
@@ -156,12 +155,7 @@ impl Ctx<'_> {
         if let (Some(at), false) = (entry.expires_at_ms, self.loading) {
             self.hooks.expiries.add(at, db, key);
         }
-        match self.keyspace.dbs[db].get_mut(key) {
-            Some(old) => *old = entry,
-            None => {
-                self.keyspace.dbs[db].insert(key.to_vec(), entry);
-            }
-        }
+        self.keyspace.dbs[db].insert(key, entry);
         self.hooks.watched.touch(db, key);
         self.changed = true;
     }

@@ -1,6 +1,7 @@
 //! The commands that rebuild one key, for rewrites without an RDB preamble.
 
 use crate::keyspace::{Entry, Value};
+use crate::value::Score;
 
 /// Elements per RPUSH, as Redis's AOF_REWRITE_ITEMS_PER_CMD.
 const ITEMS_PER_COMMAND: usize = 64;
@@ -10,19 +11,41 @@ const ITEMS_PER_COMMAND: usize = 64;
 pub fn emit(_db: usize, key: &[u8], entry: &Entry, sink: &mut dyn FnMut(&[&[u8]])) {
     match &entry.value {
         Value::Str(value) => sink(&[b"SET", key, value]),
-        Value::List(list) => {
-            let mut argv: Vec<&[u8]> = Vec::with_capacity(2 + ITEMS_PER_COMMAND);
-            let mut items = list.iter().peekable();
-            while items.peek().is_some() {
-                argv.clear();
-                argv.extend([b"RPUSH".as_slice(), key]);
-                argv.extend(items.by_ref().take(ITEMS_PER_COMMAND).map(Vec::as_slice));
-                sink(&argv);
-            }
+        Value::List(list) => chunks(b"RPUSH", key, list.iter().map(|item| [item.as_slice()]), sink),
+        Value::Set(set) => chunks(b"SADD", key, set.iter().map(|member| [member]), sink),
+        Value::Hash(hash) => {
+            chunks(b"HMSET", key, hash.iter().map(|(field, value)| [field, value]), sink);
+        }
+        Value::SortedSet(set) => {
+            let scores: Vec<Vec<u8>> = set.iter().map(|(_, score)| write_score(score)).collect();
+            let items = set.iter().zip(&scores).map(|((member, _), score)| [score.as_slice(), member]);
+            chunks(b"ZADD", key, items, sink);
         }
     }
     if let Some(at) = entry.expires_at_ms {
         sink(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+    }
+}
+
+/// A score as it stands in a log: the shortest decimal that reads back as the same double.
+fn write_score(score: Score) -> Vec<u8> {
+    score.get().to_string().into_bytes()
+}
+
+/// `name key item...`, with so many items a command as Redis writes.
+fn chunks<'a, const N: usize>(
+    name: &'a [u8],
+    key: &'a [u8],
+    items: impl Iterator<Item = [&'a [u8]; N]>,
+    sink: &mut dyn FnMut(&[&[u8]]),
+) {
+    let mut argv: Vec<&[u8]> = Vec::with_capacity(2 + N * ITEMS_PER_COMMAND);
+    let mut items = items.peekable();
+    while items.peek().is_some() {
+        argv.clear();
+        argv.extend([name, key]);
+        argv.extend(items.by_ref().take(ITEMS_PER_COMMAND).flatten());
+        sink(&argv);
     }
 }
 

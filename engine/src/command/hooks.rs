@@ -108,7 +108,7 @@ impl Expiries {
         self.heap.clear();
         for (db, keys) in keyspace.dbs.iter().enumerate() {
             self.heap.extend(
-                keys.iter().filter_map(|(key, e)| e.expires_at_ms.map(|at| Reverse((at, db, key.clone())))),
+                keys.iter().filter_map(|(key, e)| e.expires_at_ms.map(|at| Reverse((at, db, key.to_vec())))),
             );
         }
         self.rebuild_at = self.heap.len() * 2;

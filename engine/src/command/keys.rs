@@ -30,6 +30,9 @@ pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Str(_) => "string",
         Value::List(_) => "list",
+        Value::Set(_) => "set",
+        Value::Hash(_) => "hash",
+        Value::SortedSet(_) => "zset",
     }
 }
 
@@ -41,7 +44,7 @@ pub(super) fn type_of(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 }
 
 /// The keys of a database that have not expired, in a stable order.
-fn live_keys<'a>(cx: &'a mut Ctx<'_>) -> Vec<&'a Vec<u8>> {
+fn live_keys<'a>(cx: &'a mut Ctx<'_>) -> Vec<&'a [u8]> {
     let (now, loading) = (cx.now_ms, cx.loading);
     let live = cx.database().iter().filter(|(_, e)| loading || e.expires_at_ms.is_none_or(|at| at >= now));
     let mut keys: Vec<_> = live.map(|(key, _)| key).collect();
@@ -68,7 +71,7 @@ pub(super) fn dbsize(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
 pub(super) fn randomkey(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
     let turn = usize::try_from(cx.now_ms).unwrap_or(0);
     let keys = live_keys(cx);
-    out.bulk_or_null((!keys.is_empty()).then(|| keys[turn % keys.len()].as_slice()));
+    out.bulk_or_null((!keys.is_empty()).then(|| keys[turn % keys.len()]));
     Ok(())
 }
 
@@ -267,6 +270,8 @@ pub(super) fn object(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     match cx.entry(argv[2]).map(|e| &e.value) {
         None => out.null(),
         Some(Value::List(_)) => out.bulk(b"quicklist"),
+        Some(Value::Set(_) | Value::Hash(_)) => out.bulk(b"hashtable"),
+        Some(Value::SortedSet(_)) => out.bulk(b"skiplist"),
         Some(Value::Str(s)) if parse_integer(s).is_some() => out.bulk(b"int"),
         Some(Value::Str(s)) if s.len() <= 44 => out.bulk(b"embstr"),
         Some(Value::Str(_)) => out.bulk(b"raw"),
@@ -276,5 +281,5 @@ pub(super) fn object(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 
 /// How many keys a database has, and how many of them expire.
 pub(super) fn counts(db: &Db) -> (usize, usize) {
-    (db.len(), db.values().filter(|e| e.expires_at_ms.is_some()).count())
+    (db.len(), db.expiring())
 }

@@ -76,7 +76,7 @@ mod tests {
         for line in ["SELECT 3", "SET k v PXAT 10", "APPEND k w", "PEXPIREAT k 20", "RPUSH l a b"] {
             assert_eq!(run(&mut ks, &mut db, line), Ok(()), "{line}");
         }
-        let entry = &ks.dbs[3][b"k".as_slice()];
+        let entry = &ks.dbs[3].get(b"k").unwrap();
         assert_eq!((&entry.value, entry.expires_at_ms), (&Value::Str(b"vw".to_vec()), Some(20)));
         assert_eq!(run(&mut ks, &mut db, "DEL k"), Ok(()));
         assert_eq!(ks.dbs[3].len(), 1);

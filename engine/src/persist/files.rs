@@ -145,7 +145,7 @@ fn write_commands(out: &mut dyn Write, keyspace: &Keyspace, seq: Option<u64>) ->
     }
     for (n, db) in keyspace.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
         encode_command(&mut sink.batch, &[b"SELECT", n.to_string().as_bytes()]);
-        for (key, entry) in db {
+        for (key, entry) in db.iter() {
             let batch = &mut sink.batch;
             command::emit(n, key, entry, &mut |argv| encode_command(batch, argv));
             if sink.batch.len() >= BASE_BATCH {

@@ -37,6 +37,9 @@ const OP_EOF: u8 = 255;
 
 const TYPE_STRING: u8 = 0;
 const TYPE_LIST: u8 = 1;
+const TYPE_SET: u8 = 2;
+const TYPE_HASH: u8 = 4;
+const TYPE_ZSET_2: u8 = 5;
 const TYPE_LIST_ZIPLIST: u8 = 10;
 const TYPE_LIST_QUICKLIST: u8 = 14;
 const TYPE_LIST_QUICKLIST_2: u8 = 18;

@@ -200,7 +200,7 @@ pub fn read(bytes: &[u8], drop_before_ms: Option<u64>) -> Result<Loaded, RdbErro
                 loaded.keys += 1;
                 if expires_at_ms.is_some_and(|at| drop_before_ms.is_some_and(|now| at < now)) {
                     loaded.expired += 1;
-                } else if loaded.keyspace.dbs[db].insert(key, Entry { value, expires_at_ms }).is_some() {
+                } else if loaded.keyspace.dbs[db].insert(&key, Entry { value, expires_at_ms }).is_some() {
                     return r.fail("a key stands there twice");
                 }
             }

@@ -49,8 +49,8 @@ impl Sink<'_> {
         self.len(n as u64)?;
         self.put(&[OP_RESIZEDB])?;
         self.len(db.len() as u64)?;
-        self.len(db.values().filter(|e| e.expires_at_ms.is_some()).count() as u64)?;
-        for (key, entry) in db {
+        self.len(db.expiring() as u64)?;
+        for (key, entry) in db.iter() {
             if let Some(at) = entry.expires_at_ms {
                 self.put(&[OP_EXPIRETIME_MS])?;
                 self.put(&at.to_le_bytes())?;
@@ -66,6 +66,30 @@ impl Sink<'_> {
                     self.string(key)?;
                     self.len(list.len() as u64)?;
                     list.iter().try_for_each(|item| self.string(item))?;
+                }
+                Value::Set(set) => {
+                    self.put(&[TYPE_SET])?;
+                    self.string(key)?;
+                    self.len(set.len() as u64)?;
+                    set.iter().try_for_each(|member| self.string(member))?;
+                }
+                Value::Hash(hash) => {
+                    self.put(&[TYPE_HASH])?;
+                    self.string(key)?;
+                    self.len(hash.len() as u64)?;
+                    for (field, value) in hash.iter() {
+                        self.string(field)?;
+                        self.string(value)?;
+                    }
+                }
+                Value::SortedSet(set) => {
+                    self.put(&[TYPE_ZSET_2])?;
+                    self.string(key)?;
+                    self.len(set.len() as u64)?;
+                    for (member, score) in set.iter() {
+                        self.string(member)?;
+                        self.put(&score.get().to_le_bytes())?;
+                    }
                 }
             }
         }

@@ -114,7 +114,7 @@ impl Redis {
         for (n, db) in ks.dbs.iter().enumerate() {
             self.run(&["SELECT", &n.to_string()]);
             assert_eq!(self.text("DBSIZE"), format!(":{}", db.len()), "database {n}");
-            for (key, entry) in db {
+            for (key, entry) in db.iter() {
                 let key = std::str::from_utf8(key).unwrap();
                 match &entry.value {
                     Value::Str(value) => {
@@ -124,6 +124,7 @@ impl Redis {
                         let want: Vec<_> = list.iter().map(|i| String::from_utf8_lossy(i)).collect();
                         assert_eq!(self.run(&["LRANGE", key, "0", "-1"]), want.join(","));
                     }
+                    other => panic!("not in these workloads: {other:?}"),
                 }
                 let want = entry.expires_at_ms.map_or(":-1".to_owned(), |at| format!(":{at}"));
                 assert_eq!(self.run(&["PEXPIRETIME", key]), want);

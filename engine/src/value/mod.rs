@@ -1,0 +1,9 @@
+//! Values of more than one element.
+
+mod hash;
+mod set;
+mod sorted_set;
+
+pub use hash::Hash;
+pub use set::Set;
+pub use sorted_set::{Score, SortedSet};
