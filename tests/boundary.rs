@@ -21,90 +21,100 @@ pub struct Boundary {
     pub change: Change,
 }
 
+const fn row(
+    name: &'static str,
+    policy: &'static str,
+    found_as: &'static [&'static str],
+    because: &'static str,
+    change: Change,
+) -> Boundary {
+    Boundary { name, policy, found_as, because, change }
+}
+
 /// Written before the first run; what was changed after it says so.
 pub const BOUNDARY: &[Boundary] = &[
-    Boundary {
-        name: "drop fdatasync of incr files",
-        policy: "always",
-        found_as: &["acknowledged-loss", "refuses-to-open"],
-        because: "replies wait for nothing; a file that a rewrite has left is torn, or a mark says too much",
-        change: |t| mutate::drop_syncs(t, "fdatasync:*incr*"),
-    },
-    Boundary {
-        name: "drop fsync of manifests",
-        policy: "always",
-        found_as: &["refuses-to-open"],
-        because: "the manifest's name stands for half of it",
-        change: |t| mutate::drop_syncs(t, "fsync:*manifest"),
-    },
-    Boundary {
-        name: "drop fsync of bases",
-        policy: "always",
-        found_as: &["refuses-to-open"],
-        because: "the base's name stands for half of it",
-        change: |t| mutate::drop_syncs(t, "fsync:*rewriteaof*"),
-    },
-    Boundary {
-        name: "drop fsync of the directory",
-        policy: "always",
-        found_as: &["acknowledged-loss", "refuses-to-open"],
-        because: "names come and go: without any manifest and with the incr file's name gone all is new",
-        change: |t| mutate::drop_syncs(t, "fsync:appendonlydir"),
-    },
-    Boundary {
-        name: "drop the background syncs",
-        policy: "everysec",
-        found_as: &["window-exceeded", "refuses-to-open"],
-        because: "nothing is synced before the next rewrite; a mark says too much",
-        change: |t| mutate::drop_syncs(t, "fdatasync:*incr*"),
-    },
-    Boundary {
-        name: "drop fsync of snapshots",
-        policy: "snapshot",
-        found_as: &["refuses-to-open"],
-        because: "the snapshot's name stands for half of it",
-        change: |t| mutate::drop_syncs(t, "fsync:*.rdb"),
-    },
-    Boundary {
-        name: "drop fsync of the snapshot's directory",
-        policy: "snapshot",
-        found_as: &["acknowledged-loss"],
-        because: "the old snapshot's name comes back after a save was acknowledged",
-        change: |t| mutate::drop_syncs(t, "fsync:."),
-    },
-    Boundary {
-        name: "drop the last sync",
-        policy: "always",
-        found_as: &["acknowledged-loss", "refuses-to-open"],
-        because: "a reply without a sync; the next batch's mark says that there was one",
-        change: |t| match last_log_sync(t) {
+    row(
+        "drop fdatasync of incr files",
+        "always",
+        &["acknowledged-loss", "refuses-to-open"],
+        "replies wait for nothing; a file that a rewrite has left is torn, or a mark says too much",
+        |t| mutate::drop_syncs(t, "fdatasync:*incr*"),
+    ),
+    row(
+        "drop fsync of manifests",
+        "always",
+        &["refuses-to-open"],
+        "the manifest's name stands for half of it",
+        |t| mutate::drop_syncs(t, "fsync:*manifest"),
+    ),
+    row(
+        "drop fsync of bases",
+        "always",
+        &["refuses-to-open"],
+        "the base's name stands for half of it",
+        |t| mutate::drop_syncs(t, "fsync:*rewriteaof*"),
+    ),
+    row(
+        "drop fsync of the directory",
+        "always",
+        &["acknowledged-loss", "refuses-to-open"],
+        "names come and go: without any manifest and with the incr file's name gone all is new",
+        |t| mutate::drop_syncs(t, "fsync:appendonlydir"),
+    ),
+    row(
+        "drop the background syncs",
+        "everysec",
+        &["window-exceeded", "refuses-to-open"],
+        "nothing is synced before the next rewrite; a mark says too much",
+        |t| mutate::drop_syncs(t, "fdatasync:*incr*"),
+    ),
+    row(
+        "drop fsync of snapshots",
+        "snapshot",
+        &["refuses-to-open"],
+        "the snapshot's name stands for half of it",
+        |t| mutate::drop_syncs(t, "fsync:*.rdb"),
+    ),
+    row(
+        "drop fsync of the snapshot's directory",
+        "snapshot",
+        &["acknowledged-loss"],
+        "the old snapshot's name comes back after a save was acknowledged",
+        |t| mutate::drop_syncs(t, "fsync:."),
+    ),
+    row(
+        "drop the last sync",
+        "always",
+        &["acknowledged-loss", "refuses-to-open"],
+        "a reply without a sync; the next batch's mark says that there was one",
+        |t| match last_log_sync(t) {
             Some(n) => mutate::drop_nth_sync(t, n),
             None => (t.clone(), 0),
         },
-    },
-    Boundary {
-        name: "acknowledge early",
-        policy: "always",
-        found_as: &["acknowledged-loss"],
-        because: "replies leave before the sync that they wait for",
-        change: mutate::acknowledge_early,
-    },
-    Boundary {
-        name: "swap a write with its sync",
-        policy: "always",
-        found_as: &["acknowledged-loss", "refuses-to-open"],
-        because: "the sync comes before what it is to force; the next mark says too much",
-        change: swap_last_write_with_its_sync,
-    },
-    Boundary {
-        name: "delete a write",
-        policy: "always",
+    ),
+    row(
+        "acknowledge early",
+        "always",
+        &["acknowledged-loss"],
+        "replies leave before the sync that they wait for",
+        mutate::acknowledge_early,
+    ),
+    row(
+        "swap a write with its sync",
+        "always",
+        &["acknowledged-loss", "refuses-to-open"],
+        "the sync comes before what it is to force; the next mark says too much",
+        swap_last_write_with_its_sync,
+    ),
+    row(
+        "delete a write",
+        "always",
         // Corrected after the first run, which found `acknowledged-loss` as well: between the reply and the next
         // batch no later mark exists yet that could give the hole away.
-        found_as: &["acknowledged-loss", "refuses-to-open"],
-        because: "the batch is gone; later marks say that the hole had been synced",
-        change: delete_a_log_write,
-    },
+        &["acknowledged-loss", "refuses-to-open"],
+        "the batch is gone; later marks say that the hole had been synced",
+        delete_a_log_write,
+    ),
 ];
 
 /// The number, among the syncs, of the append phase's last one of the log.
