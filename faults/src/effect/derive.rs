@@ -20,7 +20,17 @@ impl Effects {
     /// The effects of a trace. A call that failed has none; a call in which the target was killed has them
     /// all, since it may have got as far.
     pub fn of(trace: &Trace) -> Effects {
-        let mut live = Live::at_base(trace);
+        Effects::derive(trace, false)
+    }
+
+    /// The same, and in front of each change that sets blocks free an effect for each of these
+    /// ([`EffectKind::is_freed`]), for models in which they are used anew before that change is durable.
+    pub fn with_freed(trace: &Trace) -> Effects {
+        Effects::derive(trace, true)
+    }
+
+    fn derive(trace: &Trace, freed: bool) -> Effects {
+        let mut live = Live::at_base(trace, freed);
         for (index, event) in trace.events.iter().enumerate() {
             if event.errno == 0 {
                 live.event(index as u32, event);
@@ -55,11 +65,14 @@ struct Live {
     list: Vec<Effect>,
     deaths: BTreeMap<EffectId, FileId>,
     straddles: BTreeSet<EffectId>,
+    /// Whether blocks that are set free have effects of their own.
+    freed: bool,
 }
 
 impl Live {
-    fn at_base(trace: &Trace) -> Live {
+    fn at_base(trace: &Trace, freed: bool) -> Live {
         let mut live = Live {
+            freed,
             size: BTreeMap::new(),
             blocks: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -100,6 +113,7 @@ impl Live {
             }
             Op::Unlink { dir, name, file } => {
                 let meta = Meta::Unlink { dir: *dir, name: name.clone(), file: *file };
+                self.name_goes(index, event, *file);
                 let id = self.meta(index, event, meta);
                 self.name_gone(id, *file);
             }
@@ -115,6 +129,9 @@ impl Live {
                     file: *file,
                     replaced: *replaced,
                 };
+                if let Some(old) = replaced {
+                    self.name_goes(index, event, *old);
+                }
                 let id = self.meta(index, event, meta);
                 if let Some(old) = replaced {
                     self.name_gone(id, *old);
@@ -148,6 +165,25 @@ impl Live {
             | Op::Kill
             | Op::Advance
             | Op::Fault { .. } => {}
+        }
+    }
+
+    /// Before a name goes: with the last one go the file's blocks.
+    fn name_goes(&mut self, index: u32, event: &Event, file: FileId) {
+        if self.links.get(&file) == Some(&1) {
+            self.frees(index, event, file, 0..u64::MAX);
+        }
+    }
+
+    /// The blocks of these pages are about to be set free.
+    fn frees(&mut self, index: u32, event: &Event, file: FileId, pages: std::ops::Range<u64>) {
+        if !self.freed || pages.is_empty() {
+            return;
+        }
+        let blocks: Vec<u64> =
+            self.blocks.get(&file).into_iter().flat_map(|all| all.range(pages.clone())).copied().collect();
+        for page in blocks {
+            self.push(index, event, EffectKind::Data { file, page, start: 0, bytes: 0..0, fresh: false });
         }
     }
 
@@ -196,6 +232,7 @@ impl Live {
         self.zeroed(index, event, file, (size, u64::MAX), true);
         self.size.insert(file, size);
         let keep = size.div_ceil(PAGE);
+        self.frees(index, event, file, keep..u64::MAX);
         self.blocks.entry(file).or_default().split_off(&keep);
         self.meta(index, event, Meta::Truncate { file, size });
     }
@@ -230,6 +267,13 @@ impl Live {
             if at / PAGE < end / PAGE {
                 self.zeroed(index, event, file, (end / PAGE * PAGE, end), punch);
             }
+        }
+        match mode {
+            AllocateMode::Extend | AllocateMode::KeepSize | AllocateMode::Insert => {}
+            AllocateMode::Punch | AllocateMode::Zero { .. } => {
+                self.frees(index, event, file, at.div_ceil(PAGE)..(end / PAGE).max(at.div_ceil(PAGE)));
+            }
+            AllocateMode::Collapse => self.frees(index, event, file, at / PAGE..end / PAGE),
         }
         let size = self.size.entry(file).or_default();
         let blocks = self.blocks.entry(file).or_default();

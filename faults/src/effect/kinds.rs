@@ -30,7 +30,8 @@ pub struct Effect {
 /// What an effect changes. Data, size and names of one file are separately durable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EffectKind {
-    /// Bytes of one page of a file.
+    /// Bytes of one page of a file. No bytes: a change that follows sets the page's block free, see
+    /// [`EffectKind::is_freed`].
     Data {
         /// The file.
         file: FileId,
@@ -147,7 +148,8 @@ pub enum Outcome {
     Whole,
     /// A fresh page's block is allocated but never written: the page reads as zeros.
     Zeros,
-    /// A fresh page's block holds what stood on the disk before (a fixed garbage pattern here).
+    /// The page's block holds what does not belong to the file: what stood on the disk before, or what another file
+    /// has written there since (a fixed garbage pattern here).
     Stale,
     /// Of a [`EffectKind::Data`]: only the sectors of the page whose bits are set.
     Sectors(u8),
@@ -172,6 +174,13 @@ impl EffectKind {
             EffectKind::Meta(Meta::Truncate { file, .. } | Meta::Allocate { file, .. }) => Some(*file),
             EffectKind::Meta(_) => None,
         }
+    }
+
+    /// Whether it stands for a block that is set free, and not for bytes: whole is the page as it was, stale what
+    /// somebody else has written into the block while the page still had it. Only in
+    /// [`Effects::with_freed`](super::Effects::with_freed).
+    pub fn is_freed(&self) -> bool {
+        matches!(self, EffectKind::Data { bytes, .. } if bytes.is_empty())
     }
 
     /// Whether it is a change of names.

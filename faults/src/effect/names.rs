@@ -75,6 +75,9 @@ impl Names {
     pub fn describe(&self, effect: &Effect) -> String {
         let at = effect.issued;
         match &effect.kind {
+            EffectKind::Data { file, page, .. } if effect.kind.is_freed() => {
+                format!("page {page} of {}, whose block is about to be set free,", self.path_at(*file, at))
+            }
             EffectKind::Data { file, page, start, bytes, .. } => {
                 let from = page * PAGE + u64::from(*start);
                 let to = from + u64::from(bytes.end - bytes.start);
@@ -130,6 +133,9 @@ impl Names {
             Outcome::Absent => format!("{what} not on the disk"),
             Outcome::Whole => format!("{what} on the disk"),
             Outcome::Zeros => format!("{what} reads as zeros"),
+            Outcome::Stale if effect.kind.is_freed() => {
+                format!("{what} shows what another file has written there since")
+            }
             Outcome::Stale => format!("{what} shows what stood in the block before"),
             Outcome::Sectors(mask) => format!("{what} torn: only {} written", sectors(mask)),
             Outcome::Parts(parts) => format!("{what} half done: {}", rename_parts(parts)),

@@ -70,6 +70,8 @@ impl Disk {
             return;
         }
         match &effect.kind {
+            // Nothing was written there: the page is as it was.
+            EffectKind::Data { .. } if effect.kind.is_freed() && outcome == Outcome::Whole => {}
             EffectKind::Data { file, page, .. } => {
                 let content = self.content(*file);
                 let target = content.pages.entry(*page).or_insert_with(|| Arc::new([0; PAGE as usize]));
@@ -238,25 +240,8 @@ impl Content {
 
     pub(crate) fn truncate(&mut self, size: u64) {
         self.size = size;
-        self.zero(size, u64::MAX);
-    }
-
-    /// Zeros from `from` up to `to`.
-    fn zero(&mut self, from: u64, to: u64) {
-        let touched = from / PAGE..to.div_ceil(PAGE);
-        let mut whole = Vec::new();
-        for (&page, bytes) in self.pages.range_mut(touched) {
-            let (start, stop) = (page * PAGE, (page + 1) * PAGE);
-            if from <= start && to >= stop {
-                whole.push(page);
-            } else {
-                let (a, b) = (from.max(start) - start, to.min(stop) - start);
-                if a < b {
-                    Arc::make_mut(bytes)[a as usize..b as usize].fill(0);
-                }
-            }
-        }
-        whole.iter().for_each(|page| drop(self.pages.remove(page)));
+        // Whole pages: the zeros within the last one are data, an effect of their own.
+        self.pages.split_off(&size.div_ceil(PAGE));
     }
 
     fn holes(&mut self, from: u64, to: u64) {

@@ -97,7 +97,7 @@ impl Rules {
             EffectKind::Meta(meta) => {
                 self.came_with(effects, logs, id, self.commit.last().copied());
                 self.commit.push(id);
-                self.shape(id, meta);
+                self.shape(effects, id, meta);
                 // A removal that a log brings need not bring what was written before.
                 if let Some(file) = effects.deaths.get(&id)
                     && !logs.ways.contains_key(&id)
@@ -132,9 +132,13 @@ impl Rules {
         }
     }
 
-    fn shape(&mut self, id: EffectId, meta: &Meta) {
+    fn shape(&mut self, effects: &Effects, id: EffectId, meta: &Meta) {
         match meta {
             Meta::Truncate { file, size } => {
+                // The zeros behind the new end within its page. No kernel has shown the one without the other.
+                let call = effects.list[id.0 as usize].event;
+                let zeros = (0..id.0).rev().take_while(|on| effects.list[*on as usize].event == call);
+                self.edges.extend(zeros.map(|on| edge(id, EffectId(on), Rule::HoleAfterZeros)));
                 self.gone(id, *file, size.div_ceil(PAGE)..u64::MAX);
                 self.size_set(id, *file);
             }
