@@ -12,6 +12,9 @@ pub const PAGE: u64 = 4096;
 /// Size of a sector: overwritten pages tear at this grain.
 pub const SECTOR: u64 = 512;
 
+/// Of [`Outcome::Parts`]: the one part of a [`Meta::Return`].
+pub const RETURNED: u8 = 8;
+
 /// Index into [`Effects::list`](super::Effects::list); effects stand in the order of the events that cause them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EffectId(pub u32);
@@ -104,6 +107,17 @@ pub enum Meta {
         /// What the new name stood for.
         replaced: Option<FileId>,
     },
+    /// Not a change that was asked for: a replaced file may be there again, under the name by which it was synced
+    /// ([`Outcome::Parts`] with [`RETURNED`]); whole is that it is not. Only in
+    /// [`Effects::with_returns`](super::Effects::with_returns).
+    Return {
+        /// The directory of that name.
+        dir: FileId,
+        /// The name.
+        name: Name,
+        /// The file.
+        file: FileId,
+    },
     /// Two names change places.
     Exchange {
         /// The first directory.
@@ -181,6 +195,11 @@ impl EffectKind {
     /// [`Effects::with_freed`](super::Effects::with_freed).
     pub fn is_freed(&self) -> bool {
         matches!(self, EffectKind::Data { bytes, .. } if bytes.is_empty())
+    }
+
+    /// Whether it is there from the beginning, because it only says what may show beside what was asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        self.is_freed() || matches!(self, EffectKind::Meta(Meta::Return { .. }))
     }
 
     /// Whether it is a change of names.

@@ -1,6 +1,6 @@
 //! What effects are called when a person reads about them.
 
-use crate::effect::{Effect, EffectId, EffectKind, Effects, Meta, Outcome, PAGE, SECTOR};
+use crate::effect::{Effect, EffectId, EffectKind, Effects, Meta, Outcome, PAGE, RETURNED, SECTOR};
 use crate::event::{Clock, FileId, Name, NodeKind};
 use crate::trace::Trace;
 use std::collections::BTreeMap;
@@ -103,6 +103,9 @@ impl Names {
             Meta::Link { dir, name, file } => {
                 format!("link {} to {}", self.entry(*dir, name, at), self.path_at(*file, at))
             }
+            Meta::Return { dir, name, file } => {
+                format!("{} (once {})", self.path_at(*file, before), self.entry(*dir, name, at))
+            }
             Meta::Unlink { dir, name, .. } => format!("removal of {}", self.entry(*dir, name, at)),
             Meta::Rename { from_dir, from_name, to_dir, to_name, .. } => format!(
                 "rename of {} to {}",
@@ -138,6 +141,9 @@ impl Names {
             }
             Outcome::Stale => format!("{what} shows what stood in the block before"),
             Outcome::Sectors(mask) => format!("{what} torn: only {} written", sectors(mask)),
+            Outcome::Parts(RETURNED) => {
+                format!("{what}, which was replaced, is there again under the name by which it was synced")
+            }
             Outcome::Parts(parts) => format!("{what} half done: {}", rename_parts(parts)),
         }
     }

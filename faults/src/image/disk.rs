@@ -1,6 +1,6 @@
 //! What the disk holds after some effects: the plain way from a crash state to its image.
 
-use crate::effect::{Effect, EffectKind, Meta, Outcome, PAGE, SECTOR};
+use crate::effect::{Effect, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
 use crate::event::{AllocateMode, FileId, Name, NodeKind, Op};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -198,6 +198,13 @@ pub(crate) fn rename_entries(dirs: &mut Dirs, meta: &Meta, parts: u8) {
             }
             if parts & 4 != 0 {
                 put(dirs, *to_dir, to_name, *file);
+            }
+        }
+        Meta::Return { dir, name, file } => {
+            let named = |entries: &BTreeMap<Name, FileId>| entries.values().any(|other| other == file);
+            let free = dirs.get(dir).is_none_or(|entries| !entries.contains_key(name));
+            if parts == RETURNED && free && !dirs.values().any(named) {
+                put(dirs, *dir, name, *file);
             }
         }
         Meta::Truncate { .. } | Meta::Allocate { .. } => {}

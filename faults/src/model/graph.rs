@@ -1,6 +1,6 @@
 //! The rules of one case as a graph over effects.
 
-use crate::effect::{EffectId, EffectKind, Effects, Meta, Outcome};
+use crate::effect::{EffectId, EffectKind, Effects, Meta, Outcome, RETURNED};
 use crate::event::{Clock, Event};
 use crate::model::Rule;
 use fixedbitset::FixedBitSet;
@@ -139,7 +139,7 @@ impl Graph {
     pub(crate) fn force(&mut self, forced: &[Clock]) {
         for (fact, at) in self.facts.iter_mut().zip(forced) {
             fact.absent_until = if fact.given { fact.issued } else { *at };
-            fact.whole_from = if fact.given && !fact.stale { fact.issued } else { *at };
+            fact.whole_from = if fact.given && !fact.stale && fact.parts == 0 { fact.issued } else { *at };
         }
         for (id, (target, source)) in &self.halves {
             let fact = &mut self.facts[id.0 as usize];
@@ -245,7 +245,9 @@ impl Graph {
             out.push(Outcome::Stale);
         }
         let parts = fact.parts;
-        if parts != 0 {
+        if parts == RETURNED {
+            out.push(Outcome::Parts(RETURNED));
+        } else if parts != 0 {
             // With the new name there, nothing shows whether the old target's went before: counted as gone.
             let canonical = |m: &u8| m & 4 == 0 || m & (parts & 1) == parts & 1;
             let wanted = |m: &u8| !fact.both || *m == parts & 5;
@@ -312,6 +314,7 @@ fn fact(issued: Clock, kind: &EffectKind, odd: Oddities) -> Fact {
         _ => (false, false),
     };
     let parts = match kind {
+        EffectKind::Meta(Meta::Return { .. }) => RETURNED,
         EffectKind::Meta(Meta::Rename { replaced, .. }) if odd.parts => 6 | u8::from(replaced.is_some()),
         EffectKind::Meta(Meta::Rename { replaced, from_dir, to_dir, .. })
             if odd.both && from_dir != to_dir =>
@@ -334,7 +337,7 @@ fn fact(issued: Clock, kind: &EffectKind, odd: Oddities) -> Fact {
         stale,
         parts,
         both: odd.both,
-        given: kind.is_freed(),
+        given: kind.is_given(),
         absent_until: Event::NEVER,
         whole_from: Event::NEVER,
         rank,
