@@ -34,14 +34,11 @@ struct Child {
 
 /// Items in their order.
 #[derive(Clone, Debug)]
-pub(super) struct Order {
-    root: Node,
-    len: usize,
-}
+pub(super) struct Order(Node);
 
 impl Default for Order {
     fn default() -> Self {
-        Order { root: Node::Leaf(Vec::new()), len: 0 }
+        Order(Node::Leaf(Vec::new()))
     }
 }
 
@@ -177,34 +174,28 @@ fn mend(children: &mut Vec<Child>, at: usize) {
 }
 
 impl Order {
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Puts an item at a rank, which is at most the length.
     pub(super) fn insert(&mut self, rank: usize, item: Item) {
-        self.len += 1;
-        if let Some(right) = self.root.insert(rank, item) {
-            let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
-            self.root = Node::Branch([left, right].into_iter().filter_map(Child::new).collect());
+        if let Some(right) = self.0.insert(rank, item) {
+            let left = std::mem::replace(&mut self.0, Node::Leaf(Vec::new()));
+            self.0 = Node::Branch([left, right].into_iter().filter_map(Child::new).collect());
         }
     }
 
     /// Takes the item of a rank away, which is below the length.
     pub(super) fn remove(&mut self, rank: usize) -> Item {
-        self.len -= 1;
-        let item = self.root.remove(rank);
-        while let Node::Branch(children) = &mut self.root
+        let item = self.0.remove(rank);
+        while let Node::Branch(children) = &mut self.0
             && children.len() <= 1
         {
-            self.root = children.pop().map_or(Node::Leaf(Vec::new()), |only| only.node);
+            self.0 = children.pop().map_or(Node::Leaf(Vec::new()), |only| only.node);
         }
         item
     }
 
     /// Says that the member of the item of a rank has moved to another place.
     pub(super) fn moved(&mut self, mut rank: usize, place: usize) {
-        let mut node = &mut self.root;
+        let mut node = &mut self.0;
         loop {
             match node {
                 Node::Leaf(items) => {
@@ -225,7 +216,7 @@ impl Order {
 
     /// How many items stand before a border: `before` holds for them, and for none behind it.
     pub(super) fn rank(&self, before: impl Fn(&Item) -> bool) -> usize {
-        let (mut node, mut passed) = (&self.root, 0);
+        let (mut node, mut passed) = (&self.0, 0);
         loop {
             match node {
                 Node::Leaf(items) => return passed + items.partition_point(before),
@@ -241,7 +232,7 @@ impl Order {
 
     /// The items of a rank and behind it that are stored together, and how many stand before it in the same leaf.
     fn leaf(&self, mut rank: usize) -> (&[Item], usize) {
-        let mut node = &self.root;
+        let mut node = &self.0;
         loop {
             match node {
                 Node::Leaf(items) => return (items, rank),
@@ -356,7 +347,7 @@ mod tests {
                     order.moved(rank, 9);
                 }
             }
-            prop_assert_eq!(sound(&order.root, true).0, model.len());
+            prop_assert_eq!(sound(&order.0, true).0, model.len());
             prop_assert!(order.range(0..model.len()).eq(model.iter()));
             prop_assert!(order.range(0..model.len()).rev().eq(model.iter().rev()));
             let (a, b) = (model.len() / 3, model.len() / 2);
@@ -370,7 +361,7 @@ mod tests {
                 let rank = (model.len() * 7) % model.len().max(1);
                 prop_assert_eq!(order.remove(rank), model.remove(rank));
             }
-            prop_assert_eq!(order.len(), 0);
+            prop_assert!(order.range(0..0).next().is_none());
         }
     }
 }

@@ -88,7 +88,7 @@ impl<I: Iterator> ExactSizeIterator for Counted<I> {}
 /// the walk has not been, so that nothing that is there throughout is left out, without any state but the cursor.
 ///
 /// Gives the places of one page, and the cursor of the next page; 0 is the first page's, and the end's.
-pub fn scan_page(cursor: u64, count: usize, len: usize) -> (std::ops::Range<usize>, u64) {
+pub(super) fn scan_page(cursor: u64, count: usize, len: usize) -> (std::ops::Range<usize>, u64) {
     let end = match usize::try_from(cursor) {
         Ok(0) | Err(_) => len,
         Ok(cursor) => cursor.min(len),

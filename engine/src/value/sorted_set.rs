@@ -131,6 +131,23 @@ impl Large {
 }
 
 impl SortedSet {
+    /// An empty one in the large form, for results that are shown, or else stored [`packed`](SortedSet::packed).
+    pub fn unpacked() -> SortedSet {
+        SortedSet(Repr::Large(Large::default()))
+    }
+
+    /// The same in the small form, if it fits that.
+    pub fn packed(self) -> SortedSet {
+        if self.len() > SMALL || self.iter().any(|(member, _)| member.len() > LONGEST) {
+            return self;
+        }
+        let mut small = SortedSet::default();
+        for (member, score) in self.iter() {
+            small.insert(member, score);
+        }
+        small
+    }
+
     /// Adds a member or moves it; gives the score that it had. An equal score is left as it is: 0 does not become -0.
     pub fn insert(&mut self, member: &[u8], score: Score) -> Option<Score> {
         let old = self.score(member);
