@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut_into_chunks_and_the_expiry_comes_last() {
-        let list: std::collections::VecDeque<Vec<u8>> = (0..130).map(|i| i.to_string().into_bytes()).collect();
+        let list: std::collections::VecDeque<Vec<u8>> =
+            (0..130).map(|i| i.to_string().into_bytes()).collect();
         let all = commands(&Entry::new(Value::from(list), Some(77)));
         let lengths: Vec<usize> = all.iter().map(Vec::len).collect();
         assert_eq!(lengths, [66, 66, 4, 3]);

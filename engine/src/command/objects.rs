@@ -1,7 +1,7 @@
 //! OBJECT: how Redis would store a value.
 
 use super::context::Ctx;
-use super::error::{CommandError, NO_KEY};
+use super::error::CommandError;
 use crate::keyspace::Value;
 use crate::resp::{Out, parse_integer};
 
@@ -46,21 +46,10 @@ fn references(value: &Value) -> i64 {
     if matches!(value, Value::Str(text) if shared(text)) { i64::from(i32::MAX) } else { 1 }
 }
 
-/// OBJECT ENCODING|FREQ|IDLETIME|REFCOUNT key, OBJECT HELP
+/// OBJECT ENCODING|FREQ|IDLETIME|REFCOUNT key, OBJECT HELP (what there is, and what each takes, is checked before)
 pub(super) fn object(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Result<(), CommandError> {
     let sub = argv[1].to_ascii_lowercase();
-    let (sub, arity) = match sub.as_slice() {
-        b"help" => ("help", 2),
-        b"encoding" => ("encoding", 3),
-        b"freq" => ("freq", 3),
-        b"idletime" => ("idletime", 3),
-        b"refcount" => ("refcount", 3),
-        _ => return Err(CommandError::subcommand("OBJECT", argv[1])),
-    };
-    if argv.len() != arity {
-        return Err(CommandError::arity(&format!("object|{sub}")));
-    }
-    if sub == "help" {
+    if sub == b"help" {
         out.array(HELP.len());
         HELP.iter().for_each(|line| out.simple(line));
         return Ok(());
@@ -69,18 +58,18 @@ pub(super) fn object(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Result<
         out.null();
         return Ok(());
     };
-    match sub {
-        "encoding" => out.bulk(encoding(&entry.value).as_bytes()),
-        "refcount" => out.int(references(&entry.value)),
+    match sub.as_slice() {
+        b"encoding" => out.bulk(encoding(&entry.value).as_bytes()),
+        b"refcount" => out.int(references(&entry.value)),
         // When a key was last read is not remembered: it counts as just now.
-        "idletime" => out.int(0),
-        "freq" => {
+        b"idletime" => out.int(0),
+        b"freq" => {
             return Err(CommandError::fixed(
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
                  switching between policies at runtime LRU and LFU data will take some time to adjust.",
             ));
         }
-        _ => return Err(NO_KEY),
+        _ => return Err(CommandError::subcommand("OBJECT", argv[1])),
     }
     Ok(())
 }

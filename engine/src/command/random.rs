@@ -42,8 +42,7 @@ impl Random {
     /// so many that may be equal. Also how many that are. `len` is not 0.
     pub fn draw(&mut self, count: i64, len: usize) -> (impl Iterator<Item = usize>, usize) {
         let most = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-        let (different, repeated) =
-            if count >= 0 { (self.places(most, len), 0) } else { (Vec::new(), most) };
+        let (different, repeated) = if count >= 0 { (self.places(most, len), 0) } else { (Vec::new(), most) };
         let total = different.len() + repeated;
         (different.into_iter().chain((0..repeated).map(move |_| self.below(len))), total)
     }

@@ -96,7 +96,9 @@ fn weigh(cx: &mut Ctx<'_>, options: &Options<'_>, item: &[u8]) -> Result<Weight,
         return Ok(Weight::Text(text));
     }
     let number = text.map_or(Some(0.0), |text| if text.is_empty() { Some(0.0) } else { parse_double(&text) });
-    number.map(Weight::Number).ok_or(CommandError::fixed("ERR One or more scores can't be converted into double"))
+    number
+        .map(Weight::Number)
+        .ok_or(CommandError::fixed("ERR One or more scores can't be converted into double"))
 }
 
 fn compare(a: &(Weight, Vec<u8>), b: &(Weight, Vec<u8>)) -> Ordering {
@@ -105,8 +107,8 @@ fn compare(a: &(Weight, Vec<u8>), b: &(Weight, Vec<u8>)) -> Ordering {
         (Weight::Text(a), Weight::Text(b)) => a.cmp(b),
         _ => Ordering::Equal,
     };
-    // Equal weights in the order of the items, so that the result is one.
-    by_weight.then_with(|| a.1.cmp(&b.1))
+    // Of equal numbers the items decide; of equal texts the order in which they are found.
+    if matches!(a.0, Weight::Number(_)) { by_weight.then_with(|| a.1.cmp(&b.1)) } else { by_weight }
 }
 
 /// The items of a list, a set or a sorted set, and whether they have an order.
@@ -136,10 +138,7 @@ fn sorted(cx: &mut Ctx<'_>, key: &[u8], options: &Options<'_>) -> Result<Vec<Vec
                 if by_themselves { Weight::Text(Some(item.clone())) } else { weigh(cx, options, &item)? };
             weighed.push((weight, item));
         }
-        weighed.sort_by(compare);
-        if options.descending {
-            weighed.reverse();
-        }
+        weighed.sort_by(|a, b| if options.descending { compare(b, a) } else { compare(a, b) });
         items = weighed.into_iter().map(|(_, item)| item).collect();
     }
     let Some((offset, count)) = options.limit else { return Ok(items) };
@@ -168,7 +167,8 @@ fn sort_generic(cx: &mut Ctx<'_>, argv: &[&[u8]], read_only: bool, out: &mut Out
         return Ok(());
     };
     out.count(results.len());
-    let list: std::collections::VecDeque<Vec<u8>> = results.into_iter().map(Option::unwrap_or_default).collect();
+    let list: std::collections::VecDeque<Vec<u8>> =
+        results.into_iter().map(Option::unwrap_or_default).collect();
     cx.store(destination, (!list.is_empty()).then(|| Value::from(list)));
     Ok(())
 }

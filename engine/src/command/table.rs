@@ -3,8 +3,8 @@
 use super::context::Ctx;
 use super::error::CommandError;
 use super::{
-    admin, config, connection, counters, debug, expiry, hashes, info, keys, lists, objects, scan, set_algebra, sets, sort,
-    sorted_sets, strings, transaction,
+    admin, config, connection, counters, debug, expiry, hashes, info, keys, lists, objects, scan,
+    set_algebra, sets, sort, sorted_sets, strings, transaction,
 };
 use crate::engine::Engine;
 use crate::resp::Out;
@@ -67,14 +67,19 @@ pub(super) struct Spec {
 impl Spec {
     /// Whether it takes `argc` arguments.
     pub(super) fn takes(&self, argc: usize) -> bool {
-        let argc = i32::try_from(argc).unwrap_or(i32::MAX);
-        if self.arity >= 0 { argc == self.arity } else { argc >= -self.arity }
+        fits(self.arity, argc)
     }
 
     /// Whether it has a flag.
     pub(super) fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
+}
+
+/// Whether so many arguments are as many as `arity` says.
+pub(super) fn fits(arity: i32, argc: usize) -> bool {
+    let argc = i32::try_from(argc).unwrap_or(i32::MAX);
+    if arity >= 0 { argc == arity } else { argc >= -arity }
 }
 
 const NONE: (i8, i8, i8) = (0, 0, 0);
@@ -254,14 +259,14 @@ pub(super) static TABLE: &[Spec] = &[
     data("zunionstore", -4, WD, ONE, sorted_sets::zunionstore),
 ];
 
-/// The subcommands of a container command; `None` if it is none. (DEBUG is none in Redis: it looks for itself,
-/// when it is executed.)
-pub(super) fn subcommands(name: &str) -> Option<&'static [&'static str]> {
+/// The subcommands of a container command, with how many arguments each takes; `None` if it is none. (DEBUG is none in
+/// Redis: it looks for itself, when it is executed.)
+pub(super) fn subcommands(name: &str) -> Option<&'static [(&'static str, i32)]> {
     match name {
-        "client" => Some(&["id", "getname", "setname", "setinfo", "no-evict"]),
-        "command" => Some(&["count", "docs", "info"]),
-        "config" => Some(&["get", "set", "rewrite", "resetstat"]),
-        "object" => Some(&["encoding", "freq", "help", "idletime", "refcount"]),
+        "client" => Some(&[("id", 2), ("getname", 2), ("setname", 3), ("setinfo", 4), ("no-evict", 3)]),
+        "command" => Some(&[("count", 2), ("docs", -2), ("info", -2)]),
+        "config" => Some(&[("get", -3), ("set", -4), ("rewrite", 2), ("resetstat", 2)]),
+        "object" => Some(&[("encoding", 3), ("freq", 3), ("help", 2), ("idletime", 3), ("refcount", 3)]),
         _ => None,
     }
 }

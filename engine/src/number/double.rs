@@ -152,7 +152,9 @@ mod tests {
         ] {
             assert_eq!(parse_double(text.as_bytes()), value, "{text:?}");
         }
-        for (text, value) in [("", Some(0.0)), ("  2", Some(2.0)), ("  ", None), ("-1e400", Some(f64::NEG_INFINITY))] {
+        for (text, value) in
+            [("", Some(0.0)), ("  2", Some(2.0)), ("  ", None), ("-1e400", Some(f64::NEG_INFINITY))]
+        {
             assert_eq!(parse_bound(text.as_bytes()), value, "{text:?}");
         }
     }

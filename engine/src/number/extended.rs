@@ -29,8 +29,7 @@ enum Kind {
 
 impl Extended {
     /// 0.
-    pub const ZERO: Extended =
-        Extended { negative: false, kind: Kind::Finite { mantissa: 0, exponent: 0 } };
+    pub const ZERO: Extended = Extended { negative: false, kind: Kind::Finite { mantissa: 0, exponent: 0 } };
 
     /// Reads a float as `strtold` does, but with nothing before or after it; infinities are floats, NaN is not, nor
     /// is what is too large or too small.
@@ -77,7 +76,8 @@ impl Extended {
 
     /// The sum, if that is a finite number.
     pub fn checked_add(self, other: Extended) -> Option<Extended> {
-        let (Kind::Finite { exponent: a, .. }, Kind::Finite { exponent: b, .. }) = (self.kind, other.kind) else {
+        let (Kind::Finite { exponent: a, .. }, Kind::Finite { exponent: b, .. }) = (self.kind, other.kind)
+        else {
             return None;
         };
         let unit = a.min(b);

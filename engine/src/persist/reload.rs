@@ -24,11 +24,21 @@ impl Persistence {
         self.wait_for_sync();
         let Some(aof) = &mut self.aof else { return Ok(None) };
         if aof.log.in_transaction() {
-            return Err(corrupt(&aof.log.path, aof.log.len(), "a transaction is under way", "try again after it"));
+            return Err(corrupt(
+                &aof.log.path,
+                aof.log.len(),
+                "a transaction is under way",
+                "try again after it",
+            ));
         }
         if let Some(trouble) = &aof.trouble {
             // What the files hold is older than what is in memory.
-            return Err(corrupt(&aof.log.path, aof.log.len(), trouble.text(), "the disk must be mended first"));
+            return Err(corrupt(
+                &aof.log.path,
+                aof.log.len(),
+                trouble.text(),
+                "the disk must be mended first",
+            ));
         }
         aof.log.write()?;
         let (dir, manifest) = (aof.place.dir.clone(), aof.manifest.clone());

@@ -10,7 +10,7 @@ use crate::keyspace::FixedHasher;
 type Table = IndexMap<Box<[u8]>, Box<[u8]>, BuildHasherDefault<FixedHasher>>;
 
 /// Fields of a small hash, as the default of hash-max-listpack-entries.
-const SMALL: usize = 128;
+const SMALL: usize = 512;
 
 /// A hash: fields and their values. Its order depends on nothing but the operations on it.
 #[derive(Clone, Debug)]
@@ -166,14 +166,17 @@ mod tests {
     #[test]
     fn small_and_large_hashes_behave_alike() {
         let mut hash = Hash::default();
-        for i in 0..200u32 {
-            let (field, value) = (format!("f{}", i % 150), format!("v{i}").into_bytes());
-            assert_eq!(hash.insert(field.as_bytes(), value), i < 150);
-            assert_eq!(hash.len(), 150.min(i as usize + 1));
-            assert_eq!(hash.encoding() == "listpack", i < 128);
+        for i in 0..700u32 {
+            let (field, value) = (format!("f{}", i % 600), format!("v{i}").into_bytes());
+            assert_eq!(hash.insert(field.as_bytes(), value), i < 600);
+            assert_eq!(hash.len(), 600.min(i as usize + 1));
+            assert_eq!(hash.encoding() == "listpack", i < 512);
         }
-        assert_eq!((hash.get(b"f0"), hash.get(b"f149"), hash.get(b"x")), (Some(&b"v150"[..]), Some(&b"v149"[..]), None));
-        for i in 0..150u32 {
+        assert_eq!(
+            (hash.get(b"f0"), hash.get(b"f599"), hash.get(b"x")),
+            (Some(&b"v600"[..]), Some(&b"v599"[..]), None)
+        );
+        for i in 0..600u32 {
             assert!(hash.remove(format!("f{i}").as_bytes()));
             assert!(!hash.remove(format!("f{i}").as_bytes()));
         }

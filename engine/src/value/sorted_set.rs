@@ -232,7 +232,10 @@ impl SortedSet {
     }
 
     /// The members of some ranks with their scores, lowest first. The ranks must be those of members.
-    pub fn range(&self, ranks: Range<usize>) -> impl DoubleEndedIterator<Item = (&[u8], Score)> + ExactSizeIterator {
+    pub fn range(
+        &self,
+        ranks: Range<usize>,
+    ) -> impl DoubleEndedIterator<Item = (&[u8], Score)> + ExactSizeIterator {
         match &self.0 {
             Repr::Small(packed, _) => {
                 let all = members(packed).skip(ranks.start).take(ranks.len());

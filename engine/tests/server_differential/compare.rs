@@ -34,7 +34,8 @@ impl Pair {
     /// Executes a command on both.
     pub(crate) fn step(&mut self, command: &Words) -> Checked {
         let name = command[0].as_str();
-        let random = matches!(name, "SPOP" | "SRANDMEMBER" | "HRANDFIELD" | "ZRANDMEMBER" | "RANDOMKEY" | "WALK");
+        let random =
+            matches!(name, "SPOP" | "SRANDMEMBER" | "HRANDFIELD" | "ZRANDMEMBER" | "RANDOMKEY" | "WALK");
         match (name, &self.queued) {
             (_, Some(_)) if random => return Ok(()),
             ("SPOP", None) => return self.pop(command),
@@ -88,7 +89,12 @@ impl Pair {
         srem.extend(members.iter().map(Vec::as_slice));
         self.theirs.send(&srem);
         let removed = i64::try_from(members.len()).unwrap();
-        prop_assert_eq!(self.theirs.receive(), Reply::Int(removed), "all different, all Redis's: {:?}", members);
+        prop_assert_eq!(
+            self.theirs.receive(),
+            Reply::Int(removed),
+            "all different, all Redis's: {:?}",
+            members
+        );
         Ok(())
     }
 
@@ -110,7 +116,13 @@ impl Pair {
         };
         let mut known = Vec::new();
         leaves(&self.theirs.call(&all), &mut known);
-        prop_assert!(drawn.iter().all(|d| known.contains(d)), "{:?} gave {:?} of {:?}", command, drawn, known);
+        prop_assert!(
+            drawn.iter().all(|d| known.contains(d)),
+            "{:?} gave {:?} of {:?}",
+            command,
+            drawn,
+            known
+        );
         if command.len() == 3 && !command[2].starts_with('-') {
             let count = drawn.len();
             drawn.sort();
@@ -156,7 +168,9 @@ impl Pair {
     /// A reply without what means nothing: the order of what has none, and the time between the two servers' turns.
     fn normal(&self, command: &[String], reply: Reply) -> Reply {
         match (command[0].as_str(), reply) {
-            ("KEYS" | "SMEMBERS" | "SINTER" | "SUNION" | "SDIFF" | "HKEYS" | "HVALS", reply) => sorted(reply, 1),
+            ("KEYS" | "SMEMBERS" | "SINTER" | "SUNION" | "SDIFF" | "HKEYS" | "HVALS", reply) => {
+                sorted(reply, 1)
+            }
             ("HGETALL", reply) => sorted(reply, 2),
             // Only a whole set has an order.
             ("SORT" | "SORT_RO", reply) if command.iter().any(|word| word == "nosort") => sorted(reply, 1),
@@ -165,9 +179,13 @@ impl Pair {
             ("EXPIRETIME" | "PEXPIRETIME" | "TTL" | "PTTL", Reply::Int(1..)) => Reply::Int(1),
             ("HELLO", Reply::Array(_)) => Reply::Null,
             ("HELLO", Reply::Map(_)) => Reply::Int(3),
-            ("OBJECT", Reply::Bulk(form)) if self.popped && form == b"intset" => Reply::Bulk(b"hashtable".into()),
+            ("OBJECT", Reply::Bulk(form)) if self.popped && form == b"intset" => {
+                Reply::Bulk(b"hashtable".into())
+            }
             // Redis stores a string that was changed in place in another way than one that came as it is.
-            ("OBJECT", Reply::Bulk(form)) if [&b"int"[..], b"embstr", b"raw"].contains(&form.as_slice()) => Reply::Null,
+            ("OBJECT", Reply::Bulk(form)) if [&b"int"[..], b"embstr", b"raw"].contains(&form.as_slice()) => {
+                Reply::Null
+            }
             (_, reply) => reply,
         }
     }
@@ -221,7 +239,9 @@ fn form(reply: &Reply) -> String {
 /// Everything that a reply says, whatever it is nested in.
 fn leaves(reply: &Reply, out: &mut Vec<String>) {
     match reply {
-        Reply::Array(items) | Reply::Set(items) | Reply::Map(items) => items.iter().for_each(|item| leaves(item, out)),
+        Reply::Array(items) | Reply::Set(items) | Reply::Map(items) => {
+            items.iter().for_each(|item| leaves(item, out))
+        }
         Reply::Bulk(bytes) => out.push(String::from_utf8_lossy(bytes).into_owned()),
         Reply::Double(text) => out.push(text.clone()),
         _ => {}

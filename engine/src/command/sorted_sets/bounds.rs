@@ -85,7 +85,9 @@ impl<'a> LexEdge<'a> {
     fn nothing_between(min: &LexEdge<'_>, max: &LexEdge<'_>) -> bool {
         match (min, max) {
             (LexEdge::Greatest, _) | (_, LexEdge::Least) => true,
-            (LexEdge::At(min), LexEdge::At(max)) => min.at > max.at || (min.at == max.at && (min.open || max.open)),
+            (LexEdge::At(min), LexEdge::At(max)) => {
+                min.at > max.at || (min.at == max.at && (min.open || max.open))
+            }
             _ => false,
         }
     }
@@ -120,7 +122,8 @@ impl<'a> Bounds<'a> {
                 start..set.rank_of_border(|_, score| max.lets_end(score)).max(start)
             }
             Bounds::Lex(min, max) => {
-                let mut ends = set.range(0..set.len().min(1)).chain(set.range(set.len().saturating_sub(1)..set.len()));
+                let mut ends =
+                    set.range(0..set.len().min(1)).chain(set.range(set.len().saturating_sub(1)..set.len()));
                 let (first, last) = (ends.next(), ends.next());
                 let none = LexEdge::nothing_between(min, max)
                     || first.is_none_or(|(member, _)| !max.lets_end(member))

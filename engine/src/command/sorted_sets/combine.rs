@@ -109,15 +109,20 @@ struct Options {
 }
 
 impl Options {
-    fn read(operation: Operation, aim: Aim, keys: usize, mut rest: &[&[u8]]) -> Result<Options, CommandError> {
+    fn read(
+        operation: Operation,
+        aim: Aim,
+        keys: usize,
+        mut rest: &[&[u8]],
+    ) -> Result<Options, CommandError> {
         let mut options =
             Options { weights: vec![1.0; keys], aggregate: Aggregate::Sum, with_scores: false, limit: 0 };
         let weighs = operation != Operation::Diff && aim != Aim::Count;
         while let Some((word, more)) = rest.split_first() {
             if weighs && more.len() >= keys && is(word, "weights") {
                 for (weight, arg) in options.weights.iter_mut().zip(more) {
-                    *weight =
-                        args::double(arg).map_err(|_| CommandError::fixed("ERR weight value is not a float"))?;
+                    *weight = args::double(arg)
+                        .map_err(|_| CommandError::fixed("ERR weight value is not a float"))?;
                 }
                 rest = &more[keys..];
             } else if weighs && !more.is_empty() && is(word, "aggregate") {
@@ -169,7 +174,8 @@ fn combine(
         Some(Value::SortedSet(set)) => Source::Sorted(set),
         _ => Source::Absent,
     };
-    let mut sources: Vec<(Source<'_>, f64)> = keys.iter().map(source).zip(options.weights.iter().copied()).collect();
+    let mut sources: Vec<(Source<'_>, f64)> =
+        keys.iter().map(source).zip(options.weights.iter().copied()).collect();
     if operation != Operation::Diff {
         // The order in which scores are added shows in their last bits.
         sources.sort_by_key(|(source, _)| source.len());

@@ -12,7 +12,12 @@ use crate::value::{Score, SortedSet};
 type Done = Result<(), CommandError>;
 
 /// Takes up to `count` members from an end, the outermost first.
-fn take(cx: &mut Ctx<'_>, key: &[u8], count: usize, top: bool) -> Result<Vec<(Vec<u8>, Score)>, CommandError> {
+fn take(
+    cx: &mut Ctx<'_>,
+    key: &[u8],
+    count: usize,
+    top: bool,
+) -> Result<Vec<(Vec<u8>, Score)>, CommandError> {
     let Some(set) = cx.get::<SortedSet>(key)? else { return Ok(Vec::new()) };
     let count = count.min(set.len());
     let ranks = if top { set.len() - count..set.len() } else { 0..count };
