@@ -172,8 +172,8 @@ impl Pair {
                 sorted(reply, 1)
             }
             ("HGETALL", reply) => sorted(reply, 2),
-            // Only a whole set has an order.
-            ("SORT" | "SORT_RO", reply) if command.iter().any(|word| word == "nosort") => sorted(reply, 1),
+            // What is not sorted by anything, or by what is not there, has no order in Redis.
+            ("SORT" | "SORT_RO", reply) if command.iter().any(|word| word == "nosort" || word == "t*->f") => sorted(reply, 1),
             ("SCAN" | "SSCAN", reply) => page(reply, 1),
             ("HSCAN" | "ZSCAN", reply) => page(reply, 2),
             ("EXPIRETIME" | "PEXPIRETIME" | "TTL" | "PTTL", Reply::Int(1..)) => Reply::Int(1),
