@@ -4,6 +4,8 @@
 mod commands;
 #[path = "server_differential/compare.rs"]
 mod compare;
+#[path = "server_differential/directed.rs"]
+mod directed;
 mod server_support;
 #[path = "server_differential/templates.rs"]
 mod templates;
@@ -82,7 +84,7 @@ fn random_commands_get_the_replies_of_redis() {
     let cases = std::env::var("UNPLUG_CASES").ok().and_then(|c| c.parse().ok()).unwrap_or(300);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let run = runner.run(&prop::collection::vec(command(), 1..80), |commands| {
-        let mut pair = Pair::new(engine.borrow().server().connect(), redis.connect());
+        let mut pair = Pair::new(engine.borrow().server(), &redis);
         for command in &commands {
             pair.step(command)?;
         }

@@ -36,10 +36,13 @@ pub(super) fn symmetric(arg: &[u8]) -> Result<i64, CommandError> {
     Ok(number)
 }
 
+/// Arguments.
+type Words<'w, 'a> = &'w [&'a [u8]];
+
 /// `numkeys key... rest`: the keys and the rest, for commands that want at least one key.
-pub(super) fn counted_keys<'a, 'b>(
-    argv: &'b [&'a [u8]],
-) -> Result<(&'b [&'a [u8]], &'b [&'a [u8]]), CommandError> {
+pub(super) fn counted_keys<'w, 'a>(
+    argv: Words<'w, 'a>,
+) -> Result<(Words<'w, 'a>, Words<'w, 'a>), CommandError> {
     let count = at_least(1, argv[0], "ERR numkeys should be greater than 0")?;
     usize::try_from(count).ok().and_then(|count| argv[1..].split_at_checked(count)).ok_or(SYNTAX)
 }

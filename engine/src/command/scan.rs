@@ -101,6 +101,12 @@ pub(super) fn hscan(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     Ok(())
 }
 
+/// A score as ZSCAN gives it. What Redis stores in its small form are integers where they are such, without an exponent.
+fn shown(score: f64, small: bool) -> String {
+    let integer = score.fract() == 0.0 && score.abs() <= (i64::MAX / 2) as f64;
+    if small && integer { (score as i64).to_string() } else { format_double(score) }
+}
+
 /// ZSCAN key cursor [MATCH pattern] [COUNT n]
 pub(super) fn zscan(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let cursor = cursor(argv[2])?;
@@ -112,7 +118,7 @@ pub(super) fn zscan(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (members, next) = set.scan(cursor, options.count);
     let found: Vec<(&[u8], String)> = members
         .filter(|(member, _)| options.matches(member))
-        .map(|(member, score)| (member, format_double(score.get())))
+        .map(|(member, score)| (member, shown(score.get(), set.is_small())))
         .collect();
     let items: Vec<&[u8]> = found.iter().flat_map(|(member, score)| [*member, score.as_bytes()]).collect();
     page(next, &items, out);

@@ -62,7 +62,8 @@ const LEX: &[&str] =
 const EXPIRIES: &[&str] = &["100", "1000", "0", "-1", "-100", "x", "9223372036854775807", "1.5", "500000"];
 const PATTERNS: &[&str] = &["*", "?1", "m*", "[a-m]*", "*1*", "", "[^m]*", "\\*", "t1", "m?"];
 
-const ANY: &[&str] = &["t1", "l1", "s1", "h1", "z1", "none", "t2", "l2", "s2", "h2", "z2", "z3"];
+/// Every key but those of ranges of members.
+pub(crate) const ANY: &[&str] = &["t1", "l1", "s1", "h1", "z1", "none", "t2", "l2", "s2", "h2", "z2", "z3"];
 
 struct Filler(u64);
 

@@ -37,10 +37,6 @@ fn pop(cx: &mut Ctx<'_>, argv: &[&[u8]], top: bool, out: &mut Out) -> Done {
         return Err(SYNTAX);
     }
     let count = argv.get(2).map(|n| args::count(n)).transpose()?;
-    if count == Some(0) {
-        out.array(0);
-        return Ok(());
-    }
     let taken = take(cx, argv[1], count.unwrap_or(1), top)?;
     let pairs = out.resp3() && count.is_some();
     out.array(if pairs { taken.len() } else { taken.len() * 2 });
