@@ -1,5 +1,8 @@
 //! The same commands give the same replies and the same data as on redis-server, and after a restart still.
 
+// A failure in a helper is the test's.
+#![allow(clippy::unwrap_used)]
+
 #[path = "server_differential/commands.rs"]
 mod commands;
 #[path = "server_differential/compare.rs"]

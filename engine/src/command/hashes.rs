@@ -13,9 +13,6 @@ type Done = Result<(), CommandError>;
 /// Sets fields to values; says how many fields are new.
 fn set_pairs(cx: &mut Ctx<'_>, key: &[u8], pairs: &[&[u8]]) -> Result<usize, CommandError> {
     let hash = cx.get_or_new::<Hash>(key)?;
-    for pair in pairs.chunks_exact(2) {
-        hash.make_room_for(pair[0], pair[1]);
-    }
     let new = pairs.chunks_exact(2).filter(|pair| hash.insert(pair[0], pair[1].to_vec())).count();
     cx.touch(key);
     Ok(new)
@@ -43,7 +40,6 @@ pub(super) fn hmset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 /// HSETNX key field value
 pub(super) fn hsetnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let hash = cx.get_or_new::<Hash>(argv[1])?;
-    hash.make_room_for(argv[2], argv[3]);
     let absent = hash.get(argv[2]).is_none();
     if absent {
         hash.insert(argv[2], argv[3].to_vec());

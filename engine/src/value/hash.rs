@@ -48,7 +48,9 @@ fn pairs(packed: &Packed) -> impl Iterator<Item = (usize, &[u8], &[u8])> + Clone
 impl Hash {
     /// Sets a field; says whether it is new.
     pub fn insert(&mut self, field: &[u8], value: Vec<u8>) -> bool {
-        self.make_room_for(field, &value);
+        if field.len().max(value.len()) > LONGEST {
+            self.grow();
+        }
         match &mut self.0 {
             Repr::Large(table) => match table.get_mut(field) {
                 Some(old) => {
@@ -73,13 +75,7 @@ impl Hash {
         }
     }
 
-    /// Takes the large form if a small hash cannot hold these. As in Redis, it keeps that form whatever comes after.
-    pub fn make_room_for(&mut self, field: &[u8], value: &[u8]) {
-        if field.len().max(value.len()) > LONGEST {
-            self.grow();
-        }
-    }
-
+    /// Takes the large form. As in Redis, it keeps that whatever comes after.
     fn grow(&mut self) {
         if let Repr::Small(packed, _) = &self.0 {
             self.0 = Repr::Large(pairs(packed).map(|(_, f, v)| (f.into(), v.into())).collect());

@@ -53,8 +53,9 @@ fn every_form() -> Vec<Vec<Vec<u8>>> {
         many(&["EXPIREAT", "long list", "99999999999"], 0, |_| String::new()),
         many(&["SELECT", "9"], 0, |_| String::new()),
         many(&["ZADD", "small scores"], SCORES.len(), |i| format!("{} m{i}", SCORES[i])),
-        many(&["ZADD", "large scores", "1", &"l".repeat(65)], SCORES.len(), |i| {
-            format!("{} m{i}", SCORES[i])
+        // As in Redis, a sorted set that is loaded is small at first, and then -0 becomes 0: none here.
+        many(&["ZADD", "large scores", "1", &"l".repeat(65)], SCORES.len() - 2, |i| {
+            format!("{} m{i}", SCORES[i + 2])
         }),
     ];
     for (n, name) in [(512, "set-512"), (513, "set-513"), (128, "set-128")] {
