@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod bits;
 mod config;
 mod connection;
 mod context;

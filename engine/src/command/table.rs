@@ -3,7 +3,7 @@
 use super::context::Ctx;
 use super::error::CommandError;
 use super::{
-    admin, config, connection, counters, debug, expiry, hashes, info, keys, lists, objects, scan,
+    admin, bits, config, connection, counters, debug, expiry, hashes, info, keys, lists, objects, scan,
     set_algebra, sets, sort, sorted_sets, strings, transaction,
 };
 use crate::engine::Engine;
@@ -106,6 +106,9 @@ pub(super) static TABLE: &[Spec] = &[
     data("append", 3, WDF, ONE, strings::append),
     admin("bgrewriteaof", 1, ADMIN, admin::bgrewriteaof),
     admin("bgsave", -1, ADMIN, admin::bgsave),
+    data("bitcount", -2, READ, ONE, bits::bitcount),
+    data("bitop", -4, WD, (2, -1, 1), bits::bitop),
+    data("bitpos", -3, READ, ONE, bits::bitpos),
     admin("client", -2, 0, connection::client),
     admin("command", -1, 0, connection::command),
     admin("config", -2, ADMIN, config::config),
@@ -125,6 +128,7 @@ pub(super) static TABLE: &[Spec] = &[
     data("flushall", -1, WRITE, NONE, keys::flushall),
     data("flushdb", -1, WRITE, NONE, keys::flushdb),
     data("get", 2, RF, ONE, strings::get),
+    data("getbit", 3, RF, ONE, bits::getbit),
     data("getdel", 2, WF, ONE, strings::getdel),
     data("getex", -2, WF, ONE, strings::getex),
     data("getrange", 4, READ, ONE, strings::getrange),
@@ -195,6 +199,7 @@ pub(super) static TABLE: &[Spec] = &[
     data("sdiffstore", -3, WD, ALL, set_algebra::sdiffstore),
     admin("select", 2, FAST, connection::select),
     data("set", -3, WD, ONE, strings::set),
+    data("setbit", 4, WD, ONE, bits::setbit),
     data("setex", 4, WD, ONE, strings::setex),
     data("setnx", 3, WDF, ONE, strings::setnx),
     data("setrange", 4, WD, ONE, strings::setrange),

@@ -93,6 +93,8 @@ impl Filler {
             "X" => self.pick(&["x1", "x2"]),
             "V" => self.pick(VALUES),
             "C" => self.pick(COUNTS),
+            "J" => self.pick(&["0", "1", "7", "8", "9", "15", "23", "-1", "-9", "100", "4294967296", "x"]),
+            "I" => self.pick(&["0", "1", "1", "0", "1", "2"]),
             "M" => self.pick(MEMBERS),
             "N" => self.pick(NUMBERS),
             "B" => self.pick(BORDERS),
