@@ -111,13 +111,17 @@ fn compare(a: &(Weight, Vec<u8>), b: &(Weight, Vec<u8>)) -> Ordering {
     if matches!(a.0, Weight::Number(_)) { by_weight.then_with(|| a.1.cmp(&b.1)) } else { by_weight }
 }
 
-/// The items of a list, a set or a sorted set, and whether they have an order.
+/// The items of a list, a set or a sorted set, and which of the two it is if they have an order.
 fn items(cx: &mut Ctx<'_>, key: &[u8]) -> Result<(Vec<Vec<u8>>, Option<&'static str>), CommandError> {
-    Ok(match cx.entry(key).map(|e| &e.value) {
+    Ok(match cx.entry(key).map(|e| &mut e.value) {
         None => (Vec::new(), None),
         Some(Value::List(list)) => (list.iter().cloned().collect(), Some("list")),
         Some(Value::Set(set)) => (set.iter().map(<[u8]>::to_vec).collect(), None),
-        Some(Value::SortedSet(set)) => (set.iter().map(|(m, _)| m.to_vec()).collect(), Some("zset")),
+        Some(Value::SortedSet(set)) => {
+            // As Redis does, and OBJECT ENCODING shows.
+            set.unpack();
+            (set.iter().map(|(m, _)| m.to_vec()).collect(), Some("zset"))
+        }
         Some(_) => return Err(WRONG_TYPE),
     })
 }

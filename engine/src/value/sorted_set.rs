@@ -148,17 +148,23 @@ impl SortedSet {
         small
     }
 
+    /// Takes the large form.
+    pub fn unpack(&mut self) {
+        if let Repr::Small(packed, _) = &self.0 {
+            let mut large = Large::default();
+            members(packed).for_each(|(_, member, score)| large.insert(member, score));
+            self.0 = Repr::Large(large);
+        }
+    }
+
     /// Adds a member or moves it; gives the score that it had. An equal score is left as it is: 0 does not become -0.
     pub fn insert(&mut self, member: &[u8], score: Score) -> Option<Score> {
         let old = self.score(member);
         if old == Some(score) {
             return old;
         }
-        let fits = member.len() <= LONGEST && (self.len() < SMALL || old.is_some());
-        if !fits && let Repr::Small(packed, _) = &self.0 {
-            let mut large = Large::default();
-            members(packed).for_each(|(_, member, score)| large.insert(member, score));
-            self.0 = Repr::Large(large);
+        if member.len() > LONGEST || (self.len() >= SMALL && old.is_none()) {
+            self.unpack();
         }
         match &mut self.0 {
             Repr::Large(large) => {
