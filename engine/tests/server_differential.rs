@@ -68,6 +68,8 @@ impl Logged {
         if self.cases.is_multiple_of(CASES_PER_LOG) {
             // Killed; what was written is the kernel's.
             drop(self.server.take());
+            let by_redis = directed::read_by_redis(self.dir.path());
+            prop_assert_eq!(by_redis.as_ref(), Some(&before), "Redis loads the engine's log");
             self.server = Some(Running::engine(self.dir.path(), &OPTIONS));
             prop_assert_eq!(&digest(self.server()), &before, "a restart changes nothing");
             *self = Logged::start();

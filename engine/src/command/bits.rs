@@ -47,21 +47,22 @@ pub(super) fn getbit(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     Ok(())
 }
 
-/// The bits from the first to behind the last that `start end [BYTE|BIT]` means in a string of `len` bytes.
-fn range(argv: &[&[u8]], len: usize) -> Result<std::ops::Range<usize>, CommandError> {
+/// The bits from the first to behind the last that `start end [BYTE|BIT]` means in a string of `len` bytes. `counting`:
+/// as BITCOUNT means it, to which two negative ends in the wrong order are nothing, whatever stands behind them.
+fn range(argv: &[&[u8]], len: usize, counting: bool) -> Result<std::ops::Range<usize>, CommandError> {
     let start = argv.first().map_or(Ok(0), |n| args::integer(n))?;
     let end = argv.get(1).map_or(Ok(-1), |n| args::integer(n))?;
+    if argv.len() > 3 {
+        return Err(SYNTAX);
+    }
+    if counting && start < 0 && end < 0 && start > end {
+        return Ok(0..0);
+    }
     let bits = match argv.get(2) {
         Some(unit) if is(unit, "bit") => true,
         Some(unit) if !is(unit, "byte") => return Err(SYNTAX),
         _ => false,
     };
-    if argv.len() > 3 {
-        return Err(SYNTAX);
-    }
-    if start < 0 && end < 0 && start > end {
-        return Ok(0..0);
-    }
     let len = if bits { len * 8 } else { len };
     // Unlike in a list, an end before the first is the first.
     let end = if end < 0 { i64::try_from(len).unwrap_or(i64::MAX).saturating_add(end).max(0) } else { end };
@@ -94,7 +95,7 @@ pub(super) fn bitcount(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done 
     if argv.len() == 3 {
         return Err(SYNTAX);
     }
-    let range = range(&argv[2..], text.len())?;
+    let range = range(&argv[2..], text.len(), true)?;
     let found: u64 = bytes(text, range, false).map(|(_, byte)| u64::from(byte.count_ones())).sum();
     out.int(i64::try_from(found).unwrap_or(i64::MAX));
     Ok(())
@@ -111,7 +112,7 @@ pub(super) fn bitpos(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         out.int(if ones { -1 } else { 0 });
         return Ok(());
     };
-    let range = range(&argv[3..], text.len())?;
+    let range = range(&argv[3..], text.len(), false)?;
     let nothing = range.is_empty();
     let found = bytes(text, range, !ones).find_map(|(at, byte)| {
         let byte = if ones { byte } else { !byte };
