@@ -146,7 +146,7 @@ fn describe(spec: &Spec, out: &mut Out) {
     out.bulk(spec.name.as_bytes());
     out.int(i64::from(spec.arity));
     let flags: Vec<&str> = FLAG_NAMES.iter().filter(|(f, _)| spec.is(*f)).map(|(_, n)| *n).collect();
-    out.array(flags.len());
+    out.set(flags.len());
     flags.iter().for_each(|flag| out.simple(flag));
     for position in [spec.keys.0, spec.keys.1, spec.keys.2] {
         out.int(i64::from(position));
@@ -161,7 +161,7 @@ pub(super) fn command(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut
             TABLE.iter().for_each(|spec| describe(spec, out));
         }
         Some(sub) if is(sub, "count") => out.count(TABLE.len()),
-        Some(sub) if is(sub, "docs") => out.array(0),
+        Some(sub) if is(sub, "docs") => out.map(0),
         Some(sub) if is(sub, "info") => {
             out.array(argv.len() - 2);
             for name in &argv[2..] {

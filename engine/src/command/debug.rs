@@ -41,8 +41,6 @@ pub(super) fn debug(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], 
             std::thread::sleep(std::time::Duration::try_from_secs_f64(seconds).map_err(|_| NOT_FLOAT)?);
             out.ok();
         }
-        // What old clients and test suites switch, and nothing here depends on.
-        b"set-active-expire" | b"jmap" if arguments.len() <= 1 => out.ok(),
         _ => {
             let sub = String::from_utf8_lossy(&argv[1][..argv[1].len().min(128)]);
             return Err(CommandError::text(format!(
