@@ -98,6 +98,7 @@ mod fork;
 mod load;
 mod log;
 mod open;
+mod reload;
 mod report;
 mod rewrite;
 mod snapshot;
