@@ -15,6 +15,7 @@ macro_rules! sabotaged {
 }
 
 pub mod aof;
+pub mod check_rdb;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -25,6 +26,7 @@ pub mod keyspace;
 pub mod lock;
 pub mod persist;
 pub mod rdb;
+pub mod replication;
 pub mod resp;
 #[cfg(unplug_sabotage)]
 pub mod sabotage;

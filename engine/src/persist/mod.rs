@@ -98,9 +98,11 @@ mod fork;
 mod load;
 mod log;
 mod open;
+mod raw;
 mod report;
 mod rewrite;
 mod snapshot;
+mod snapshot_state;
 mod sync;
 #[cfg(test)]
 mod trouble_tests;
@@ -108,3 +110,4 @@ mod trouble_tests;
 pub use core::Persistence;
 pub use error::{FileError, OpenError, RewriteError, RewriteStart, SaveError, WriteError};
 pub use report::{Cut, LoadReport, PersistenceInfo, Source};
+pub use snapshot_state::{SnapshotInfo, fork_statistics};
