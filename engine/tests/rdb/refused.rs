@@ -98,13 +98,13 @@ fn lies_cost_no_memory() {
 #[test]
 fn a_flipped_bit_is_found_with_and_without_a_checksum() {
     let whole = crate::fixtures::of_version(11);
-    for at in (9..whole.len()).step_by(whole.len() / 997) {
+    for at in (9..whole.len()).step_by(whole.len() / 149) {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
         // All eight bytes of the checksum would have to be zero for this to be no error.
         assert!(rdb::read(&bytes, None).is_err(), "offset {at}");
     }
-    assert!((0..whole.len()).step_by(53).all(|cut| rdb::read(&whole[..cut], None).is_err()));
+    assert!((0..whole.len()).step_by(4001).all(|cut| rdb::read(&whole[..cut], None).is_err()));
 }
 
 #[test]
