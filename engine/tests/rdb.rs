@@ -8,8 +8,12 @@ mod encode;
 mod fixtures;
 #[path = "rdb/interop.rs"]
 mod interop;
+#[path = "rdb/protocol.rs"]
+mod protocol;
 #[path = "rdb/refused.rs"]
 mod refused;
+#[path = "rdb/replica.rs"]
+mod replica;
 mod server_support;
 #[path = "rdb/tool.rs"]
 mod tool;

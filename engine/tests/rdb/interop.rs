@@ -23,7 +23,7 @@ pub(crate) fn redis(dir: &Path, options: &[&str]) -> Option<(Running, Client)> {
     Some((server, client))
 }
 
-fn digest(client: &mut Client) -> String {
+pub(crate) fn digest(client: &mut Client) -> String {
     match client.call("DEBUG DIGEST") {
         Reply::Simple(text) => text,
         other => panic!("{other:?}"),
@@ -31,7 +31,7 @@ fn digest(client: &mut Client) -> String {
 }
 
 /// The digest that Redis gives of the snapshot `bytes`, if it loads it.
-fn digest_of(bytes: &[u8], options: &[&str]) -> Option<String> {
+pub(crate) fn digest_of(bytes: &[u8], options: &[&str]) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("dump.rdb"), bytes).unwrap();
     accepted(&dir.path().join("dump.rdb"));
