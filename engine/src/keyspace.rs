@@ -32,6 +32,40 @@ pub struct Entry {
     pub expires_at_ms: Option<u64>,
 }
 
+impl Entry {
+    /// An entry that expires at a moment in milliseconds since 1970, or never.
+    pub fn new(value: Value, expires_at_ms: Option<u64>) -> Entry {
+        Entry { value, expires_at_ms }
+    }
+
+    /// When it expires, in milliseconds since 1970.
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        self.expires_at_ms
+    }
+
+    /// Whether its time has come.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.expires_at_ms.is_some_and(|at| at < now_ms)
+    }
+}
+
+macro_rules! from {
+    ($type:ty, $variant:ident) => {
+        impl From<$type> for Value {
+            fn from(value: $type) -> Value {
+                Value::$variant(value.into())
+            }
+        }
+    };
+}
+
+from!(&[u8], Str);
+from!(Vec<u8>, Str);
+from!(VecDeque<Vec<u8>>, List);
+from!(Set, Set);
+from!(Hash, Hash);
+from!(SortedSet, SortedSet);
+
 /// FNV-1a: a fixed seed, so that iteration order, and with it every file that is written, depends on nothing
 /// but the operations.
 #[derive(Clone, Copy)]
