@@ -15,6 +15,7 @@ macro_rules! sabotaged {
 }
 
 pub mod aof;
+pub mod check_rdb;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -26,6 +27,7 @@ pub mod lock;
 pub mod number;
 pub mod persist;
 pub mod rdb;
+pub mod replication;
 pub mod resp;
 #[cfg(unplug_sabotage)]
 pub mod sabotage;

@@ -26,6 +26,7 @@ mod set_algebra;
 mod sets;
 mod sort;
 mod sorted_sets;
+mod replication;
 mod strings;
 mod table;
 mod transaction;

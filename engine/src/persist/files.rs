@@ -22,6 +22,7 @@ pub(super) struct Place {
     pub(super) prefix: String,
     pub(super) chained: bool,
     pub(super) rdb_base: bool,
+    pub(super) compress: bool,
 }
 
 impl Place {
@@ -31,6 +32,7 @@ impl Place {
             prefix: config.appendfilename.clone(),
             chained: config.aof_checksum,
             rdb_base: config.aof_use_rdb_preamble,
+            compress: config.rdbcompression,
         }
     }
 
@@ -67,7 +69,9 @@ impl Place {
         disk::write_synced(&self.base_temp(seq), |out| {
             if self.rdb_base {
                 // Always with a checksum: the manifest has none of the base's bytes.
-                rdb::write(out, keyspace, now_ms, true, true)
+                let options =
+                    rdb::WriteOptions { now_ms, aof_base: true, checksum: true, compress: self.compress };
+                rdb::write(out, keyspace, options, &mut |_, _| ())
             } else {
                 write_commands(out, keyspace, self.chained.then_some(seq))
             }

@@ -101,6 +101,7 @@ impl Loader<'_> {
         let bytes = self.read(path)?;
         if bytes.starts_with(rdb::MAGIC) {
             let loaded = rdb::read(&bytes, None).map_err(|e| corrupt(path, e.offset, e.what, RESTORE))?;
+            self.report.snapshot_keys = (loaded.keys, loaded.expired);
             self.keyspace = loaded.keyspace;
             self.skipped(path, &loaded.skipped);
             if loaded.len < bytes.len() as u64 {
@@ -212,6 +213,7 @@ impl Loader<'_> {
             let extra = bytes.len() as u64 - loaded.len;
             self.report.warnings.push(format!("{}: {extra} bytes follow the end", found.display()));
         }
+        self.report.snapshot_keys = (loaded.keys, loaded.expired);
         self.keyspace = loaded.keyspace;
         self.report.source = Source::Rdb;
         self.skipped(&found, &loaded.skipped);

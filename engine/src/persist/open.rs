@@ -1,6 +1,6 @@
 //! Start: load, cut, tidy up, go on. Each step leaves a directory that the next start recovers from.
 
-use super::core::{Aof, Persistence, Snapshots};
+use super::core::{Aof, Persistence};
 use super::disk::{self, ReplaceError};
 use super::error::{At, FileError, OpenError};
 use super::files::{Place, writable};
@@ -9,6 +9,7 @@ use super::log::{Log, is_temporary, parse_name, sibling};
 use super::report::{Cut, LoadReport};
 use super::rewrite::write_anew;
 use super::snapshot::is_snapshot_temp;
+use super::snapshot_state::Snapshots;
 use super::sync::Syncer;
 use crate::aof::{FileKind, Manifest, scan_plain};
 use crate::config::Config;
@@ -46,7 +47,7 @@ impl Persistence {
             aof,
             syncer: Syncer::default(),
             child: None,
-            snapshots: Snapshots { path: snapshot, last_save_ms: now_ms, ..Snapshots::default() },
+            snapshots: Snapshots::new(snapshot, now_ms, loader.report.snapshot_keys),
             rewrite_scheduled: false,
             rewrite_failed: false,
             rewrite_failures: 0,
