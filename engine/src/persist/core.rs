@@ -18,9 +18,10 @@ const SYNC_EVERY_MS: u64 = 1000;
 /// The append-only files while they are on.
 pub(super) struct Aof {
     pub(super) place: Place,
+    /// Lists nothing where there is a single file.
     pub(super) manifest: Manifest,
     pub(super) log: Log,
-    /// No base in the directory, listed or not, has this number or a higher one.
+    /// No base in the directory, listed or not, has this number or a higher one; nor a single file as its generation.
     pub(super) next_base: u64,
     /// The same for incr files.
     pub(super) next_incr: u64,
@@ -61,8 +62,8 @@ impl Aof {
 
 /// What a child does.
 pub(super) enum Job {
-    /// Writes the base `base_seq`; the incr files from `first_incr` on go with it.
-    Rewrite { base_seq: u64, first_incr: u64, rdb_base: bool },
+    /// Writes the base `base_seq` as `place` says; the incr files from `first_incr` on go with it.
+    Rewrite { place: Place, base_seq: u64, first_incr: u64 },
     /// Writes the snapshot, of which `changes` is the count at the fork.
     Save { changes: u64 },
 }
@@ -85,6 +86,18 @@ pub(super) struct Snapshots {
     pub(super) temps: u64,
 }
 
+/// Figures of rewrites, for INFO.
+#[derive(Default)]
+pub(super) struct RewriteStats {
+    /// Rewrites that were begun.
+    pub(super) begun: u64,
+    pub(super) began_ms: u64,
+    /// How long the last one took, however it ended.
+    pub(super) last_s: Option<u64>,
+    /// Memory that the last child of that kind had to itself at its end.
+    pub(super) last_cow: u64,
+}
+
 /// The engine's persistence: log, rewrites and snapshots.
 pub struct Persistence {
     pub(super) config: Config,
@@ -98,6 +111,9 @@ pub struct Persistence {
     pub(super) rewrite_failures: u32,
     pub(super) rewrite_not_before_ms: u64,
     pub(super) read_only: bool,
+    /// The second of this turn.
+    pub(super) now_s: u64,
+    pub(super) stats: RewriteStats,
     /// Descriptors that a child closes at once.
     pub(super) not_for_children: Vec<RawFd>,
 }
@@ -109,10 +125,18 @@ impl Persistence {
         self.not_for_children.extend(descriptors);
     }
 
+    /// A turn begins: what is logged in it is executed at this time.
+    pub fn begin_turn(&mut self, now_ms: u64) {
+        self.now_s = now_ms / 1000;
+    }
+
     /// Logs a write that was executed. Nothing reaches a file before [`Persistence::end_turn`].
     pub fn log(&mut self, db: usize, argv: &[&[u8]]) {
         self.snapshots.changes += 1;
         if let Some(aof) = &mut self.aof {
+            if aof.place.timestamps {
+                aof.log.stamp(self.now_s);
+            }
             aof.log.push(db, argv);
             if sabotaged!("transaction-split") {
                 // Each command is a batch of its own. A failure shows at the end of the turn.
@@ -244,7 +268,7 @@ impl Persistence {
         }
     }
 
-    /// Takes the result of a background sync. It is always of the current file: leaving a file waits first.
+    /// Takes the result of a background sync.
     pub(super) fn take_sync_result(&mut self) {
         let done = self.syncer.take();
         self.apply_sync(done);
@@ -257,9 +281,13 @@ impl Persistence {
     }
 
     fn apply_sync(&mut self, done: Option<super::sync::Done>) {
-        let (Some(aof), Some((len, result))) = (&mut self.aof, done) else { return };
-        match result.at("sync", &aof.log.path) {
-            Ok(()) => aof.log.was_synced(len),
+        let (Some(aof), Some(done)) = (&mut self.aof, done) else { return };
+        if done.seq != aof.log.seq {
+            // The file that it synced is not the log any more, and what it held is elsewhere, synced.
+            return;
+        }
+        match done.result.at("sync", &aof.log.path) {
+            Ok(()) => aof.log.was_synced(done.len),
             Err(e) => aof.trouble = Some(Trouble::Rebase(e.to_string())),
         }
     }

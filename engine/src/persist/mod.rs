@@ -95,15 +95,19 @@ mod disk;
 mod error;
 mod files;
 mod fork;
+mod layout;
 mod load;
 mod log;
 mod open;
+mod open_single;
 mod report;
 mod rewrite;
+mod single;
 mod snapshot;
 mod sync;
 #[cfg(test)]
 mod trouble_tests;
+mod until;
 
 pub use core::Persistence;
 pub use error::{FileError, OpenError, RewriteError, RewriteStart, SaveError, WriteError};
