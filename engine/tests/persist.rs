@@ -8,6 +8,10 @@ mod bytes;
 mod fuzz;
 #[path = "persist/interop.rs"]
 mod interop;
+#[path = "persist/layouts.rs"]
+mod layouts;
+#[path = "persist/single.rs"]
+mod single;
 #[path = "persist/steps.rs"]
 mod steps;
 #[path = "persist/support.rs"]

@@ -39,7 +39,7 @@
 //! chain begins behind the preamble; its header holds the preamble's length and its CRC-64, and the number of the
 //! file's generation: one more with each rewrite. What the file held when it got its name, the base and the writes
 //! made while that was written, ends with the batch `#UNPLUG-END\r\n`: up to there it was synced before it had a
-//! name, so nothing may be missing there.
+//! name, so nothing may be missing there. A preamble whose field `aof-base` is 1 has a chain behind it.
 //!
 //! `<name>.seal`, written by a stop in order, says how long the synced file was: the line
 //! `#unplug:1 seal <len> <generation> <crc of the first batch>` (the last one hexadecimal) and a checksum as in the

@@ -4,7 +4,7 @@ use super::chain::{ANNOTATION, Annotation, Chain, END_LINE, Header, OUR_LINES};
 use super::resp::{Item, RespError, next_item};
 
 /// First bytes of a line that says when what follows it was executed.
-pub const TIME: &[u8] = b"#TS:";
+pub(super) const TIME: &[u8] = b"#TS:";
 
 /// What is done with each command's arguments.
 pub type Apply<'a, E> = &'a mut dyn FnMut(&[&[u8]]) -> Result<(), E>;

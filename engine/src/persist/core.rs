@@ -263,6 +263,13 @@ impl Persistence {
             aof_current_size: aof.map_or(0, Aof::size),
             aof_base_size: aof.map_or(0, |a| a.rewritten_size),
             aof_buffer_length: aof.map_or(0, |a| a.log.pending() as u64),
+            aof_rewrite_buffer_length: aof.map_or(0, |a| a.log.diff_len()),
+            aof_rewrites: self.stats.begun,
+            aof_rewrites_consecutive_failures: u64::from(self.rewrite_failures),
+            aof_last_rewrite_time_sec: self.stats.last_s,
+            aof_current_rewrite_time_sec: matches!(job, Some(Job::Rewrite { .. }))
+                .then(|| self.now_s.saturating_sub(self.stats.began_ms / 1000)),
+            aof_last_cow_size: self.stats.last_cow,
             aof_pending_bio_fsync: u64::from(self.syncer.busy()),
             aof_delayed_fsync: aof.map_or(0, |a| a.delayed_syncs),
         }

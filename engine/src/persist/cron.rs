@@ -144,7 +144,9 @@ impl Persistence {
         if !matches!(self.child, Some(Child { job: Job::Rewrite { .. }, .. })) {
             return;
         }
-        let Some(Child { pid, job: Job::Rewrite { place, base_seq, .. } }) = self.child.take() else { return };
+        let Some(Child { pid, job: Job::Rewrite { place, base_seq, .. } }) = self.child.take() else {
+            return;
+        };
         fork::kill(pid);
         let _ = super::disk::remove_if_there(&place.base_temp(base_seq));
         if let Some(aof) = &mut self.aof {
@@ -203,7 +205,7 @@ impl Persistence {
         }
         match (config.appendonly, self.aof.is_some()) {
             (true, false) => {
-                let aof = super::open::switch_on(config, keyspace, now_ms).map_err(|e| e.to_string())?;
+                let aof = super::begin::switch_on(config, keyspace, now_ms).map_err(|e| e.to_string())?;
                 self.aof = Some(aof);
             }
             (false, true) => {
@@ -245,11 +247,10 @@ impl Persistence {
             AofLayout::Multi => self.switch_incr().map_err(|e| e.to_string()),
             AofLayout::Single => Persistence::rebase(aof, keyspace, now_ms).map_err(|e| e.to_string()),
         };
-        changed.map_err(|e| {
+        changed.inspect_err(|_| {
             if let Some(aof) = &mut self.aof {
                 aof.place = old;
             }
-            e
         })
     }
 }

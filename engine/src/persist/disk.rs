@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// How much a background writer writes between syncs, so that the last one is short.
-pub(super) const SYNC_EVERY: u64 = 4 << 20;
+const SYNC_EVERY: u64 = 4 << 20;
 
 /// Makes the names in `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
@@ -47,18 +47,18 @@ pub(super) fn write_synced(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    write_synced_every(path, SYNC_EVERY, fill)
+    write_synced_by(path, true, fill)
 }
 
-/// As [`write_synced`], with a sync each time that `sync_every` bytes were written.
-pub(super) fn write_synced_every(
+/// The same; without `steadily` nothing is synced before the end.
+pub(super) fn write_synced_by(
     path: &Path,
-    sync_every: u64,
+    steadily: bool,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
     remove_if_there(path)?;
     let file = OpenOptions::new().write(true).create_new(true).open(path).at("create", path)?;
-    let mut out = Spaced { file, unsynced: 0, sync_every, buffer: Vec::with_capacity(1 << 16) };
+    let mut out = Spaced { file, unsynced: 0, steadily, buffer: Vec::with_capacity(1 << 16) };
     let filled = fill(&mut out).and_then(|()| out.flush());
     if sabotaged!("rename-before-fsync") {
         return filled.at("write", path);
@@ -66,11 +66,11 @@ pub(super) fn write_synced_every(
     filled.and_then(|()| out.file.sync_all()).at("write", path)
 }
 
-/// Buffers, and syncs every so many bytes.
+/// Buffers, and syncs every [`SYNC_EVERY`] bytes.
 struct Spaced {
     file: File,
     unsynced: u64,
-    sync_every: u64,
+    steadily: bool,
     buffer: Vec<u8>,
 }
 
@@ -94,7 +94,7 @@ impl Write for Spaced {
             self.unsynced += self.buffer.len() as u64;
             self.buffer.clear();
         }
-        if self.unsynced >= self.sync_every {
+        if self.steadily && self.unsynced >= SYNC_EVERY {
             // Not sync_file_range: it would consume a write-back error that the last fsync must see.
             self.file.sync_data()?;
             self.unsynced = 0;

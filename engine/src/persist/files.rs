@@ -80,11 +80,12 @@ impl Place {
 
     /// Writes and syncs a base under its temporary name.
     pub(super) fn write_base(&self, keyspace: &Keyspace, seq: u64, now_ms: u64) -> Result<(), FileError> {
-        let sync_every = if self.incremental { disk::SYNC_EVERY } else { u64::MAX };
-        disk::write_synced_every(&self.base_temp(seq), sync_every, |out| {
+        disk::write_synced_by(&self.base_temp(seq), self.incremental, |out| {
             if self.rdb_base {
-                // Always with a checksum: the manifest has none of the base's bytes.
-                rdb::write(out, keyspace, now_ms, true, true)
+                // Always with a checksum: the manifest has none of the base's bytes. In a single file the field
+                // `aof-base` promises a chain behind it; Redis's own preambles have another field.
+                let base = self.layout == AofLayout::Multi || self.chained;
+                rdb::write(out, keyspace, now_ms, base, true)
             } else {
                 self.write_commands(out, keyspace, seq, now_ms)
             }
@@ -92,7 +93,13 @@ impl Place {
     }
 
     /// Writes the commands that rebuild `keyspace`; chained as file `seq` where that is wanted.
-    fn write_commands(&self, out: &mut dyn Write, keyspace: &Keyspace, seq: u64, now_ms: u64) -> io::Result<()> {
+    fn write_commands(
+        &self,
+        out: &mut dyn Write,
+        keyspace: &Keyspace,
+        seq: u64,
+        now_ms: u64,
+    ) -> io::Result<()> {
         let header = self.chained.then_some(Header { seq, prev_len: 0, prev_crc: 0 });
         let mut sink = BaseSink {
             out,

@@ -4,8 +4,8 @@ use super::error::{At, OpenError};
 use super::report::{LoadReport, Source};
 use super::until;
 use crate::aof::{
-    Chain, ChainScan, FileEntry, Manifest, OUR_LINES, PlainScan, RespError, ScanFault, Seal, Times, scan_chained,
-    scan_plain,
+    Chain, ChainScan, FileEntry, Manifest, OUR_LINES, PlainScan, RespError, ScanFault, Seal, Times,
+    scan_chained, scan_plain,
 };
 use crate::command::{self, ReplayError};
 use crate::config::Config;
@@ -46,7 +46,8 @@ pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<String>, repair:
     OpenError::Corrupt { path: path.to_owned(), offset, what: what.into(), repair: repair.into() }
 }
 
-const RESTORE: &str = "Restore the file from a copy, or have `unplug-engine check-aof --resign` accept its bytes as they are";
+const RESTORE: &str =
+    "Restore the file from a copy, or have `unplug-engine check-aof --resign` accept its bytes as they are";
 const FIX: &str = "`unplug-engine check-aof --fix` on this file cuts it there; what follows is kept aside";
 const SINGLE_DAMAGED: &str = "a checksum fails in what was synced before the file got its name";
 
@@ -116,11 +117,26 @@ impl<'c> Loader<'c> {
             tail(scan.chain.len, scan.header.seq, Some(scan.chain))
         } else {
             let scan = self.plain(&part)?;
+            let cut_short = OUR_LINES[1].starts_with(&bytes);
+            if cut_short && (self.config.aof_checksum || !bytes.is_empty()) {
+                let repair = "Restore it from a copy, or remove it to begin without data";
+                return Err(corrupt(path, 0, "it is empty, or ends inside its first line", repair));
+            }
+            if from > 0 && until::number_in(&bytes, b"aof-base") == Some(1) {
+                let what = "the checksum chain that belongs behind this snapshot is not there";
+                return Err(corrupt(path, from as u64, what, RESTORE));
+            }
             if let Some(at) = scan.chained_at {
-                return Err(corrupt(path, at, "a line of a checksum chain, whose first line is not there", RESTORE));
+                return Err(corrupt(
+                    path,
+                    at,
+                    "a line of a checksum chain, whose first line is not there",
+                    RESTORE,
+                ));
             }
             if let Some(seal) = seal {
-                let what = format!("it has no checksums, and its seal says that it had, over {} bytes", seal.len);
+                let what =
+                    format!("it has no checksums, and its seal says that it had, over {} bytes", seal.len);
                 return Err(corrupt(path, from as u64, what, RESTORE));
             }
             if self.config.aof_checksum {
@@ -299,7 +315,9 @@ impl<'c> Loader<'c> {
         match scan.stop {
             None => Ok(scan),
             Some(RespError::Truncated) if part.is_last && config.aof_load_truncated => Ok(scan),
-            Some(RespError::Truncated) => Err(corrupt(path, scan.good, "the file ends inside a command", FIX)),
+            Some(RespError::Truncated) => {
+                Err(corrupt(path, scan.good, "the file ends inside a command", FIX))
+            }
             Some(RespError::Malformed) => {
                 let zeros = part.bytes[scan.good as usize..].iter().all(|b| *b == 0);
                 let what = if zeros { "nothing but zeros follows" } else { "no command begins there" };

@@ -69,7 +69,9 @@ impl Place {
         let base_len = file.metadata().at("look at", &temp)?.len();
         let mut chain = None;
         if self.chained {
-            let mut ends = || if self.rdb_base { self.begin(&mut file, seq, base_len) } else { reopen(&mut file, base_len) };
+            let mut ends = || {
+                if self.rdb_base { self.begin(&mut file, seq, base_len) } else { reopen(&mut file, base_len) }
+            };
             chain = Some(ends().at("go on with", &temp)?);
             diff.blocks.push(END_LINE.to_vec());
         }
@@ -117,7 +119,12 @@ impl Place {
     }
 
     /// Writes the file anew from memory, in the foreground.
-    pub(super) fn anew_single(&self, keyspace: &Keyspace, seq: u64, now_ms: u64) -> Result<Log, ReplaceError> {
+    pub(super) fn anew_single(
+        &self,
+        keyspace: &Keyspace,
+        seq: u64,
+        now_ms: u64,
+    ) -> Result<Log, ReplaceError> {
         let mut base = self.write_base(keyspace, seq, now_ms);
         if !self.chained && base.is_ok() {
             // It speaks of checksums, and would be missing them.
@@ -157,7 +164,9 @@ impl Place {
         let bg = rest.strip_prefix("rewriteaof-").and_then(|r| r.strip_suffix(".aof"));
         let number = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
         bg.is_some_and(|n| number(n.strip_prefix("bg-").unwrap_or(n)))
-            || ["seal", "converting"].iter().any(|s| rest.strip_suffix(s) == Some(&format!("{}.", self.prefix)))
+            || ["seal", "converting"]
+                .iter()
+                .any(|s| rest.strip_suffix(s) == Some(&format!("{}.", self.prefix)))
     }
 
     /// Removes the bytes that were once cut from a file that is replaced now.

@@ -15,10 +15,14 @@ pub(super) fn check_snapshot(path: &Path, bytes: &[u8], until: Option<u64>) -> R
     match snapshot_time(bytes) {
         Some(time) if time <= until => Ok(()),
         Some(time) => {
-            let what = format!("the snapshot that the log goes on from was made at {time}, and that is behind {until}");
+            let what = format!(
+                "the snapshot that the log goes on from was made at {time}, and that is behind {until}"
+            );
             Err(corrupt(path, 0, what, WHY))
         }
-        None => Err(corrupt(path, 0, "the snapshot that the log goes on from does not say when it was made", WHY)),
+        None => {
+            Err(corrupt(path, 0, "the snapshot that the log goes on from does not say when it was made", WHY))
+        }
     }
 }
 
@@ -35,14 +39,19 @@ pub(super) fn check_log(path: &Path, times: &Times, commands: u64) -> Result<(),
     Ok(())
 }
 
-/// The second in which a snapshot was begun: its field `ctime`.
+/// The second in which a snapshot was begun.
 fn snapshot_time(bytes: &[u8]) -> Option<u64> {
+    number_in(bytes, b"ctime")
+}
+
+/// The number in a snapshot's field of that name.
+pub(super) fn number_in(bytes: &[u8], field: &[u8]) -> Option<u64> {
     const AUX: u8 = 250;
     let mut at = 9;
     while *bytes.get(at)? == AUX {
         let (name, after) = short_string(bytes, at + 1)?;
         let (value, after) = short_string(bytes, after)?;
-        if name == b"ctime" {
+        if name == field {
             return std::str::from_utf8(&value).ok()?.parse().ok();
         }
         at = after;
@@ -104,7 +113,8 @@ mod tests {
     #[test]
     fn a_snapshot_says_when_it_was_made() {
         let mut ours = Vec::new();
-        crate::rdb::write(&mut ours, &crate::keyspace::Keyspace::default(), 1_700_000_000_123, true, true).unwrap();
+        crate::rdb::write(&mut ours, &crate::keyspace::Keyspace::default(), 1_700_000_000_123, true, true)
+            .unwrap();
         assert_eq!(snapshot_time(&ours), Some(1_700_000_000));
         let redis = b"REDIS0010\xfa\x09redis-ver\x057.0.0\xfa\x0aredis-bits\xc0\x40\xfa\x05ctime\xc2\x00\xf1\x53\x65\xff";
         assert_eq!(snapshot_time(redis), Some(0x6553_f100));
