@@ -57,10 +57,7 @@ impl Place {
     /// Writes `manifest` and puts it in the old one's place. Names created in the directory before are durable
     /// before the new manifest's name can be.
     pub(super) fn put_manifest(&self, manifest: &Manifest) -> Result<(), ReplaceError> {
-        let temp = self.dir.join(format!("temp-{}.manifest", self.prefix));
-        let text = manifest.encode();
-        disk::write_synced(&temp, |out| out.write_all(text.as_bytes())).map_err(ReplaceError::Before)?;
-        disk::replace(&self.dir, &temp, &self.manifest_path())
+        put_manifest_at(&self.manifest_path(), manifest)
     }
 
     /// The temporary name of a base; it is the sequence number, not the process, that makes it unique, so that
@@ -182,6 +179,16 @@ impl Place {
     pub(super) fn base_size(&self, manifest: &Manifest) -> u64 {
         manifest.base().and_then(|f| fs::metadata(self.dir.join(&f.name)).ok()).map_or(0, |m| m.len())
     }
+}
+
+/// Writes `manifest` and puts it at `path`, in the old one's place.
+pub(super) fn put_manifest_at(path: &Path, manifest: &Manifest) -> Result<(), ReplaceError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temp = path.with_file_name(format!("temp-{name}"));
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let text = manifest.encode();
+    disk::write_synced(&temp, |out| out.write_all(text.as_bytes())).map_err(ReplaceError::Before)?;
+    disk::replace(dir, &temp, path)
 }
 
 /// Whether a directory can be written by this process.

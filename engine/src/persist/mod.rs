@@ -144,6 +144,7 @@
 //! BGREWRITEAOF needs the log to be on. An old incr file is synced in the foreground when it is left.
 
 mod begin;
+pub mod check;
 mod core;
 mod cron;
 mod disk;

@@ -331,7 +331,7 @@ pub(super) fn new_aof(place: Place, manifest: Manifest, log: Log, next: (u64, u6
 /// Keeps the files from which only a part was loaded.
 pub(super) fn keep_aside(loader: &mut Loader<'_>, until: u64, files: &[PathBuf]) -> Result<(), FileError> {
     let config = loader.config;
-    let aside = until::keep_aside(&config.dir, &config.appendfilename, until, files)?;
+    let aside = until::keep_aside(&config.dir, &config.appendfilename, &until.to_string(), files)?;
     let left_out = loader.times.stopped_at.is_some();
     let what = if left_out { "what is later was left out" } else { "nothing is later" };
     let warning =

@@ -163,10 +163,12 @@ impl Place {
         let Some(rest) = name.strip_prefix("temp-") else { return false };
         let bg = rest.strip_prefix("rewriteaof-").and_then(|r| r.strip_suffix(".aof"));
         let number = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
+        // The last is what `check-aof` writes.
         bg.is_some_and(|n| number(n.strip_prefix("bg-").unwrap_or(n)))
             || ["seal", "converting"]
                 .iter()
                 .any(|s| rest.strip_suffix(s) == Some(&format!("{}.", self.prefix)))
+            || rest == self.prefix
     }
 
     /// Removes the bytes that were once cut from a file that is replaced now.

@@ -79,18 +79,18 @@ fn short_string(bytes: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
     }
 }
 
-/// Gives `files` second names in a new directory `<dir>/<prefix>.before-<until>`, durably, so that writing the
+/// Gives `files` second names in a new directory `<dir>/<prefix>.before-<what>`, durably, so that writing the
 /// data anew destroys nothing.
 pub(super) fn keep_aside(
     dir: &Path,
     prefix: &str,
-    until: u64,
+    what: &str,
     files: &[PathBuf],
 ) -> Result<PathBuf, FileError> {
     let mut n = 1;
     let aside = loop {
         let suffix = if n == 1 { String::new() } else { format!("-{n}") };
-        let aside = dir.join(format!("{prefix}.before-{until}{suffix}"));
+        let aside = dir.join(format!("{prefix}.before-{what}{suffix}"));
         if !disk::exists(&aside)? {
             break aside;
         }

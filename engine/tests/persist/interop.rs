@@ -11,7 +11,7 @@ use unplug_engine::keyspace::{Keyspace, Value};
 const SERVER: &str = "/usr/bin/redis-server";
 
 /// False, loudly, where there is no server to compare with.
-fn have_redis() -> bool {
+pub(crate) fn have_redis() -> bool {
     let there = Path::new(SERVER).exists();
     if !there {
         assert!(std::env::var_os("UNPLUG_REQUIRE_REDIS").is_none_or(|v| v != "1"), "{SERVER} is missing");
@@ -135,7 +135,7 @@ impl Redis {
 
 const AOF: [&str; 2] = ["--appendonly", "yes"];
 
-fn check_tool(tool: &str, file: &Path) {
+pub(crate) fn check_tool(tool: &str, file: &Path) {
     let out = Command::new(tool).arg(file).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success() && !text.contains("not valid"), "{tool} {}: {text}", file.display());
