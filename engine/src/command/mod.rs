@@ -24,5 +24,5 @@ pub use dispatch::execute;
 pub use emit::emit;
 pub use error::CommandError;
 pub use hooks::{Expiries, Hooks, Watched};
-pub use replay::{ReplayError, replay};
+pub use replay::{ReplayError, Replayer, replay};
 pub use transaction::unwatch_all;

@@ -30,34 +30,62 @@ pub enum ReplayError {
     },
 }
 
-/// Applies one logged command: no logging, and no key is deleted because its time has come (the log holds the
-/// DEL). SELECT moves `db`; MULTI and EXEC are the reader's to bracket and are refused here.
+/// Applies logged commands, one after the other. What a command needs besides the data is made once, not for each.
+#[derive(Default)]
+pub struct Replayer {
+    /// The database that is selected.
+    pub db: usize,
+    journal: NoJournal,
+    hooks: Hooks,
+    out: Out,
+}
+
+/// Replies that nobody reads are thrown away when they have grown to this.
+const KEEP_REPLIES: usize = 4096;
+
+impl Replayer {
+    /// Applies one: no logging, and no key is deleted because its time has come (the log holds the DEL). SELECT
+    /// moves `db`; MULTI and EXEC are the reader's to bracket and are refused here.
+    pub fn apply(&mut self, keyspace: &mut Keyspace, argv: &[&[u8]], now_ms: u64) -> Result<(), ReplayError> {
+        let name = || String::from_utf8_lossy(argv.first().unwrap_or(&b"".as_slice())).into_owned();
+        let refused = |error: String| ReplayError::Refused { command: name(), error };
+        let spec = argv.first().and_then(|n| table::find(n)).ok_or_else(|| ReplayError::Unknown(name()))?;
+        if !spec.takes(argv.len()) {
+            return Err(ReplayError::Arity(name()));
+        }
+        if spec.name == "select" {
+            self.db = args::database(argv[1]).map_err(|e| refused(e.to_string()))?;
+            return Ok(());
+        }
+        let Run::Data(run) = spec.run else { return Err(ReplayError::NotLogged(name())) };
+        if !spec.is(WRITE) {
+            return Err(ReplayError::NotLogged(name()));
+        }
+        if self.db >= keyspace.dbs.len() {
+            return Err(refused("ERR DB index is out of range".into()));
+        }
+        let mut cx = loading_context(keyspace, &mut self.journal, &mut self.hooks, self.db, now_ms);
+        let ran = run(&mut cx, argv, &mut self.out);
+        if self.out.bytes().len() > KEEP_REPLIES {
+            self.out = Out::default();
+        } else {
+            self.out.clear();
+        }
+        ran.map_err(|e| refused(e.to_string()))
+    }
+}
+
+/// Applies one logged command: see [`Replayer::apply`].
 pub fn replay(
     keyspace: &mut Keyspace,
     db: &mut usize,
     argv: &[&[u8]],
     now_ms: u64,
 ) -> Result<(), ReplayError> {
-    let name = || String::from_utf8_lossy(argv.first().unwrap_or(&b"".as_slice())).into_owned();
-    let refused = |error: String| ReplayError::Refused { command: name(), error };
-    let spec = argv.first().and_then(|n| table::find(n)).ok_or_else(|| ReplayError::Unknown(name()))?;
-    if !spec.takes(argv.len()) {
-        return Err(ReplayError::Arity(name()));
-    }
-    if spec.name == "select" {
-        *db = args::database(argv[1]).map_err(|e| refused(e.to_string()))?;
-        return Ok(());
-    }
-    let Run::Data(run) = spec.run else { return Err(ReplayError::NotLogged(name())) };
-    if !spec.is(WRITE) {
-        return Err(ReplayError::NotLogged(name()));
-    }
-    if *db >= keyspace.dbs.len() {
-        return Err(refused("ERR DB index is out of range".into()));
-    }
-    let (mut journal, mut hooks, mut out) = (NoJournal, Hooks::default(), Out::default());
-    let mut cx = loading_context(keyspace, &mut journal, &mut hooks, *db, now_ms);
-    run(&mut cx, argv, &mut out).map_err(|e| refused(e.to_string()))
+    let mut replayer = Replayer { db: *db, ..Replayer::default() };
+    let applied = replayer.apply(keyspace, argv, now_ms);
+    *db = replayer.db;
+    applied
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::aof::{
     Chain, ChainScan, FileEntry, Manifest, OUR_LINES, PlainScan, RespError, ScanFault, Seal, Times,
     scan_chained, scan_plain,
 };
-use crate::command::{self, ReplayError};
+use crate::command::{ReplayError, Replayer};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::rdb;
@@ -40,6 +40,8 @@ pub(super) struct Loader<'c> {
     pub(super) report: LoadReport,
     /// What `#TS:` lines have said so far.
     pub(super) times: Times,
+    /// The log goes on from a snapshot.
+    based: bool,
 }
 
 pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<String>, repair: &str) -> OpenError {
@@ -63,7 +65,7 @@ struct Part<'b> {
 impl<'c> Loader<'c> {
     pub(super) fn new(config: &'c Config, now_ms: u64) -> Loader<'c> {
         let (keyspace, report) = (Keyspace::default(), LoadReport::default());
-        Loader { config, now_ms, keyspace, report, times: Times::until(config.recover_until) }
+        Loader { config, now_ms, keyspace, report, times: Times::until(config.recover_until), based: false }
     }
 
     /// Loads what `manifest` lists; `dir` is the append-only directory.
@@ -188,6 +190,7 @@ impl<'c> Loader<'c> {
         until::check_snapshot(path, bytes, self.times.until)?;
         let loaded = rdb::read(bytes, None).map_err(|e| corrupt(path, e.offset, e.what, RESTORE))?;
         self.keyspace = loaded.keyspace;
+        self.based = true;
         self.skipped(path, &loaded.skipped);
         let len = usize::try_from(loaded.len).unwrap_or(usize::MAX).min(bytes.len());
         Ok((len, preamble_crc(&bytes[..len])))
@@ -240,10 +243,10 @@ impl<'c> Loader<'c> {
 
     fn scan(&mut self, part: &Part<'_>) -> Result<ChainScan, OpenError> {
         let Loader { keyspace, report, now_ms, times, .. } = self;
-        let mut db = 0;
+        let mut replayer = Replayer::default();
         let scanned = scan_chained(part.bytes, part.from, *times, &mut |argv| {
             report.commands += 1;
-            command::replay(keyspace, &mut db, argv, *now_ms)
+            replayer.apply(keyspace, argv, *now_ms)
         });
         let scan = scanned.map_err(|fault| scan_fault(part.path, fault))?;
         *times = scan.times;
@@ -303,12 +306,12 @@ impl<'c> Loader<'c> {
 
     /// Reads commands without checksums.
     fn plain(&mut self, part: &Part<'_>) -> Result<PlainScan, OpenError> {
-        let Loader { keyspace, report, now_ms, config, times } = self;
+        let Loader { keyspace, report, now_ms, config, times, .. } = self;
         let path = part.path;
-        let mut db = 0;
+        let mut replayer = Replayer::default();
         let scanned = scan_plain(part.bytes, part.from, *times, &mut |argv| {
             report.commands += 1;
-            command::replay(keyspace, &mut db, argv, *now_ms)
+            replayer.apply(keyspace, argv, *now_ms)
         });
         let scan = scanned.map_err(|fault| scan_fault(path, fault))?;
         *times = scan.times;
@@ -328,7 +331,7 @@ impl<'c> Loader<'c> {
 
     /// What has no times cannot be loaded up to one.
     fn check_times(&mut self, path: &Path) -> Result<(), OpenError> {
-        until::check_log(path, &self.times, self.report.commands)
+        until::check_log(path, &self.times, self.report.commands, self.based)
     }
 
     /// Loads the snapshot, if there is one.

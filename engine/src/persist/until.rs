@@ -26,14 +26,15 @@ pub(super) fn check_snapshot(path: &Path, bytes: &[u8], until: Option<u64>) -> R
     }
 }
 
-/// Refuses a log that holds commands and no times.
-pub(super) fn check_log(path: &Path, times: &Times, commands: u64) -> Result<(), OpenError> {
+/// Refuses a log that holds commands and no times, and one that begins later. `based`: on a snapshot, which was looked
+/// at before.
+pub(super) fn check_log(path: &Path, times: &Times, commands: u64, based: bool) -> Result<(), OpenError> {
     let Some(until) = times.until else { return Ok(()) };
     if times.first.is_none() && commands > 0 {
         let what = "the log holds no times: it was written without aof-timestamp-enabled";
         return Err(corrupt(path, 0, what, WHY));
     }
-    if times.first.is_some_and(|first| first > until) && commands == 0 && times.stopped_at == Some(0) {
+    if !based && times.first.is_some_and(|first| first > until) {
         return Err(corrupt(path, 0, format!("nothing in it is as old as {until}"), WHY));
     }
     Ok(())
