@@ -74,6 +74,14 @@ pub struct Config {
     pub save: Vec<(u64, u64)>,
     /// CRC64 at the snapshot's end.
     pub rdbchecksum: bool,
+    /// Long strings of snapshots are compressed.
+    pub rdbcompression: bool,
+    /// What a save writes is pushed to the disk as it goes.
+    pub rdb_save_incremental_fsync: bool,
+    /// Without persistence, a snapshot that was made for a replica is deleted once it is sent.
+    pub rdb_del_sync_files: bool,
+    /// Writes are refused while the last background save failed and save points are set.
+    pub stop_writes_on_bgsave_error: bool,
     /// Timer ticks a second.
     pub hz: u32,
 }
@@ -102,6 +110,10 @@ impl Default for Config {
             dbfilename: "dump.rdb".into(),
             save: vec![(3600, 1), (300, 100), (60, 10000)],
             rdbchecksum: true,
+            rdbcompression: true,
+            rdb_save_incremental_fsync: true,
+            rdb_del_sync_files: false,
+            stop_writes_on_bgsave_error: true,
             hz: 10,
         }
     }

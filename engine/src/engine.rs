@@ -144,6 +144,7 @@ impl Engine {
     pub fn forget(&mut self, session: &mut Session) {
         command::unwatch_all(&mut self.hooks, session);
         session.transaction = None;
+        self.persistence.feed().forget(session.id);
     }
 }
 

@@ -39,6 +39,7 @@ macro_rules! sabotaged {
 }
 
 pub mod aof;
+pub mod check_rdb;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -49,6 +50,7 @@ pub mod keyspace;
 pub mod lock;
 pub mod persist;
 pub mod rdb;
+pub mod replication;
 pub mod resp;
 #[cfg(unplug_sabotage)]
 pub mod sabotage;

@@ -15,6 +15,7 @@ mod info;
 mod keys;
 mod lists;
 mod replay;
+mod replication;
 mod strings;
 mod table;
 mod transaction;

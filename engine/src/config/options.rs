@@ -19,7 +19,7 @@ const IMMUTABLE: [&str; 12] = [
 ];
 
 /// Options that CONFIG SET can change.
-const MUTABLE: [&str; 12] = [
+const MUTABLE: [&str; 16] = [
     "aof-load-truncated",
     "aof-rewrite-incremental-fsync",
     "aof-timestamp-enabled",
@@ -30,8 +30,12 @@ const MUTABLE: [&str; 12] = [
     "auto-aof-rewrite-percentage",
     "hz",
     "no-appendfsync-on-rewrite",
+    "rdb-del-sync-files",
+    "rdb-save-incremental-fsync",
     "rdbchecksum",
+    "rdbcompression",
     "save",
+    "stop-writes-on-bgsave-error",
 ];
 
 /// The names of all options.
@@ -81,7 +85,11 @@ impl Config {
             "hz" => self.hz = number(word, 1, 500)?,
             "no-appendfsync-on-rewrite" => self.no_appendfsync_on_rewrite = yes_no(word)?,
             "port" => self.port = number(word, 0, 65535)?,
+            "rdb-del-sync-files" => self.rdb_del_sync_files = yes_no(word)?,
+            "rdb-save-incremental-fsync" => self.rdb_save_incremental_fsync = yes_no(word)?,
             "rdbchecksum" => self.rdbchecksum = yes_no(word)?,
+            "rdbcompression" => self.rdbcompression = yes_no(word)?,
+            "stop-writes-on-bgsave-error" => self.stop_writes_on_bgsave_error = yes_no(word)?,
             "recover-until" if word.is_empty() => self.recover_until = None,
             "recover-until" => self.recover_until = Some(number(word, 1, i64::MAX.unsigned_abs())?),
             "unixsocket" => self.unixsocket = (!word.is_empty()).then(|| (*word).into()),
@@ -140,12 +148,16 @@ impl Config {
             "hz" => self.hz.to_string(),
             "no-appendfsync-on-rewrite" => yes_no(self.no_appendfsync_on_rewrite),
             "port" => self.port.to_string(),
+            "rdb-del-sync-files" => yes_no(self.rdb_del_sync_files),
+            "rdb-save-incremental-fsync" => yes_no(self.rdb_save_incremental_fsync),
             "rdbchecksum" => yes_no(self.rdbchecksum),
+            "rdbcompression" => yes_no(self.rdbcompression),
             "recover-until" => self.recover_until.map(|at| at.to_string()).unwrap_or_default(),
             "save" => {
                 let points: Vec<_> = self.save.iter().map(|(s, c)| format!("{s} {c}")).collect();
                 points.join(" ")
             }
+            "stop-writes-on-bgsave-error" => yes_no(self.stop_writes_on_bgsave_error),
             "unixsocket" => self.unixsocket.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
             _ => return None,
         })

@@ -2,13 +2,14 @@
 
 use super::error::{At, FileError, WriteError};
 use super::files::Place;
+use super::fork::Reports;
 use super::log::{Log, Trouble};
 use super::report::PersistenceInfo;
+use super::snapshot_state::Snapshots;
 use super::sync::Syncer;
 use crate::aof::Manifest;
 use crate::config::{AppendFsync, Config};
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 
 /// Redis postpones a write no longer than this while a sync runs.
 const POSTPONE_MS: u64 = 2000;
@@ -74,18 +75,6 @@ pub(super) struct Child {
     pub(super) job: Job,
 }
 
-/// Everything about snapshots.
-#[derive(Default)]
-pub(super) struct Snapshots {
-    pub(super) path: PathBuf,
-    pub(super) changes: u64,
-    pub(super) last_save_ms: u64,
-    /// When a BGSAVE was last begun.
-    pub(super) last_try_ms: u64,
-    pub(super) failed: bool,
-    pub(super) temps: u64,
-}
-
 /// Figures of rewrites, for INFO.
 #[derive(Default)]
 pub(super) struct RewriteStats {
@@ -96,6 +85,8 @@ pub(super) struct RewriteStats {
     pub(super) last_s: Option<u64>,
     /// Memory that the last child of that kind had to itself at its end.
     pub(super) last_cow: u64,
+    /// What the running child tells.
+    pub(super) reports: Option<Reports>,
 }
 
 /// The engine's persistence: log, rewrites and snapshots.
@@ -133,6 +124,7 @@ impl Persistence {
     /// Logs a write that was executed. Nothing reaches a file before [`Persistence::end_turn`].
     pub fn log(&mut self, db: usize, argv: &[&[u8]]) {
         self.snapshots.changes += 1;
+        self.snapshots.feed.log(db, argv);
         if let Some(aof) = &mut self.aof {
             if aof.place.timestamps {
                 aof.log.stamp(self.now_s);
@@ -147,6 +139,7 @@ impl Persistence {
 
     /// What is logged from here on is atomic on the disk.
     pub fn begin_transaction(&mut self) {
+        self.snapshots.begin_transaction();
         if sabotaged!("transaction-split") {
             return;
         }
@@ -157,6 +150,7 @@ impl Persistence {
 
     /// Ends the transaction; MULTI and EXEC are written only if something was logged in it.
     pub fn end_transaction(&mut self) {
+        self.snapshots.end_transaction();
         if let Some(aof) = &mut self.aof {
             aof.log.end_transaction();
         }
@@ -212,8 +206,8 @@ impl Persistence {
         if let Some(trouble) = self.aof.as_ref().and_then(|aof| aof.trouble.as_ref()) {
             return Some(format!("MISCONF Errors writing to the AOF file: {}", trouble.text()));
         }
-        // redis.conf's stop-writes-on-bgsave-error, whose default is yes.
-        (self.snapshots.failed && !self.config.save.is_empty()).then(|| {
+        let stop = self.config.stop_writes_on_bgsave_error && !self.config.save.is_empty();
+        (stop && self.snapshots.failed).then(|| {
             "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
              Commands that may modify the data set are disabled, because this instance is configured to report \
              errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
@@ -255,6 +249,7 @@ impl Persistence {
                 && !sabotaged!("bgsave-shown-at-once"),
             rdb_last_save_time: self.last_save_s(),
             rdb_last_bgsave_ok: !self.snapshots.failed,
+            snapshots: self.snapshots.info(),
             aof_enabled: aof.is_some(),
             aof_rewrite_in_progress: matches!(job, Some(Job::Rewrite { .. })),
             aof_rewrite_scheduled: self.rewrite_scheduled,

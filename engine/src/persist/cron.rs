@@ -44,6 +44,7 @@ impl Persistence {
     pub fn cron(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<(), WriteError> {
         self.now_s = now_ms / 1000;
         self.take_sync_result();
+        self.snapshots.tick(now_ms);
         self.reap(now_ms);
         self.repair(keyspace, now_ms);
         self.end_turn(now_ms)?;
@@ -114,6 +115,10 @@ impl Persistence {
             if self.child.is_some() {
                 return;
             }
+        }
+        self.begin_sync_save(keyspace, now_ms);
+        if self.child.is_some() {
+            return;
         }
         let s = &self.snapshots;
         let since_save = now_ms.saturating_sub(s.last_save_ms);

@@ -27,6 +27,7 @@ pub(super) struct Place {
     /// Whether a base is synced while it is written.
     pub(super) incremental: bool,
     pub(super) timestamps: bool,
+    pub(super) compress: bool,
 }
 
 impl Place {
@@ -47,6 +48,7 @@ impl Place {
             rdb_base: config.aof_use_rdb_preamble,
             incremental: config.aof_rewrite_incremental_fsync,
             timestamps: config.aof_timestamp_enabled,
+            compress: config.rdbcompression,
         }
     }
 
@@ -81,8 +83,9 @@ impl Place {
             if self.rdb_base {
                 // Always with a checksum: the manifest has none of the base's bytes. In a single file the field
                 // `aof-base` promises a chain behind it; Redis's own preambles have another field.
-                let base = self.layout == AofLayout::Multi || self.chained;
-                rdb::write(out, keyspace, now_ms, base, true)
+                let aof_base = self.layout == AofLayout::Multi || self.chained;
+                let options = rdb::WriteOptions { now_ms, aof_base, checksum: true, compress: self.compress };
+                rdb::write(out, keyspace, options, &mut |_, _| ())
             } else {
                 self.write_commands(out, keyspace, seq, now_ms)
             }

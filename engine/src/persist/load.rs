@@ -190,6 +190,7 @@ impl<'c> Loader<'c> {
         until::check_snapshot(path, bytes, self.times.until)?;
         let loaded = rdb::read(bytes, None).map_err(|e| corrupt(path, e.offset, e.what, RESTORE))?;
         self.keyspace = loaded.keyspace;
+        self.report.snapshot_keys = (loaded.keys, loaded.expired);
         self.based = true;
         self.skipped(path, &loaded.skipped);
         let len = usize::try_from(loaded.len).unwrap_or(usize::MAX).min(bytes.len());
@@ -345,6 +346,7 @@ impl<'c> Loader<'c> {
             let extra = bytes.len() as u64 - loaded.len;
             self.report.warnings.push(format!("{}: {extra} bytes follow the end", found.display()));
         }
+        self.report.snapshot_keys = (loaded.keys, loaded.expired);
         self.keyspace = loaded.keyspace;
         self.report.source = Source::Rdb;
         self.skipped(&found, &loaded.skipped);

@@ -156,10 +156,12 @@ mod load;
 mod log;
 mod open;
 mod open_single;
+mod raw;
 mod report;
 mod rewrite;
 mod single;
 mod snapshot;
+mod snapshot_state;
 mod sync;
 #[cfg(test)]
 mod trouble_tests;
@@ -168,3 +170,4 @@ mod until;
 pub use core::Persistence;
 pub use error::{FileError, OpenError, RewriteError, RewriteStart, SaveError, WriteError};
 pub use report::{Cut, LoadReport, PersistenceInfo, Source};
+pub use snapshot_state::{SnapshotInfo, fork_statistics};

@@ -1,7 +1,7 @@
 //! Start: load, cut, tidy up, go on. Each step leaves a directory that the next start recovers from.
 
 use super::begin::{begin, first_start};
-use super::core::{Aof, Persistence, RewriteStats, Snapshots};
+use super::core::{Aof, Persistence, RewriteStats};
 use super::disk::{self, ReplaceError};
 use super::error::{At, FileError, OpenError};
 use super::files::{Place, writable};
@@ -11,6 +11,7 @@ use super::log::{Log, is_temporary, parse_name, sibling};
 use super::open_single::{join, open_single};
 use super::report::{Cut, LoadReport};
 use super::snapshot::is_snapshot_temp;
+use super::snapshot_state::Snapshots;
 use super::sync::Syncer;
 use super::until;
 use crate::aof::{FileKind, Manifest, Times, scan_plain};
@@ -52,7 +53,7 @@ impl Persistence {
             aof,
             syncer: Syncer::default(),
             child: None,
-            snapshots: Snapshots { path: snapshot, last_save_ms: now_ms, ..Snapshots::default() },
+            snapshots: Snapshots::new(snapshot, now_ms, loader.report.snapshot_keys),
             rewrite_scheduled: false,
             rewrite_failed: false,
             rewrite_failures: 0,

@@ -1,5 +1,6 @@
 //! What was loaded, and how persistence stands.
 
+use super::snapshot_state::SnapshotInfo;
 use std::path::PathBuf;
 
 /// Where the data came from.
@@ -36,6 +37,8 @@ pub struct LoadReport {
     pub files: Vec<PathBuf>,
     /// Commands that were applied.
     pub commands: u64,
+    /// Keys that snapshots held, and those of them that were left out because their time had come.
+    pub snapshot_keys: (u64, u64),
     /// What was cut.
     pub cuts: Vec<Cut>,
     /// What a person should know.
@@ -50,6 +53,7 @@ pub struct PersistenceInfo {
     pub rdb_bgsave_in_progress: bool,
     pub rdb_last_save_time: u64,
     pub rdb_last_bgsave_ok: bool,
+    pub snapshots: SnapshotInfo,
     pub aof_enabled: bool,
     pub aof_rewrite_in_progress: bool,
     pub aof_rewrite_scheduled: bool,
@@ -79,10 +83,12 @@ impl PersistenceInfo {
             text.push_str(&value);
             text.push_str("\r\n");
         };
+        self.snapshots.progress_lines(&mut put);
         put("rdb_changes_since_last_save", self.rdb_changes_since_last_save.to_string());
         put("rdb_bgsave_in_progress", u8::from(self.rdb_bgsave_in_progress).to_string());
         put("rdb_last_save_time", self.rdb_last_save_time.to_string());
         put("rdb_last_bgsave_status", ok(self.rdb_last_bgsave_ok).into());
+        self.snapshots.history_lines(&mut put);
         put("aof_enabled", u8::from(self.aof_enabled).to_string());
         put("aof_rewrite_in_progress", u8::from(self.aof_rewrite_in_progress).to_string());
         put("aof_rewrite_scheduled", u8::from(self.aof_rewrite_scheduled).to_string());

@@ -13,6 +13,8 @@ use crate::keyspace::Keyspace;
 
 /// Redis waits after this many automatic rewrites failed in a row: a minute, then twice that, up to an hour.
 const FAILURES_ALLOWED: u32 = 3;
+/// To find out how much memory a child has to itself takes a while: not for a smaller base.
+const WORTH_MEASURING: u64 = 1 << 20;
 
 impl Persistence {
     /// Starts a rewrite. `keyspace` must hold exactly what was logged: the buffer's commands included.
@@ -55,15 +57,22 @@ impl Persistence {
         let first_incr = aof.log.seq;
         let base_seq = aof.take_base();
         let place = aof.place.clone();
-        let spawned =
-            fork::spawn(&self.not_for_children, || place.write_base(keyspace, base_seq, now_ms).is_ok());
-        let pid =
+        let spawned = fork::spawn_reporting(&self.not_for_children, |reporter| {
+            let written = place.write_base(keyspace, base_seq, now_ms);
+            let temp = place.base_temp(base_seq);
+            if std::fs::metadata(temp).is_ok_and(|m| m.len() >= WORTH_MEASURING) {
+                reporter.tell(0);
+            }
+            written.is_ok()
+        });
+        let (pid, reports) =
             spawned.map_err(|source| FileError { doing: "fork for", path: place.dir.clone(), source })?;
         if single {
             aof.log.begin_diff();
         }
         self.child = Some(Child { pid, job: Job::Rewrite { place, base_seq, first_incr } });
         self.stats.begun += 1;
+        self.stats.reports = Some(reports);
         self.stats.began_ms = now_ms;
         Ok(())
     }
@@ -141,6 +150,8 @@ impl Persistence {
         first_incr: u64,
         now_ms: u64,
     ) {
+        let told = self.stats.reports.take().and_then(|mut reports| reports.latest());
+        self.stats.last_cow = told.map_or(0, |p| p.private_dirty);
         self.stats.last_s = Some(now_ms.saturating_sub(self.stats.began_ms) / 1000);
         let Some(aof) = &mut self.aof else { return };
         let done = if ended == Ended::Ok || sabotaged!("failed-child-installed") {

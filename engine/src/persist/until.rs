@@ -110,12 +110,15 @@ pub(super) fn keep_aside(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::Keyspace;
+    use crate::rdb;
 
     #[test]
     fn a_snapshot_says_when_it_was_made() {
         let mut ours = Vec::new();
-        crate::rdb::write(&mut ours, &crate::keyspace::Keyspace::default(), 1_700_000_000_123, true, true)
-            .unwrap();
+        let options =
+            rdb::WriteOptions { now_ms: 1_700_000_000_123, aof_base: true, checksum: true, compress: true };
+        rdb::write(&mut ours, &Keyspace::default(), options, &mut |_, _| ()).unwrap();
         assert_eq!(snapshot_time(&ours), Some(1_700_000_000));
         let redis = b"REDIS0010\xfa\x09redis-ver\x057.0.0\xfa\x0aredis-bits\xc0\x40\xfa\x05ctime\xc2\x00\xf1\x53\x65\xff";
         assert_eq!(snapshot_time(redis), Some(0x6553_f100));

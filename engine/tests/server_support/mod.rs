@@ -48,12 +48,18 @@ impl Running {
 
     /// Starts redis-server in `dir`; `None` if there is none.
     pub(crate) fn redis(dir: &Path) -> Option<Running> {
+        Self::redis_with(dir, &[])
+    }
+
+    /// The same, with more options.
+    pub(crate) fn redis_with(dir: &Path, options: &[&str]) -> Option<Running> {
         let socket = dir.join("redis.sock");
         let child = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--dir"])
             .arg(dir)
             .arg("--unixsocket")
             .arg(&socket)
+            .args(options)
             .stdout(Stdio::null())
             .spawn()
             .ok()?;
