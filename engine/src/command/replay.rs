@@ -3,7 +3,7 @@
 use super::args;
 use super::context::NoJournal;
 use super::hooks::Hooks;
-use super::table::{self, Run, WRITE};
+use super::table::{self, DataCommand, Run, Spec, WRITE};
 use crate::engine::loading_context;
 use crate::keyspace::Keyspace;
 use crate::resp::Out;
@@ -35,9 +35,19 @@ pub enum ReplayError {
 pub struct Replayer {
     /// The database that is selected.
     pub db: usize,
+    /// The last command: mostly the next one is the same.
+    last: Option<Known>,
     journal: NoJournal,
     hooks: Hooks,
     out: Out,
+}
+
+/// A command that can be replayed.
+#[derive(Clone, Copy)]
+struct Known {
+    spec: &'static Spec,
+    /// `None` for SELECT.
+    run: Option<DataCommand>,
 }
 
 /// Replies that nobody reads are thrown away when they have grown to this.
@@ -49,18 +59,19 @@ impl Replayer {
     pub fn apply(&mut self, keyspace: &mut Keyspace, argv: &[&[u8]], now_ms: u64) -> Result<(), ReplayError> {
         let name = || String::from_utf8_lossy(argv.first().unwrap_or(&b"".as_slice())).into_owned();
         let refused = |error: String| ReplayError::Refused { command: name(), error };
-        let spec = argv.first().and_then(|n| table::find(n)).ok_or_else(|| ReplayError::Unknown(name()))?;
-        if !spec.takes(argv.len()) {
+        let first = argv.first().copied().unwrap_or_default();
+        let known = match self.last {
+            Some(known) if known.spec.name.as_bytes().eq_ignore_ascii_case(first) => known,
+            _ => known(first)?,
+        };
+        self.last = Some(known);
+        if !known.spec.takes(argv.len()) {
             return Err(ReplayError::Arity(name()));
         }
-        if spec.name == "select" {
+        let Some(run) = known.run else {
             self.db = args::database(argv[1]).map_err(|e| refused(e.to_string()))?;
             return Ok(());
-        }
-        let Run::Data(run) = spec.run else { return Err(ReplayError::NotLogged(name())) };
-        if !spec.is(WRITE) {
-            return Err(ReplayError::NotLogged(name()));
-        }
+        };
         if self.db >= keyspace.dbs.len() {
             return Err(refused("ERR DB index is out of range".into()));
         }
@@ -72,6 +83,17 @@ impl Replayer {
             self.out.clear();
         }
         ran.map_err(|e| refused(e.to_string()))
+    }
+}
+
+/// The command of that name, if it is one that is logged.
+fn known(first: &[u8]) -> Result<Known, ReplayError> {
+    let name = || String::from_utf8_lossy(first).into_owned();
+    let spec = table::find(first).ok_or_else(|| ReplayError::Unknown(name()))?;
+    match spec.run {
+        _ if spec.name == "select" => Ok(Known { spec, run: None }),
+        Run::Data(run) if spec.is(WRITE) => Ok(Known { spec, run: Some(run) }),
+        _ => Err(ReplayError::NotLogged(name())),
     }
 }
 
