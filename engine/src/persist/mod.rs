@@ -160,6 +160,8 @@ mod raw;
 mod report;
 mod rewrite;
 mod single;
+#[cfg(test)]
+mod single_trouble_tests;
 mod snapshot;
 mod snapshot_state;
 mod sync;
