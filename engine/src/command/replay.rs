@@ -5,7 +5,7 @@ use super::context::NoJournal;
 use super::hooks::Hooks;
 use super::table::{self, DataCommand, Run, Spec, WRITE};
 use crate::engine::loading_context;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, Value};
 use crate::resp::Out;
 
 /// Why a logged command could not be applied.
@@ -48,6 +48,8 @@ struct Known {
     spec: &'static Spec,
     /// `None` for SELECT.
     run: Option<DataCommand>,
+    /// It is SET: without options it replaces whatever there is.
+    plain_set: bool,
 }
 
 /// Replies that nobody reads are thrown away when they have grown to this.
@@ -76,6 +78,11 @@ impl Replayer {
             return Err(refused("ERR DB index is out of range".into()));
         }
         let mut cx = loading_context(keyspace, &mut self.journal, &mut self.hooks, self.db, now_ms);
+        if let ([_, key, value], true) = (argv, known.plain_set) {
+            // What most logs mostly consist of: one look-up instead of several, and no reply.
+            cx.put(key, Value::Str((*value).into()), None);
+            return Ok(());
+        }
         let ran = run(&mut cx, argv, &mut self.out);
         if self.out.bytes().len() > KEEP_REPLIES {
             self.out = Out::default();
@@ -90,9 +97,10 @@ impl Replayer {
 fn known(first: &[u8]) -> Result<Known, ReplayError> {
     let name = || String::from_utf8_lossy(first).into_owned();
     let spec = table::find(first).ok_or_else(|| ReplayError::Unknown(name()))?;
+    let plain_set = spec.name == "set";
     match spec.run {
-        _ if spec.name == "select" => Ok(Known { spec, run: None }),
-        Run::Data(run) if spec.is(WRITE) => Ok(Known { spec, run: Some(run) }),
+        _ if spec.name == "select" => Ok(Known { spec, run: None, plain_set }),
+        Run::Data(run) if spec.is(WRITE) => Ok(Known { spec, run: Some(run), plain_set }),
         _ => Err(ReplayError::NotLogged(name())),
     }
 }
@@ -113,7 +121,6 @@ pub fn replay(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::Value;
 
     fn run(keyspace: &mut Keyspace, db: &mut usize, line: &str) -> Result<(), ReplayError> {
         let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
@@ -130,6 +137,18 @@ mod tests {
         assert_eq!((&entry.value, entry.expires_at_ms), (&Value::Str(b"vw".to_vec()), Some(20)));
         assert_eq!(run(&mut ks, &mut db, "DEL k"), Ok(()));
         assert_eq!(ks.dbs[3].len(), 1);
+    }
+
+    #[test]
+    fn set_replaces_whatever_there_is_and_its_expiry() {
+        let (mut ks, mut db) = (Keyspace::default(), 0);
+        for line in ["RPUSH k a", "SET s v PX 5000", "PEXPIREAT k 20", "SET k w", "set s x"] {
+            assert_eq!(run(&mut ks, &mut db, line), Ok(()), "{line}");
+        }
+        for (key, value) in [(b"k", b"w"), (b"s", b"x")] {
+            let entry = ks.dbs[0].get(key).unwrap();
+            assert_eq!((&entry.value, entry.expires_at_ms), (&Value::Str(value.as_slice().into()), None));
+        }
     }
 
     #[test]
