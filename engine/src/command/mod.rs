@@ -38,5 +38,5 @@ pub use emit::emit;
 pub use error::CommandError;
 pub use hooks::{Expiries, Hooks, Watched};
 pub use random::Random;
-pub use replay::{ReplayError, replay};
+pub use replay::{ReplayError, Replayer, replay};
 pub use transaction::unwatch_all;
