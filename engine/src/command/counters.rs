@@ -3,19 +3,19 @@
 use super::args;
 use super::context::Ctx;
 use super::error::{COUNTER_OVERFLOW, CommandError, NOT_FLOAT, NOT_INTEGER};
-use crate::keyspace::Value;
+use crate::keyspace::{Str, Value};
 use crate::resp::{Out, parse_integer};
 
 type Done = Result<(), CommandError>;
 
 fn add(cx: &mut Ctx<'_>, key: &[u8], by: i64, out: &mut Out) -> Done {
-    let old = match cx.get::<Vec<u8>>(key)? {
+    let old = match cx.get::<Str>(key)? {
         None => 0,
         Some(text) => parse_integer(text).ok_or(NOT_INTEGER)?,
     };
     let new = old.checked_add(by).ok_or(COUNTER_OVERFLOW)?;
-    let value = cx.get_or_new::<Vec<u8>>(key)?;
-    *value = new.to_string().into_bytes();
+    let value = cx.get_or_new::<Str>(key)?;
+    value.replace(new.to_string().as_bytes());
     cx.touch(key);
     out.int(new);
     Ok(())
@@ -46,13 +46,13 @@ pub(super) fn decrby(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 /// INCRBYFLOAT key n. Logged as a SET of the sum, so that a replay does no arithmetic.
 pub(super) fn incrbyfloat(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let key = argv[1];
-    let old = match cx.get::<Vec<u8>>(key)? {
+    let old = match cx.get::<Str>(key)? {
         None => b"0".to_vec(),
-        Some(text) => text.clone(),
+        Some(text) => text.to_vec(),
     };
     let new = float_sum(&old, argv[2])?.into_bytes();
-    let expires = cx.entry(key).and_then(|e| e.expires_at_ms);
-    cx.put(key, Value::Str(new.clone()), expires);
+    let expires = cx.entry(key).and_then(|e| e.expires_at_ms());
+    cx.put(key, Value::from(new.as_slice()), expires);
     cx.translate(&[b"SET", key, &new, b"KEEPTTL"]);
     out.bulk(&new);
     Ok(())

@@ -22,7 +22,7 @@ pub fn emit(_db: usize, key: &[u8], entry: &Entry, sink: &mut dyn FnMut(&[&[u8]]
             chunks(b"ZADD", key, items, sink);
         }
     }
-    if let Some(at) = entry.expires_at_ms {
+    if let Some(at) = entry.expires_at_ms() {
         sink(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
     }
 }
@@ -61,8 +61,8 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut_into_chunks_and_the_expiry_comes_last() {
-        let list = (0..130).map(|i| i.to_string().into_bytes()).collect();
-        let all = commands(&Entry { value: Value::List(list), expires_at_ms: Some(77) });
+        let list = Box::new((0..130).map(|i| i.to_string().into_bytes()).collect());
+        let all = commands(&Entry::new(Value::List(list), Some(77)));
         let lengths: Vec<usize> = all.iter().map(Vec::len).collect();
         assert_eq!(lengths, [66, 66, 4, 3]);
         assert_eq!(all[2][3], b"129");

@@ -1,12 +1,10 @@
 //! Keys as such, whatever they hold.
 
-use std::hash::{BuildHasher, BuildHasherDefault};
-
 use super::args::{self, is};
 use super::context::Ctx;
 use super::error::{CommandError, DB_RANGE, NO_KEY, SAME_OBJECT, SYNTAX};
 use crate::glob;
-use crate::keyspace::{DATABASES, Db, FixedHasher, Value};
+use crate::keyspace::{DATABASES, Db, Value};
 use crate::resp::{Out, parse_integer};
 
 type Done = Result<(), CommandError>;
@@ -46,7 +44,7 @@ pub(super) fn type_of(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 /// The keys of a database that have not expired, in a stable order.
 fn live_keys<'a>(cx: &'a mut Ctx<'_>) -> Vec<&'a [u8]> {
     let (now, loading) = (cx.now_ms, cx.loading);
-    let live = cx.database().iter().filter(|(_, e)| loading || e.expires_at_ms.is_none_or(|at| at >= now));
+    let live = cx.database().iter().filter(|(_, e)| loading || !e.is_due(now));
     let mut keys: Vec<_> = live.map(|(key, _)| key).collect();
     keys.sort_unstable();
     keys
@@ -69,9 +67,15 @@ pub(super) fn dbsize(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
 
 /// RANDOMKEY: any key; which one follows from the clock alone, so that a run can be repeated.
 pub(super) fn randomkey(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
-    let turn = usize::try_from(cx.now_ms).unwrap_or(0);
-    let keys = live_keys(cx);
-    out.bulk_or_null((!keys.is_empty()).then(|| keys[turn % keys.len()]));
+    /// So many may have expired without having been deleted before every key is looked at.
+    const TRIES: u64 = 100;
+    let (turn, now) = (cx.now_ms, cx.now_ms);
+    let live = (turn..turn + TRIES).find_map(|seed| {
+        let (key, _) = cx.keyspace.dbs[cx.db].pick(seed).filter(|(_, e)| !e.is_due(now))?;
+        Some(key.to_vec())
+    });
+    let key = live.or_else(|| live_keys(cx).first().map(|key| key.to_vec()));
+    out.bulk_or_null(key.as_deref());
     Ok(())
 }
 
@@ -109,32 +113,16 @@ pub(super) fn scan(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let cursor: u64 = std::str::from_utf8(argv[1]).ok().and_then(|c| c.parse().ok()).ok_or(invalid)?;
     let scan = Scan::read(&argv[2..])?;
     let now = cx.now_ms;
-    let hasher = BuildHasherDefault::<FixedHasher>::default();
-    let mut rest: Vec<_> = cx
-        .database()
-        .iter()
-        .map(|(key, entry)| (hasher.hash_one(key).max(1), key, entry))
-        .filter(|(hash, _, _)| *hash >= cursor)
-        .collect();
-    let mut next = 0;
-    if rest.len() > scan.count {
-        let (_, (border, _, _), _) = rest.select_nth_unstable_by_key(scan.count, |(hash, _, _)| *hash);
-        let border = *border;
-        let ties = rest.iter().filter(|(hash, _, _)| *hash < border).count();
-        // If the whole page shares the border's hash, it goes along: the walk must move on.
-        next = if ties > 0 { border } else { border.checked_add(1).unwrap_or(0) };
-        rest.retain(|(hash, _, _)| next == 0 || *hash < next);
-    }
-    rest.sort_unstable_by_key(|(hash, key, _)| (*hash, *key));
-    rest.retain(|(_, key, entry)| {
-        entry.expires_at_ms.is_none_or(|at| at >= now)
+    let (next, mut found) = cx.database().scan(cursor, scan.count);
+    found.retain(|(key, entry)| {
+        !entry.is_due(now)
             && scan.pattern.is_none_or(|p| glob::matches(p, key))
             && scan.kind.is_none_or(|k| is(k, type_name(&entry.value)))
     });
     out.array(2);
     out.bulk(next.to_string().as_bytes());
-    out.array(rest.len());
-    rest.iter().for_each(|(_, key, _)| out.bulk(key));
+    out.array(found.len());
+    found.iter().for_each(|(key, _)| out.bulk(key));
     Ok(())
 }
 
@@ -241,6 +229,7 @@ fn flush(cx: &mut Ctx<'_>, argv: &[&[u8]], dbs: std::ops::Range<usize>, out: &mu
     for db in dbs {
         let keys = std::mem::take(&mut cx.keyspace.dbs[db]);
         cx.hooks.watched.touch_db(db, |key| keys.contains_key(key));
+        keys.discard();
     }
     cx.changed = true;
     out.ok();

@@ -77,7 +77,7 @@ mod tests {
             assert_eq!(run(&mut ks, &mut db, line), Ok(()), "{line}");
         }
         let entry = &ks.dbs[3].get(b"k").unwrap();
-        assert_eq!((&entry.value, entry.expires_at_ms), (&Value::Str(b"vw".to_vec()), Some(20)));
+        assert_eq!((&entry.value, entry.expires_at_ms()), (&Value::Str(b"vw".into()), Some(20)));
         assert_eq!(run(&mut ks, &mut db, "DEL k"), Ok(()));
         assert_eq!(ks.dbs[3].len(), 1);
     }

@@ -4,7 +4,7 @@ use super::args::{self, is};
 use super::context::Ctx;
 use super::error::{CommandError, SYNTAX, TOO_LONG};
 use super::expiry::{self, Unit};
-use crate::keyspace::Value;
+use crate::keyspace::{Str, Value};
 use crate::resp::Out;
 
 type Done = Result<(), CommandError>;
@@ -61,8 +61,8 @@ pub(super) fn set(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let at = options.expire.map(|(unit, value)| unit.at(value, cx.now_ms, "set")).transpose()?;
     let (key, value) = (argv[1], argv[2]);
     if options.get {
-        let old = cx.read::<Vec<u8>>(key)?;
-        out.bulk_or_null(old.map(|v| v.as_slice()));
+        let old = cx.read::<Str>(key)?;
+        out.bulk_or_null(old.map(|v| &**v));
     }
     let found = cx.exists(key);
     if (options.if_absent && found) || (options.if_present && !found) {
@@ -71,8 +71,8 @@ pub(super) fn set(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         }
         return Ok(());
     }
-    let kept = if options.keep_ttl { cx.entry(key).and_then(|e| e.expires_at_ms) } else { None };
-    cx.put(key, Value::Str(value.to_vec()), at.or(kept));
+    let kept = if options.keep_ttl { cx.entry(key).and_then(|e| e.expires_at_ms()) } else { None };
+    cx.put(key, Value::from(value), at.or(kept));
     match (at, options.expire) {
         (Some(at), Some((unit, _))) if unit != Unit::UnixMilliseconds => set_until(cx, key, value, at),
         (None, _) if options.get => {
@@ -97,7 +97,7 @@ fn set_until(cx: &mut Ctx<'_>, key: &[u8], value: &[u8], at_ms: u64) {
 fn set_expiring(cx: &mut Ctx<'_>, argv: &[&[u8]], unit: Unit, name: &str, out: &mut Out) -> Done {
     let at = unit.at(argv[2], cx.now_ms, name)?;
     cx.expire_if_due(cx.db, argv[1]);
-    cx.put(argv[1], Value::Str(argv[3].to_vec()), Some(at));
+    cx.put(argv[1], Value::from(argv[3]), Some(at));
     set_until(cx, argv[1], argv[3], at);
     out.ok();
     Ok(())
@@ -117,7 +117,7 @@ pub(super) fn psetex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 pub(super) fn setnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let absent = !cx.exists(argv[1]);
     if absent {
-        cx.put(argv[1], Value::Str(argv[2].to_vec()), None);
+        cx.put(argv[1], Value::from(argv[2]), None);
     }
     out.int(i64::from(absent));
     Ok(())
@@ -125,15 +125,15 @@ pub(super) fn setnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 
 /// GET key
 pub(super) fn get(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let value = cx.read::<Vec<u8>>(argv[1])?;
-    out.bulk_or_null(value.map(|v| v.as_slice()));
+    let value = cx.read::<Str>(argv[1])?;
+    out.bulk_or_null(value.map(|v| &**v));
     Ok(())
 }
 
 /// GETSET key value
 pub(super) fn getset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     get(cx, argv, out)?;
-    cx.put(argv[1], Value::Str(argv[2].to_vec()), None);
+    cx.put(argv[1], Value::from(argv[2]), None);
     cx.translate(&[b"SET", argv[1], argv[2]]);
     Ok(())
 }
@@ -151,14 +151,14 @@ pub(super) fn getdel(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 pub(super) fn getex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let options = Options::read(&argv[2..], true)?;
     let key = argv[1];
-    if cx.get::<Vec<u8>>(key)?.is_none() {
+    if cx.get::<Str>(key)?.is_none() {
         cx.hooks.misses += 1;
         out.null();
         return Ok(());
     }
     let at = options.expire.map(|(unit, value)| unit.at(value, cx.now_ms, "getex")).transpose()?;
     get(cx, argv, out)?;
-    let expires = cx.entry(key).and_then(|e| e.expires_at_ms);
+    let expires = cx.entry(key).and_then(|e| e.expires_at_ms());
     match at {
         Some(at) => expiry::expire_at(cx, key, at),
         None if options.persist && expires.is_some() => {
@@ -174,8 +174,8 @@ pub(super) fn getex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 pub(super) fn mget(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     out.array(argv.len() - 1);
     for key in &argv[1..] {
-        let value = cx.read::<Vec<u8>>(key).unwrap_or(None);
-        out.bulk_or_null(value.map(|v| v.as_slice()));
+        let value = cx.read::<Str>(key).unwrap_or(None);
+        out.bulk_or_null(value.map(|v| &**v));
     }
     Ok(())
 }
@@ -183,7 +183,7 @@ pub(super) fn mget(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 fn put_pairs(cx: &mut Ctx<'_>, argv: &[&[u8]]) {
     for pair in argv[1..].chunks_exact(2) {
         cx.expire_if_due(cx.db, pair[0]);
-        cx.put(pair[0], Value::Str(pair[1].to_vec()), None);
+        cx.put(pair[0], Value::from(pair[1]), None);
     }
 }
 
@@ -212,11 +212,11 @@ pub(super) fn msetnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 
 /// APPEND key value
 pub(super) fn append(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let old = cx.get::<Vec<u8>>(argv[1])?.map_or(0, |v| v.len());
+    let old = cx.get::<Str>(argv[1])?.map_or(0, |v| v.len());
     if old.saturating_add(argv[2].len()) > MAX_STRING {
         return Err(TOO_LONG);
     }
-    let value = cx.get_or_new::<Vec<u8>>(argv[1])?;
+    let value = cx.get_or_new::<Str>(argv[1])?;
     value.extend_from_slice(argv[2]);
     out.count(value.len());
     cx.touch(argv[1]);
@@ -225,7 +225,7 @@ pub(super) fn append(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 
 /// STRLEN key
 pub(super) fn strlen(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let len = cx.read::<Vec<u8>>(argv[1])?.map_or(0, |v| v.len());
+    let len = cx.read::<Str>(argv[1])?.map_or(0, |v| v.len());
     out.count(len);
     Ok(())
 }
@@ -233,7 +233,7 @@ pub(super) fn strlen(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 /// GETRANGE key start end
 pub(super) fn getrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (start, end) = (args::integer(argv[2])?, args::integer(argv[3])?);
-    let Some(value) = cx.read::<Vec<u8>>(argv[1])? else {
+    let Some(value) = cx.read::<Str>(argv[1])? else {
         out.bulk(b"");
         return Ok(());
     };
@@ -253,7 +253,7 @@ pub(super) fn getrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done 
 pub(super) fn setrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let offset = usize::try_from(args::integer(argv[2])?)
         .map_err(|_| CommandError::fixed("ERR offset is out of range"))?;
-    let old = cx.get::<Vec<u8>>(argv[1])?.map_or(0, |v| v.len());
+    let old = cx.get::<Str>(argv[1])?.map_or(0, |v| v.len());
     if argv[3].is_empty() {
         out.count(old);
         return Ok(());
@@ -262,10 +262,8 @@ pub(super) fn setrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done 
     if end > MAX_STRING {
         return Err(TOO_LONG);
     }
-    let value = cx.get_or_new::<Vec<u8>>(argv[1])?;
-    if value.len() < end {
-        value.resize(end, 0);
-    }
+    let value = cx.get_or_new::<Str>(argv[1])?;
+    value.pad(end);
     value[offset..end].copy_from_slice(argv[3]);
     out.count(value.len());
     cx.touch(argv[1]);

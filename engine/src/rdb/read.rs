@@ -103,7 +103,7 @@ impl<'b> Reader<'b> {
 
     fn value(&mut self, kind: u8) -> Result<Value, RdbError> {
         if kind == TYPE_STRING {
-            return Ok(Value::Str(self.string()?));
+            return Ok(Value::from(self.string()?));
         }
         let mut list = VecDeque::new();
         let mut push = |item| list.push_back(item);
@@ -145,7 +145,7 @@ impl<'b> Reader<'b> {
         if list.is_empty() {
             return self.fail("a list is empty");
         }
-        Ok(Value::List(list))
+        Ok(Value::from(list))
     }
 }
 
@@ -200,7 +200,7 @@ pub fn read(bytes: &[u8], drop_before_ms: Option<u64>) -> Result<Loaded, RdbErro
                 loaded.keys += 1;
                 if expires_at_ms.is_some_and(|at| drop_before_ms.is_some_and(|now| at < now)) {
                     loaded.expired += 1;
-                } else if loaded.keyspace.dbs[db].insert(&key, Entry { value, expires_at_ms }).is_some() {
+                } else if loaded.keyspace.dbs[db].insert(&key, Entry::new(value, expires_at_ms)).is_some() {
                     return r.fail("a key stands there twice");
                 }
             }

@@ -51,7 +51,7 @@ impl Sink<'_> {
         self.len(db.len() as u64)?;
         self.len(db.expiring() as u64)?;
         for (key, entry) in db.iter() {
-            if let Some(at) = entry.expires_at_ms {
+            if let Some(at) = entry.expires_at_ms() {
                 self.put(&[OP_EXPIRETIME_MS])?;
                 self.put(&at.to_le_bytes())?;
             }
