@@ -46,6 +46,15 @@ impl Session {
     }
 }
 
+/// How the server is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stop {
+    /// With a snapshot, without, or as configured.
+    pub save: Option<bool>,
+    /// Even if what is to be saved cannot be.
+    pub force: bool,
+}
+
 /// What the caller of a command has to do after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -53,8 +62,8 @@ pub enum Outcome {
     Done,
     /// Close the connection once the reply is sent.
     Close,
-    /// End the server once this turn's replies are sent: with a save, without, or as configured.
-    Shutdown(Option<bool>),
+    /// End the server once this turn's replies are sent.
+    Shutdown(Stop),
     /// No reply yet: it is due when the log is durable, or at the deadline (0 is never).
     AwaitDurable {
         /// How many local copies are waited for: 0 or 1.

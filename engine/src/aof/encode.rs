@@ -2,6 +2,8 @@
 
 /// Appends `argv` as a RESP array of bulk strings.
 pub fn encode_command(out: &mut Vec<u8>, argv: &[&[u8]]) {
+    const NUMBERS: usize = 32;
+    out.reserve(argv.iter().map(|arg| arg.len() + NUMBERS).sum::<usize>() + NUMBERS);
     push_number(out, b'*', argv.len());
     for arg in argv {
         push_number(out, b'$', arg.len());
@@ -16,6 +18,10 @@ pub const fn annotation_len_max() -> usize {
 }
 
 fn push_number(out: &mut Vec<u8>, kind: u8, n: usize) {
+    if n < 10 {
+        out.extend_from_slice(&[kind, b'0' + n as u8, b'\r', b'\n']);
+        return;
+    }
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     let mut left = n;

@@ -124,9 +124,10 @@ impl Ctx<'_> {
 
     /// As `get`, counted among keyspace hits and misses.
     pub fn read<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&mut T>, CommandError> {
-        let found = self.exists(key);
-        *(if found { &mut self.hooks.hits } else { &mut self.hooks.misses }) += 1;
-        if found { self.get(key) } else { Ok(None) }
+        self.expire_if_due(self.db, key);
+        let found = self.keyspace.dbs[self.db].get_mut(key);
+        *(if found.is_some() { &mut self.hooks.hits } else { &mut self.hooks.misses }) += 1;
+        found.map(|entry| T::of(&mut entry.value).ok_or(WRONG_TYPE)).transpose()
     }
 
     /// The value of `key`, made empty if it does not exist.

@@ -19,6 +19,7 @@ mod strings;
 mod table;
 mod transaction;
 
+pub use admin::WAITAOF_OFF;
 pub use context::{Ctx, Journal, NoJournal, Typed};
 pub use dispatch::execute;
 pub use emit::emit;

@@ -57,9 +57,15 @@ impl<'a> Options<'a> {
 
 /// SET key value [NX|XX] [GET] [EX|PX|EXAT|PXAT n|KEEPTTL]
 pub(super) fn set(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let (key, value) = (argv[1], argv[2]);
+    if argv.len() == 3 {
+        cx.expire_if_due(cx.db, key);
+        cx.put(key, Value::from(value), None);
+        out.ok();
+        return Ok(());
+    }
     let options = Options::read(&argv[3..], false)?;
     let at = options.expire.map(|(unit, value)| unit.at(value, cx.now_ms, "set")).transpose()?;
-    let (key, value) = (argv[1], argv[2]);
     if options.get {
         let old = cx.read::<Str>(key)?;
         out.bulk_or_null(old.map(|v| &**v));

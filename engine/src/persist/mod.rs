@@ -105,6 +105,6 @@ mod sync;
 #[cfg(test)]
 mod trouble_tests;
 
-pub use core::Persistence;
+pub use core::{LogPosition, Persistence};
 pub use error::{FileError, OpenError, RewriteError, RewriteStart, SaveError, WriteError};
 pub use report::{Cut, LoadReport, PersistenceInfo, Source};

@@ -8,11 +8,12 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::connection::{Connection, Received};
+use super::connection::{Connection, READ_CHUNK, Received};
 use super::listen::{ListenError, Listener, listen};
 use crate::clock;
 use crate::engine::Engine;
 use crate::persist::WriteError;
+use crate::session::Stop;
 
 /// Why the server stopped, other than by being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +62,7 @@ pub struct Server {
 
 /// Who asked for the end: a client's slot, or a signal.
 struct Shutdown {
-    save: Option<bool>,
+    stop: Stop,
     client: Option<usize>,
 }
 
@@ -91,7 +92,7 @@ impl Server {
             next_cron_ms: 0,
             ready: Vec::new(),
             waiting: Vec::new(),
-            scratch: Vec::new(),
+            scratch: vec![0; READ_CHUNK],
             shutdown: None,
         })
     }
@@ -162,7 +163,7 @@ impl Server {
 
     fn take_signal(&mut self) -> Result<(), RunError> {
         if self.signals.read_signal()?.is_some() {
-            self.shutdown = Some(Shutdown { save: None, client: None });
+            self.shutdown = Some(Shutdown { stop: Stop::default(), client: None });
         }
         Ok(())
     }
@@ -207,19 +208,20 @@ impl Server {
         {
             return;
         }
-        match client.read(&mut self.scratch) {
-            Received::Data => self.process(slot),
+        match client.receive(&mut self.engine, &mut self.scratch) {
+            Received::Data(asked) => self.executed(slot, asked),
             Received::Nothing => {}
             Received::Gone => self.drop_client(slot),
         }
     }
 
-    fn process(&mut self, slot: usize) {
-        let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut) else { return };
-        if let Some(save) = client.process(&mut self.engine) {
-            self.shutdown.get_or_insert(Shutdown { save, client: Some(slot) });
+    /// A client's commands were executed: its replies are to be sent, or it waits, or all ends.
+    fn executed(&mut self, slot: usize, asked: Option<Stop>) {
+        if let Some(stop) = asked {
+            self.shutdown.get_or_insert(Shutdown { stop, client: Some(slot) });
         }
-        if client.awaiting.is_some() && !self.waiting.contains(&slot) {
+        let waits = self.clients[slot].as_ref().is_some_and(|client| client.awaiting.is_some());
+        if waits && !self.waiting.contains(&slot) {
             self.waiting.push(slot);
         }
         self.ready.push(slot);
@@ -228,9 +230,12 @@ impl Server {
     /// Goes on with clients that were answered at the end of the last turn.
     fn resume_waiting(&mut self) {
         for slot in std::mem::take(&mut self.waiting) {
-            match self.clients.get(slot).and_then(Option::as_ref) {
+            match self.clients.get_mut(slot).and_then(Option::as_mut) {
                 Some(client) if client.awaiting.is_some() => self.waiting.push(slot),
-                Some(_) => self.process(slot),
+                Some(client) => {
+                    let asked = client.resume(&mut self.engine);
+                    self.executed(slot, asked);
+                }
                 None => {}
             }
         }
@@ -241,17 +246,17 @@ impl Server {
         if self.waiting.is_empty() {
             return;
         }
-        let durable = self.engine.persistence.waitaof_durable();
         for slot in &self.waiting {
             if let Some(client) = self.clients.get_mut(*slot).and_then(Option::as_mut) {
-                client.settle(durable, self.engine.now_ms);
+                client.settle(&self.engine.persistence, self.engine.now_ms);
                 self.ready.push(*slot);
             }
         }
     }
 
     fn send_replies(&mut self) {
-        for slot in std::mem::take(&mut self.ready) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for slot in ready.drain(..) {
             let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut) else { continue };
             let waited = client.wants_write;
             if !client.flush() {
@@ -265,6 +270,7 @@ impl Server {
                 }
             }
         }
+        self.ready = ready;
     }
 
     fn drop_client(&mut self, slot: usize) {
@@ -278,10 +284,14 @@ impl Server {
     }
 
     fn end_if_asked(&mut self) -> Result<bool, RunError> {
-        let Some(Shutdown { save, client }) = self.shutdown.take() else { return Ok(false) };
-        let ended = self.engine.persistence.shutdown(&self.engine.keyspace, save, self.engine.now_ms);
+        let Some(Shutdown { stop, client }) = self.shutdown.take() else { return Ok(false) };
+        let ended = self.engine.persistence.shutdown(&self.engine.keyspace, stop.save, self.engine.now_ms);
         match (ended, client) {
             (Ok(()), _) => Ok(true),
+            (Err(error), _) if stop.force => {
+                eprintln!("unplug-engine: shutting down, as asked, although: {error}");
+                Ok(true)
+            }
             // As in Redis: what cannot be saved is not thrown away by stopping.
             (Err(error), client) => {
                 eprintln!("unplug-engine: can't shut down: {error}");
