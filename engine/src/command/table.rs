@@ -234,7 +234,8 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
     let number = number(name)?;
     let mut at = place(number);
     while let Some((other, spec)) = NAMES[at] {
-        if other == number {
+        // The lengths too: a NUL byte at the end of a name is not the nothing behind another name.
+        if other == number && spec.name.len() == name.len() {
             return Some(spec);
         }
         at = (at + 1) % PLACES;
