@@ -16,6 +16,7 @@ macro_rules! sabotaged {
 
 pub mod aof;
 pub mod cli;
+pub mod clients;
 pub mod clock;
 pub mod command;
 pub mod config;

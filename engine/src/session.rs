@@ -13,6 +13,24 @@ pub struct Session {
     pub transaction: Option<Transaction>,
     /// The keys that it watches.
     pub watching: Vec<Watch>,
+    /// Whether it wants replies; CLIENT REPLY.
+    pub replies: Replies,
+    /// The last command that it gave; "" before the first.
+    pub command: &'static str,
+}
+
+/// Which replies a client wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replies {
+    /// All.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// Not that to CLIENT REPLY SKIP, nor that to the command after it.
+    SkipNext,
+    /// Not that to the command that comes now.
+    Skip,
 }
 
 /// Commands queued since MULTI.

@@ -92,6 +92,7 @@ pub(super) fn call(
     out: &mut Out,
 ) -> Outcome {
     engine.stats.commands += 1;
+    session.command = spec.name;
     let from = out.len();
     let result = match spec.run {
         Run::Admin(run) => run(engine, session, argv, out),

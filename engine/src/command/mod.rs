@@ -1,7 +1,9 @@
 //! The commands: what each does to the data, what it replies, and in which form it is logged.
 
+mod about;
 mod admin;
 mod args;
+mod client;
 mod config;
 mod connection;
 mod context;

@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use super::context::Ctx;
 use super::error::CommandError;
-use super::{admin, config, connection, counters, expiry, info, keys, lists, strings, transaction};
+use super::{
+    about, admin, client, config, connection, counters, expiry, info, keys, lists, strings, transaction,
+};
 use crate::engine::Engine;
 use crate::resp::Out;
 use crate::session::{Outcome, Session};
@@ -100,10 +102,11 @@ const RF: u16 = READ | FAST;
 /// All commands, sorted by name.
 pub(super) static TABLE: &[Spec] = &[
     data("append", 3, WDF, ONE, strings::append),
+    admin("auth", -2, FAST, connection::auth),
     admin("bgrewriteaof", 1, ADMIN, admin::bgrewriteaof),
     admin("bgsave", -1, ADMIN, admin::bgsave),
-    admin("client", -2, CONTAINER, connection::client),
-    admin("command", -1, CONTAINER, connection::command),
+    admin("client", -2, CONTAINER, client::client),
+    admin("command", -1, CONTAINER, about::command),
     admin("config", -2, ADMIN | CONTAINER, config::config),
     data("copy", -3, WD, TWO, keys::copy),
     data("dbsize", 1, RF, NONE, keys::dbsize),
@@ -190,8 +193,8 @@ pub(super) static TABLE: &[Spec] = &[
 /// when it is executed.)
 pub(super) fn subcommands(name: &str) -> Option<&'static [&'static str]> {
     match name {
-        "client" => Some(&["id", "getname", "setname", "setinfo", "no-evict"]),
-        "command" => Some(&["count", "docs", "info"]),
+        "client" => Some(client::SUBCOMMANDS),
+        "command" => Some(about::SUBCOMMANDS),
         "config" => Some(&["get", "set", "rewrite", "resetstat"]),
         "object" => Some(&["encoding"]),
         _ => None,

@@ -140,7 +140,7 @@ fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
 /// Quotes a value if it needs it.
 fn quoted(name: &str, value: &str) -> String {
     let plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\'' && c != '\\';
-    if !value.is_empty() && (name == "save" || value.chars().all(plain)) {
+    if !value.is_empty() && (name == "save" || name == "bind" || value.chars().all(plain)) {
         return value.into();
     }
     let mut text = String::from("\"");

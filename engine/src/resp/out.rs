@@ -4,6 +4,8 @@
 #[derive(Debug, Default)]
 pub struct Out {
     bytes: Vec<u8>,
+    /// RESP3, which HELLO 3 asks for; RESP2 otherwise.
+    third: bool,
 }
 
 impl Out {
@@ -35,6 +37,16 @@ impl Out {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.bytes.clear();
+    }
+
+    /// Which protocol the replies are in: 2 or 3.
+    pub fn protocol(&self) -> u8 {
+        if self.third { 3 } else { 2 }
+    }
+
+    /// From here on replies are in this protocol.
+    pub fn speak(&mut self, protocol: u8) {
+        self.third = protocol == 3;
     }
 
     /// `+OK` and other status replies.
@@ -81,14 +93,48 @@ impl Out {
         }
     }
 
-    /// The null bulk string.
+    /// The null bulk string; in RESP3 the null.
     pub fn null(&mut self) {
-        self.bytes.extend_from_slice(b"$-1\r\n");
+        self.bytes.extend_from_slice(if self.third { b"_\r\n" } else { b"$-1\r\n" });
     }
 
-    /// The null array.
+    /// The null array; in RESP3 the null.
     pub fn null_array(&mut self) {
-        self.bytes.extend_from_slice(b"*-1\r\n");
+        self.bytes.extend_from_slice(if self.third { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    /// The header of a map of so many pairs; in RESP2 an array of keys and values. They follow.
+    pub fn map(&mut self, pairs: usize) {
+        let len = if self.third { pairs } else { pairs * 2 };
+        self.line(if self.third { b'%' } else { b'*' }, i64::try_from(len).unwrap_or(i64::MAX));
+    }
+
+    /// The header of a set; in RESP2 an array. Its elements follow.
+    pub fn set(&mut self, len: usize) {
+        self.line(if self.third { b'~' } else { b'*' }, i64::try_from(len).unwrap_or(i64::MAX));
+    }
+
+    /// A double, given in the form that RESP2 has in a bulk string.
+    pub fn double(&mut self, text: &[u8]) {
+        if self.third {
+            self.bytes.push(b',');
+            self.bytes.extend_from_slice(text);
+            self.end_line();
+        } else {
+            self.bulk(text);
+        }
+    }
+
+    /// A text for people, of several lines; in RESP2 a bulk string.
+    pub fn text(&mut self, text: &str) {
+        if self.third {
+            self.line(b'=', i64::try_from(text.len() + 4).unwrap_or(i64::MAX));
+            self.bytes.extend_from_slice(b"txt:");
+            self.bytes.extend_from_slice(text.as_bytes());
+            self.end_line();
+        } else {
+            self.bulk(text.as_bytes());
+        }
     }
 
     /// The header of an array; its elements follow.
@@ -141,5 +187,23 @@ mod tests {
             String::from_utf8_lossy(out.bytes()),
             "+OK\r\n-ERR a  b\r\n:-9223372036854775808\r\n$0\r\n\r\n$-1\r\n*1\r\n:0\r\n"
         );
+    }
+
+    #[test]
+    fn what_resp3_has_is_something_else_in_resp2() {
+        let written = |protocol| {
+            let mut out = Out::default();
+            out.speak(protocol);
+            assert_eq!(out.protocol(), protocol);
+            out.null();
+            out.null_array();
+            out.map(1);
+            out.set(2);
+            out.double(b"1.5");
+            out.text("a:1\r\n");
+            String::from_utf8_lossy(out.bytes()).into_owned()
+        };
+        assert_eq!(written(2), "$-1\r\n*-1\r\n*2\r\n*2\r\n$3\r\n1.5\r\n$5\r\na:1\r\n\r\n");
+        assert_eq!(written(3), "_\r\n_\r\n%1\r\n~2\r\n,1.5\r\n=9\r\ntxt:a:1\r\n\r\n");
     }
 }

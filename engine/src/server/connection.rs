@@ -7,7 +7,7 @@ use crate::command;
 use crate::engine::Engine;
 use crate::persist::{LogPosition, Persistence};
 use crate::resp::{Out, Parsed, RequestParser};
-use crate::session::{Outcome, Session, Stop};
+use crate::session::{Outcome, Replies, Session, Stop};
 
 /// Read at once at most. Redis reads 16 KiB; a pipeline of 64 small commands fits either.
 pub(super) const READ_CHUNK: usize = 64 * 1024;
@@ -85,6 +85,7 @@ impl Connection {
         match self.stream.read(scratch) {
             Ok(0) => Received::Gone,
             Ok(n) => {
+                engine.stats.input_bytes += n as u64;
                 let (used, asked) = self.process(engine, &scratch[..n]);
                 if used < n {
                     self.input.reserve_exact(self.parser.wanted().max(n - used));
@@ -108,7 +109,10 @@ impl Connection {
         self.input.truncate(had + read.as_ref().copied().unwrap_or(0));
         match read {
             Ok(0) => Received::Gone,
-            Ok(_) => Received::Data(self.resume(engine)),
+            Ok(n) => {
+                engine.stats.input_bytes += n as u64;
+                Received::Data(self.resume(engine))
+            }
             Err(e) => failed(&e),
         }
     }
@@ -153,6 +157,20 @@ impl Connection {
     }
 
     fn execute(&mut self, engine: &mut Engine, bytes: &[u8]) -> Outcome {
+        let before = self.out.len();
+        let outcome = self.call(engine, bytes);
+        if self.session.replies != Replies::On {
+            self.session.replies = match self.session.replies {
+                Replies::SkipNext => Replies::Skip,
+                Replies::Skip => Replies::On,
+                other => other,
+            };
+            self.out.truncate(before);
+        }
+        outcome
+    }
+
+    fn call(&mut self, engine: &mut Engine, bytes: &[u8]) -> Outcome {
         let argc = self.parser.argc();
         if argc <= FEW {
             let mut few: [&[u8]; FEW] = [b""; FEW];
@@ -191,6 +209,11 @@ impl Connection {
     /// Whether there is input that was not looked at because the client had to wait.
     pub(super) fn has_input(&self) -> bool {
         !self.input.is_empty()
+    }
+
+    /// How much is to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.out.len() - self.sent
     }
 
     /// Sends what the socket takes. Says whether the client is still there.

@@ -1,15 +1,17 @@
 //! The event loop.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::connection::{Connection, READ_CHUNK, Received};
-use super::listen::{ListenError, Listener, listen};
+use super::listen::{Guest, ListenError, Listener, Sockets, Stream};
+use crate::clients::Client;
 use crate::clock;
 use crate::engine::Engine;
 use crate::persist::WriteError;
@@ -66,10 +68,48 @@ struct Shutdown {
     client: Option<usize>,
 }
 
+/// Descriptors that the engine needs for itself.
+const OWN_DESCRIPTORS: u64 = 32;
+
+/// Sees to it that so many clients can be served, or lowers their number to what can.
+fn make_room_for_clients(maxclients: &mut u32) -> Result<(), RunError> {
+    let wanted = u64::from(*maxclients) + OWN_DESCRIPTORS;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < wanted {
+        let got = hard.min(wanted).max(soft);
+        if got > soft {
+            setrlimit(Resource::RLIMIT_NOFILE, got, hard)?;
+        }
+        if got < wanted {
+            *maxclients = u32::try_from(got.saturating_sub(OWN_DESCRIPTORS).max(1)).unwrap_or(*maxclients);
+            eprintln!("unplug-engine: maxclients is {maxclients}, as only {got} files may be open");
+        }
+    }
+    Ok(())
+}
+
+/// Lets a client in, or tells it why not.
+fn welcome(engine: &mut Engine, mut guest: Guest) -> Option<Guest> {
+    let refusal: &[u8] = if engine.stats.clients >= engine.config.maxclients as usize {
+        b"-ERR max number of clients reached\r\n"
+    } else if guest.far && engine.config.protected_mode {
+        b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set. In \
+          this mode connections are only accepted from the loopback interface. Set protected-mode to no, and see \
+          that nobody else can connect.\r\n"
+    } else {
+        return Some(guest);
+    };
+    engine.stats.rejected += 1;
+    // Whether it hears that or not, it is turned away.
+    let _ = guest.stream.write(refusal);
+    None
+}
+
 impl Server {
-    /// Listens where the engine's configuration says.
-    pub fn new(mut engine: Engine) -> Result<Server, RunError> {
-        let listeners = listen(&engine.config)?;
+    /// Serves an engine on sockets that are open.
+    pub fn new(mut engine: Engine, sockets: Sockets) -> Result<Server, RunError> {
+        let listeners = sockets.listen(engine.config.tcp_backlog)?;
+        make_room_for_clients(&mut engine.config.maxclients)?;
         engine.persistence.keep_from_children(listeners.iter().map(|l| l.as_fd().as_raw_fd()));
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGTERM);
@@ -129,6 +169,7 @@ impl Server {
         self.engine.end_turn()?;
         self.settle_waiting();
         self.send_replies();
+        self.drop_killed();
         self.end_if_asked()
     }
 
@@ -156,6 +197,7 @@ impl Server {
         // A clock that was set back must not stop the timer.
         if now_ms >= self.next_cron_ms || self.next_cron_ms > now_ms + self.period_ms() {
             self.next_cron_ms = now_ms + self.period_ms();
+            self.drop_idle(now_ms);
             self.engine.cron()?;
         }
         Ok(())
@@ -175,17 +217,30 @@ impl Server {
             return Ok(());
         };
         for _ in 0..ACCEPTS_PER_TURN {
-            let stream = match listener.accept() {
-                Ok(Some(stream)) => stream,
+            let guest = match listener.accept(self.engine.config.tcp_keepalive) {
+                Ok(Some(guest)) => guest,
                 Ok(None) => break,
                 // Out of descriptors: those who are there are still served, the others wait.
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => break,
                 Err(e) => return Err(e.into()),
             };
+            let Some(guest) = welcome(&mut self.engine, guest) else { continue };
             let slot = self.free.pop().unwrap_or(self.clients.len());
             let token = u64::try_from(slot).unwrap_or(0);
-            self.epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, token))?;
-            let client = Connection::new(stream, self.next_id);
+            self.epoll.add(guest.stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+            let now_ms = self.engine.now_ms;
+            let facts = Client {
+                descriptor: guest.stream.as_fd().as_raw_fd(),
+                unix: matches!(guest.stream, Stream::Unix(_)),
+                address: guest.address,
+                local: guest.local,
+                since_ms: now_ms,
+                last_ms: now_ms,
+                protocol: 2,
+                ..Client::default()
+            };
+            self.engine.clients.add(self.next_id, facts);
+            let client = Connection::new(guest.stream, self.next_id);
             self.next_id += 1;
             if slot == self.clients.len() {
                 self.clients.push(Some(client));
@@ -220,8 +275,12 @@ impl Server {
         if let Some(stop) = asked {
             self.shutdown.get_or_insert(Shutdown { stop, client: Some(slot) });
         }
-        let waits = self.clients[slot].as_ref().is_some_and(|client| client.awaiting.is_some());
-        if waits && !self.waiting.contains(&slot) {
+        let Some(client) = self.clients[slot].as_ref() else { return };
+        let now_ms = self.engine.now_ms;
+        if let Some(facts) = self.engine.clients.get_mut(client.session.id) {
+            facts.update(&client.session, client.out.protocol(), now_ms);
+        }
+        if client.awaiting.is_some() && !self.waiting.contains(&slot) {
             self.waiting.push(slot);
         }
         self.ready.push(slot);
@@ -258,8 +317,10 @@ impl Server {
         let mut ready = std::mem::take(&mut self.ready);
         for slot in ready.drain(..) {
             let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut) else { continue };
-            let waited = client.wants_write;
-            if !client.flush() {
+            let (waited, unsent) = (client.wants_write, client.unsent());
+            let stays = client.flush();
+            self.engine.stats.output_bytes += unsent.saturating_sub(client.unsent()) as u64;
+            if !stays {
                 self.drop_client(slot);
             } else if client.wants_write != waited {
                 let mut flags = EpollFlags::EPOLLIN;
@@ -276,10 +337,37 @@ impl Server {
     fn drop_client(&mut self, slot: usize) {
         if let Some(mut client) = self.clients.get_mut(slot).and_then(Option::take) {
             self.engine.forget(&mut client.session);
+            self.engine.clients.remove(client.session.id);
             self.engine.stats.clients = self.engine.stats.clients.saturating_sub(1);
             // Closing the socket takes it out of epoll. The slot is free from the next turn on only if no
             // event of this turn can still name it: events are per socket, so none can.
             self.free.push(slot);
+        }
+    }
+
+    /// Ends the connections that CLIENT KILL named.
+    fn drop_killed(&mut self) {
+        if std::mem::take(&mut self.engine.clients.killing) {
+            self.drop_where(|client| client.killed);
+        }
+    }
+
+    /// Ends the connections that have been silent for longer than `timeout`. One that waits for the log is not
+    /// silent.
+    fn drop_idle(&mut self, now_ms: u64) {
+        let timeout_ms = u64::from(self.engine.config.timeout) * 1000;
+        if timeout_ms > 0 {
+            self.drop_where(|client| now_ms.saturating_sub(client.last_ms) > timeout_ms);
+        }
+    }
+
+    fn drop_where(&mut self, chosen: impl Fn(&Client) -> bool) {
+        for slot in 0..self.clients.len() {
+            let Some(client) = self.clients[slot].as_ref() else { continue };
+            let facts = self.engine.clients.get(client.session.id);
+            if facts.is_some_and(|f| chosen(f) && (f.killed || client.awaiting.is_none())) {
+                self.drop_client(slot);
+            }
         }
     }
 
