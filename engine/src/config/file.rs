@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Config, names};
+use crate::persist::{FileError, current, replace_with};
 use crate::resp::split_line;
 
 /// What is wrong with the configuration; one line.
@@ -95,7 +96,10 @@ fn option_words(name: &str, text: String) -> Vec<String> {
 }
 
 fn file_lines(path: &Path) -> Result<Vec<Line>, ConfigError> {
-    let text = fs::read(path).map_err(|e| ConfigError::Open(path.display().to_string(), e))?;
+    // A crash during CONFIG REWRITE may have left the file under its second name only.
+    let found = current(path).ok().flatten();
+    let text = fs::read(found.as_deref().unwrap_or(path))
+        .map_err(|e| ConfigError::Open(path.display().to_string(), e))?;
     let mut lines = Vec::new();
     for (number, line) in text.split(|b| *b == b'\n').enumerate() {
         let shown = String::from_utf8_lossy(line).trim().to_owned();
@@ -158,9 +162,10 @@ fn quoted(name: &str, value: &str) -> String {
 }
 
 /// Writes the options back into their file: lines of options that changed are changed in place, options that
-/// are neither there nor default are added, everything else stays. The file is replaced whole, and synced.
-pub fn rewrite(path: &Path, config: &Config) -> io::Result<()> {
-    let old = fs::read_to_string(path)?;
+/// are neither there nor default are added, everything else stays. The file is replaced as the data's are: no crash leaves neither the old nor the new one.
+pub fn rewrite(path: &Path, config: &Config) -> Result<(), FileError> {
+    let unread = |source| FileError { doing: "read", path: path.to_owned(), source };
+    let old = fs::read_to_string(path).map_err(unread)?;
     let defaults = Config::default();
     let mut seen: Vec<&str> = Vec::new();
     let mut new = String::new();
@@ -185,20 +190,9 @@ pub fn rewrite(path: &Path, config: &Config) -> io::Result<()> {
             _ => {}
         }
     }
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temp_name = path.file_name().unwrap_or_default().to_owned();
-    temp_name.push(format!(".{}.tmp", std::process::id()));
-    let temp = dir.join(temp_name);
-    let written = fs::File::create(&temp).and_then(|mut file| {
-        file.write_all(new.as_bytes())?;
-        file.sync_all()
-    });
-    let replaced = written.and_then(|()| fs::rename(&temp, path));
-    if let Err(e) = replaced {
-        let _ = fs::remove_file(&temp);
-        return Err(e);
-    }
-    fs::File::open(dir)?.sync_all()
+    let mut temp = path.file_name().unwrap_or_default().to_owned();
+    temp.push(format!(".{}.tmp", std::process::id()));
+    replace_with(path, &path.with_file_name(temp), new.as_bytes())
 }
 
 #[cfg(test)]
@@ -265,5 +259,8 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("# mine\nport 9\nsave \"\"\n"), "{text}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        // As after a crash that took the rename apart.
+        fs::rename(&path, dir.path().join("c.prev")).unwrap();
+        assert_eq!(read(&[path.to_str().unwrap()]).unwrap().config, config);
     }
 }

@@ -105,6 +105,8 @@ mod sync;
 #[cfg(test)]
 mod trouble_tests;
 
+pub(crate) use disk::{current, replace_with};
+
 pub use core::{LogPosition, Persistence};
 pub use error::{FileError, OpenError, RewriteError, RewriteStart, SaveError, WriteError};
 pub use report::{Cut, LoadReport, PersistenceInfo, Source};
