@@ -1,6 +1,8 @@
 //! The findings of `docs/findings/`: each repro file there is replayed with the redis-server of this machine, must be
 //! violated as its name says, and must be a state that the models of this build still allow.
 
+mod real;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -93,11 +95,8 @@ fn every_finding_has_a_page_that_names_its_repros() {
 
 #[test]
 fn every_repro_is_violated_as_its_name_says() {
-    let version = Command::new("redis-server").arg("--version").output();
-    let version = version.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    let Some(version) = real::redis_version() else { return };
     if !version.contains(VERSION) {
-        let required = std::env::var_os("UNPLUG_REQUIRE_REDIS").is_some();
-        assert!(!required || !version.is_empty(), "redis-server is required, and missing");
         eprintln!("NOT MEASURED: no redis-server {VERSION}, but '{}'", version.trim());
         return;
     }
