@@ -1,6 +1,7 @@
 //! Configuration: redis.conf's option names, syntax and defaults.
 
 mod file;
+mod inert;
 mod options;
 
 use std::path::PathBuf;

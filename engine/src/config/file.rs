@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::inert::is_inert;
 use super::{Config, names};
 use crate::persist::{FileError, current, replace_with};
 use crate::resp::split_line;
@@ -129,6 +130,9 @@ fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
             |why: String| ConfigError::Line { place: line.place.clone(), line: line.text.clone(), why };
         let name = &line.words[0];
         if !names().any(|n| n == name) {
+            if is_inert(name) && line.words.len() > 1 {
+                continue;
+            }
             return Err(wrong("unknown option".into()));
         }
         if name == "save" && !std::mem::replace(&mut save_named, true) {
@@ -220,6 +224,27 @@ mod tests {
         assert_eq!(c.auto_aof_rewrite_min_size, 1 << 20);
         assert_eq!(read(&["--save", ""]).unwrap().config.save, []);
         assert_eq!(read(&["--save", "1 2", "--save", "3", "4"]).unwrap().config.save, [(1, 2), (3, 4)]);
+    }
+
+    #[test]
+    fn a_file_that_was_written_for_redis_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("redis.conf");
+        let text = "bind 127.0.0.1 -::1\nprotected-mode yes\nport 6379\ntcp-backlog 511\ntimeout 0\n\
+            tcp-keepalive 300\ndaemonize no\npidfile /run/redis.pid\nloglevel notice\nlogfile \"\"\n\
+            databases 16\nalways-show-logo no\nset-proc-title yes\nproc-title-template \"{title} {port}\"\n\
+            save 3600 1 300 100 60 10000\nrdbchecksum yes\ndbfilename dump.rdb\ndir ./\n\
+            replica-serve-stale-data yes\nrepl-diskless-sync yes\nacllog-max-len 128\n\
+            lazyfree-lazy-eviction no\noom-score-adj-values 0 200 800\ndisable-thp yes\nappendonly no\n\
+            appendfilename \"appendonly.aof\"\nappenddirname \"appendonlydir\"\nappendfsync everysec\n\
+            slowlog-log-slower-than 10000\nhash-max-listpack-entries 512\nlist-compress-depth 0\n\
+            client-output-buffer-limit normal 0 0 0\nhz 10\ndynamic-hz yes\njemalloc-bg-thread yes\n";
+        fs::write(&file, text).unwrap();
+        let config = read(&[file.to_str().unwrap()]).unwrap().config;
+        let expected = Config { bind: "127.0.0.1 -::1".into(), dir: "./".into(), ..Config::default() };
+        assert_eq!(config, expected);
+        fs::write(&file, format!("{text}requirepass secret\n")).unwrap();
+        assert!(read(&[file.to_str().unwrap()]).is_err());
     }
 
     #[test]
