@@ -7,6 +7,7 @@ mod db;
 mod entry;
 mod hasher;
 mod key;
+mod places;
 mod raw;
 mod segment;
 mod string;

@@ -1,11 +1,10 @@
 //! A part of a database: the keys whose hashes begin with the same bits.
 
-use hashbrown::HashTable;
-
+use super::places::Places;
 use super::{Entry, Key, hash};
 
 /// More keys than this and it splits: few enough that a split or a growth is over in microseconds.
-pub(super) const MOST: usize = 448;
+pub(super) const MOST: usize = 384;
 
 /// A key and what stands under it.
 #[derive(Clone, Debug)]
@@ -15,19 +14,18 @@ pub(super) struct Record {
 }
 
 /// Some keys. The records lie densely, in the order in which they came (the last one takes the place of one that
-/// goes); the table knows where.
+/// goes); a table knows where.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Segment {
     /// How many bits of their hashes its keys have in common.
     pub(super) depth: u32,
-    places: HashTable<u32>,
+    places: Places,
     records: Vec<Record>,
 }
 
-/// The table looks at the lowest bits and the highest; those that chose the segment are the same for all its
-/// keys.
-fn spread(hash: u64) -> u64 {
-    hash.rotate_left(32)
+/// What the table sees of a hash: the other end than the one that chose the segment.
+fn mark(hash: u64) -> u32 {
+    hash as u32
 }
 
 impl Segment {
@@ -45,7 +43,7 @@ impl Segment {
 
     /// Where the record of `key` is.
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        self.places.find(spread(hash), |place| *self.records[*place as usize].key == *key).copied()
+        self.places.find(mark(hash), |place| *self.records[place as usize].key == *key)
     }
 
     /// Adds a record whose key is not there yet.
@@ -55,30 +53,22 @@ impl Segment {
             // Little by little, so that a million keys do not stand in room for two.
             self.records.reserve_exact((len / 8).max(4));
         }
-        let place = len as u32;
         self.records.push(record);
-        let records = &self.records;
-        self.places
-            .insert_unique(spread(hash), place, |place| spread(self::hash(&records[*place as usize].key)));
+        self.places.insert(mark(hash), len as u32);
     }
 
     /// Takes the record at `place`, which is that of a key of this hash.
     pub(super) fn remove(&mut self, hash: u64, place: u32) -> Record {
-        if let Ok(found) = self.places.find_entry(spread(hash), |p| *p == place) {
-            found.remove();
-        }
+        self.places.remove(mark(hash), place);
         let record = self.records.swap_remove(place as usize);
         if let Some(moved) = self.records.get(place as usize) {
             let last = self.records.len() as u32;
-            if let Some(p) = self.places.find_mut(spread(self::hash(&moved.key)), |p| *p == last) {
-                *p = place;
-            }
+            self.places.moved(mark(self::hash(&moved.key)), last, place);
         }
         let records = &mut self.records;
         if records.len() < records.capacity() / 4 {
             records.shrink_to(records.len() + records.len() / 8 + 4);
-            let records = &*records;
-            self.places.shrink_to(records.len(), |place| spread(self::hash(&records[*place as usize].key)));
+            self.places.resize(records.len());
         }
         record
     }
@@ -99,7 +89,7 @@ impl Segment {
 
     /// An empty one with room for `count` records and some.
     pub(super) fn with_room(depth: u32, count: usize) -> Segment {
-        let count = count + count / 16 + 4;
-        Segment { depth, places: HashTable::with_capacity(count), records: Vec::with_capacity(count) }
+        let records = Vec::with_capacity(count + count / 16 + 4);
+        Segment { depth, places: Places::with_capacity(count), records }
     }
 }
