@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use crate::config::Start;
 use crate::engine::Engine;
-use crate::server::Server;
+use crate::lock::DirLock;
+use crate::server::{Server, Sockets};
 
 /// Wrong options.
 const USAGE: u8 = 2;
@@ -56,12 +57,15 @@ fn serve(start: Start) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut config = start.config;
     // CONFIG GET dir shows it absolute, as Redis does, and messages name it whole.
     config.dir = std::path::absolute(&config.dir)?;
-    let (mut engine, report) = Engine::open(config)?;
+    // First what touches no file: a directory in use or a port that is taken changes nothing.
+    let lock = DirLock::take(&config.dir)?;
+    let sockets = Sockets::open(&config)?;
+    let (mut engine, report) = Engine::open_locked(config, lock)?;
     engine.config_file = start.file;
     for warning in &report.warnings {
         eprintln!("unplug-engine: {warning}");
     }
-    let mut server = Server::new(engine)?;
+    let mut server = Server::new(engine, sockets)?;
     let mut stdout = std::io::stdout();
     // Whoever reads this may have gone; the server serves all the same.
     let _ = writeln!(stdout, "Ready to accept connections").and_then(|()| stdout.flush());

@@ -1,6 +1,7 @@
 //! Configuration: redis.conf's option names, syntax and defaults.
 
 mod file;
+mod inert;
 mod options;
 
 use std::path::PathBuf;
@@ -34,12 +35,25 @@ pub enum AofLayout {
 pub struct Config {
     /// Working directory.
     pub dir: PathBuf,
-    /// TCP port on 127.0.0.1; 0 is none.
+    /// TCP port; 0 is none.
     pub port: u16,
-    /// Address to listen on.
+    /// Addresses to listen on, with blanks between them: `*` and `::*` are all of a family, and one with a `-` in
+    /// front need not exist.
     pub bind: String,
+    /// Connections that TCP keeps waiting until they are taken.
+    pub tcp_backlog: u32,
+    /// Seconds between two probes of a silent TCP connection; 0 is none.
+    pub tcp_keepalive: u32,
+    /// Whether TCP clients from other machines are turned away (there are no passwords).
+    pub protected_mode: bool,
     /// Path of a unix socket.
     pub unixsocket: Option<PathBuf>,
+    /// Permissions of the unix socket; 0 leaves what the umask gives.
+    pub unixsocketperm: u32,
+    /// Most clients at a time.
+    pub maxclients: u32,
+    /// Seconds after which an idle client is disconnected; 0 is never.
+    pub timeout: u32,
     /// Whether the append-only file is on.
     pub appendonly: bool,
     /// Base name of the append-only files.
@@ -92,7 +106,13 @@ impl Default for Config {
             dir: PathBuf::from("."),
             port: 6379,
             bind: "127.0.0.1".into(),
+            tcp_backlog: 511,
+            tcp_keepalive: 300,
+            protected_mode: true,
             unixsocket: None,
+            unixsocketperm: 0,
+            maxclients: 10_000,
+            timeout: 0,
             appendonly: false,
             appendfilename: "appendonly.aof".into(),
             appenddirname: "appendonlydir".into(),

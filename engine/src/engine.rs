@@ -3,6 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
+use crate::clients::Clients;
 use crate::clock;
 use crate::command::{self, Ctx, Hooks, Journal, NoJournal};
 use crate::config::Config;
@@ -39,6 +40,16 @@ pub struct Stats {
     pub clients: usize,
     /// Error replies.
     pub errors: u64,
+    /// Clients turned away because there were too many, or because they may not come from there.
+    pub rejected: u64,
+    /// Bytes that clients sent.
+    pub input_bytes: u64,
+    /// Bytes that were sent to them.
+    pub output_bytes: u64,
+    /// Commands executed in the last second.
+    pub ops_per_s: u64,
+    /// When that second ended, and how many commands had been executed by then.
+    pub sampled: (u64, u64),
 }
 
 /// One engine on one directory.
@@ -55,6 +66,8 @@ pub struct Engine {
     pub hooks: Hooks,
     /// Counters.
     pub stats: Stats,
+    /// Who is connected.
+    pub clients: Clients,
     /// The time of this turn.
     pub now_ms: u64,
     /// When it started.
@@ -71,6 +84,11 @@ impl Engine {
     /// Locks the directory and loads it.
     pub fn open(config: Config) -> Result<(Engine, LoadReport), StartError> {
         let lock = DirLock::take(&config.dir)?;
+        Engine::open_locked(config, lock)
+    }
+
+    /// Loads the directory, which was locked before.
+    pub fn open_locked(config: Config, lock: DirLock) -> Result<(Engine, LoadReport), StartError> {
         let now_ms = clock::now_ms();
         let (mut persistence, keyspace, report) = Persistence::open(&config, now_ms)?;
         persistence.keep_from_children([lock.as_raw_fd()]);
@@ -84,6 +102,7 @@ impl Engine {
             persistence,
             hooks,
             stats: Stats::default(),
+            clients: Clients::default(),
             now_ms,
             started_ms: now_ms,
             save_scheduled: false,
@@ -118,8 +137,20 @@ impl Engine {
         }
     }
 
+    /// Counts the last second's commands.
+    fn sample(&mut self) {
+        const PERIOD_MS: u64 = 1000;
+        let (at, before) = self.stats.sampled;
+        let passed = self.now_ms.saturating_sub(at);
+        if passed >= PERIOD_MS || self.now_ms < at {
+            self.stats.ops_per_s = self.stats.commands.saturating_sub(before) * 1000 / passed.max(1);
+            self.stats.sampled = (self.now_ms, self.stats.commands);
+        }
+    }
+
     /// Timer work: expired keys are deleted and logged, then persistence does its own.
     pub fn cron(&mut self) -> Result<(), WriteError> {
+        self.sample();
         self.expire_keys();
         self.persistence.cron(&self.keyspace, self.now_ms)?;
         if self.save_scheduled && !self.persistence.background_running() {

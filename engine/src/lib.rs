@@ -41,6 +41,7 @@ macro_rules! sabotaged {
 pub mod aof;
 pub mod check_rdb;
 pub mod cli;
+pub mod clients;
 pub mod clock;
 pub mod command;
 pub mod config;

@@ -15,6 +15,24 @@ pub struct Session {
     pub watching: Vec<Watch>,
     /// It is a replica: it is sent what was written, and nothing that it says is answered.
     pub replica: bool,
+    /// Whether it wants replies; CLIENT REPLY.
+    pub replies: Replies,
+    /// The last command that it gave; "" before the first.
+    pub command: &'static str,
+}
+
+/// Which replies a client wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replies {
+    /// All.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// Not that to CLIENT REPLY SKIP, nor that to the command after it.
+    SkipNext,
+    /// Not that to the command that comes now.
+    Skip,
 }
 
 /// Commands queued since MULTI.
@@ -48,6 +66,15 @@ impl Session {
     }
 }
 
+/// How the server is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stop {
+    /// With a snapshot, without, or as configured.
+    pub save: Option<bool>,
+    /// Even if what is to be saved cannot be.
+    pub force: bool,
+}
+
 /// What the caller of a command has to do after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -55,8 +82,8 @@ pub enum Outcome {
     Done,
     /// Close the connection once the reply is sent.
     Close,
-    /// End the server once this turn's replies are sent: with a save, without, or as configured.
-    Shutdown(Option<bool>),
+    /// End the server once this turn's replies are sent.
+    Shutdown(Stop),
     /// No reply yet: it is due when the log is durable, or at the deadline (0 is never).
     AwaitDurable {
         /// How many local copies are waited for: 0 or 1.

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::engine::Engine;
 use crate::persist::{RewriteError, RewriteStart, SaveError};
 use crate::resp::{Out, parse_integer};
-use crate::session::{Outcome, Session};
+use crate::session::{Outcome, Session, Stop};
 
 type Done = Result<Outcome, CommandError>;
 
@@ -83,6 +83,9 @@ pub(super) fn time(_: &mut Engine, _: &mut Session, _: &[&[u8]], out: &mut Out) 
     Ok(Outcome::Done)
 }
 
+/// What WAITAOF for a local copy gets where there is no log.
+pub const WAITAOF_OFF: &str = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+
 /// WAITAOF numlocal numreplicas timeout (from Redis 7.2): the reply comes when the log is synced as far as
 /// it was written, or when the timeout, in milliseconds, is over. There are no replicas.
 pub(super) fn waitaof(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &mut Out) -> Done {
@@ -96,20 +99,35 @@ pub(super) fn waitaof(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &
         parse_integer(argv[3]).ok_or(CommandError::fixed("ERR timeout is not an integer or out of range"))?;
     let timeout = u64::try_from(timeout).map_err(|_| CommandError::fixed("ERR timeout is negative"))?;
     if local > 0 && !engine.config.appendonly {
-        return Err(CommandError::fixed(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
+        return Err(CommandError::fixed(WAITAOF_OFF));
     }
     let deadline_ms = if timeout == 0 { 0 } else { engine.now_ms.saturating_add(timeout) };
     Ok(Outcome::AwaitDurable { local, replicas, deadline_ms })
 }
 
-/// SHUTDOWN [SAVE|NOSAVE]
+/// SHUTDOWN [SAVE|NOSAVE] [NOW] [FORCE] [ABORT]. There are no replicas to wait for, so NOW changes nothing and
+/// there is never a shutdown to abort.
 pub(super) fn shutdown(_: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &mut Out) -> Done {
-    match argv {
-        [_] => Ok(Outcome::Shutdown(None)),
-        [_, how] if is(how, "save") => Ok(Outcome::Shutdown(Some(true))),
-        [_, how] if is(how, "nosave") => Ok(Outcome::Shutdown(Some(false))),
-        _ => Err(SYNTAX),
+    let mut stop = Stop::default();
+    let (mut abort, mut now) = (false, false);
+    for option in &argv[1..] {
+        if is(option, "save") && stop.save.is_none() {
+            stop.save = Some(true);
+        } else if is(option, "nosave") && stop.save.is_none() {
+            stop.save = Some(false);
+        } else if is(option, "now") {
+            now = true;
+        } else if is(option, "force") {
+            stop.force = true;
+        } else if is(option, "abort") {
+            abort = true;
+        } else {
+            return Err(SYNTAX);
+        }
+    }
+    match (abort, stop == Stop::default() && !now) {
+        (false, _) => Ok(Outcome::Shutdown(stop)),
+        (true, true) => Err(CommandError::fixed("ERR No shutdown in progress.")),
+        (true, false) => Err(SYNTAX),
     }
 }

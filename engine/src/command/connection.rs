@@ -1,12 +1,12 @@
-//! Commands on the connection, and the list of commands.
+//! Commands on the connection.
 
 use super::args::{self, is};
-use super::error::{CommandError, SYNTAX};
-use super::table::{self, FLAG_NAMES, Spec, TABLE};
+use super::client::set_name;
+use super::error::CommandError;
 use super::transaction::unwatch_all;
 use crate::engine::Engine;
 use crate::resp::{Out, parse_integer};
-use crate::session::{Outcome, Session};
+use crate::session::{Outcome, Replies, Session};
 
 type Done = Result<Outcome, CommandError>;
 
@@ -48,130 +48,79 @@ pub(super) fn reset(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out
     unwatch_all(&mut engine.hooks, session);
     session.db = 0;
     session.name.clear();
-    out.set_resp3(false);
+    session.replies = Replies::On;
+    out.speak(2);
     out.simple("RESET");
     Ok(Outcome::Done)
 }
 
-/// HELLO [2|3 [SETNAME name]]
-pub(super) fn hello(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
-    let mut resp3 = out.resp3();
-    if let Some(version) = argv.get(1) {
-        match parse_integer(version) {
-            None => {
-                return Err(CommandError::fixed("ERR Protocol version is not an integer or out of range"));
-            }
-            Some(version @ (2 | 3)) => resp3 = version == 3,
-            Some(_) => return Err(CommandError::fixed("NOPROTO unsupported protocol version")),
+/// There is one user, and it has no password: any will do.
+fn log_in(user: &[u8]) -> Result<(), CommandError> {
+    if user == b"default" {
+        return Ok(());
+    }
+    Err(CommandError::fixed("WRONGPASS invalid username-password pair or user is disabled."))
+}
+
+/// AUTH [username] password
+pub(super) fn auth(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+    match argv {
+        [_, _] => {
+            return Err(CommandError::fixed(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure \
+                 your configuration is correct?",
+            ));
         }
+        [_, user, _] => log_in(user)?,
+        _ => return Err(super::error::SYNTAX),
+    }
+    out.ok();
+    Ok(Outcome::Done)
+}
+
+/// HELLO [2|3 [AUTH username password] [SETNAME name]]
+pub(super) fn hello(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+    let mut protocol = out.protocol();
+    if let Some(version) = argv.get(1) {
+        let version = parse_integer(version)
+            .ok_or(CommandError::fixed("ERR Protocol version is not an integer or out of range"))?;
+        protocol = u8::try_from(version)
+            .ok()
+            .filter(|v| (2..=3).contains(v))
+            .ok_or(CommandError::fixed("NOPROTO unsupported protocol version"))?;
     }
     let mut rest = argv.get(2..).unwrap_or(&[]);
+    let mut name = None;
     while let Some(option) = rest.first() {
         if is(option, "setname") && rest.len() > 1 {
-            set_name(session, rest[1])?;
+            name = Some(rest[1]);
             rest = &rest[2..];
+        } else if is(option, "auth") && rest.len() > 2 {
+            log_in(rest[1])?;
+            rest = &rest[3..];
         } else {
             let option = String::from_utf8_lossy(option);
             return Err(CommandError::text(format!("ERR Syntax error in HELLO option '{option}'")));
         }
     }
-    let id = i64::try_from(session.id).unwrap_or(i64::MAX);
-    out.set_resp3(resp3);
+    if let Some(name) = name {
+        set_name(session, name)?;
+    }
+    out.speak(protocol);
     out.map(7);
     out.bulk(b"server");
     out.bulk(b"redis");
     out.bulk(b"version");
     out.bulk(REDIS_VERSION.as_bytes());
     out.bulk(b"proto");
-    out.int(if resp3 { 3 } else { 2 });
+    out.int(protocol.into());
     out.bulk(b"id");
-    out.int(id);
+    out.int(i64::try_from(session.id).unwrap_or(i64::MAX));
     out.bulk(b"mode");
     out.bulk(b"standalone");
     out.bulk(b"role");
     out.bulk(b"master");
     out.bulk(b"modules");
     out.array(0);
-    Ok(Outcome::Done)
-}
-
-fn set_name(session: &mut Session, name: &[u8]) -> Result<(), CommandError> {
-    if name.iter().any(|b| !(b'!'..=b'~').contains(b)) {
-        return Err(CommandError::fixed(
-            "ERR Client names cannot contain spaces, newlines or special characters.",
-        ));
-    }
-    session.name = name.to_vec();
-    Ok(())
-}
-
-/// CLIENT ID|GETNAME|SETNAME|SETINFO|NO-EVICT
-pub(super) fn client(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
-    let sub = argv[1].to_ascii_lowercase();
-    let arity = |n: usize, name: &str| {
-        if argv.len() == n { Ok(()) } else { Err(CommandError::arity(&format!("client|{name}"))) }
-    };
-    match sub.as_slice() {
-        b"id" => {
-            arity(2, "id")?;
-            out.int(i64::try_from(session.id).unwrap_or(i64::MAX));
-        }
-        b"getname" => {
-            arity(2, "getname")?;
-            out.bulk_or_null((!session.name.is_empty()).then_some(session.name.as_slice()));
-        }
-        b"setname" => {
-            arity(3, "setname")?;
-            set_name(session, argv[2])?;
-            out.ok();
-        }
-        b"setinfo" => {
-            arity(4, "setinfo")?;
-            out.ok();
-        }
-        b"no-evict" => {
-            arity(3, "no-evict")?;
-            if !is(argv[2], "on") && !is(argv[2], "off") {
-                return Err(SYNTAX);
-            }
-            out.ok();
-        }
-        _ => return Err(CommandError::subcommand("CLIENT", argv[1])),
-    }
-    Ok(Outcome::Done)
-}
-
-fn describe(spec: &Spec, out: &mut Out) {
-    out.array(6);
-    out.bulk(spec.name.as_bytes());
-    out.int(i64::from(spec.arity));
-    let flags: Vec<&str> = FLAG_NAMES.iter().filter(|(f, _)| spec.is(*f)).map(|(_, n)| *n).collect();
-    out.set(flags.len());
-    flags.iter().for_each(|flag| out.simple(flag));
-    for position in [spec.keys.0, spec.keys.1, spec.keys.2] {
-        out.int(i64::from(position));
-    }
-}
-
-/// COMMAND, COMMAND COUNT, COMMAND INFO name..., COMMAND DOCS (empty)
-pub(super) fn command(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
-    match argv.get(1) {
-        None => {
-            out.array(TABLE.len());
-            TABLE.iter().for_each(|spec| describe(spec, out));
-        }
-        Some(sub) if is(sub, "count") => out.count(TABLE.len()),
-        Some(sub) if is(sub, "docs") => out.map(0),
-        Some(sub) if is(sub, "info") => {
-            out.array(argv.len() - 2);
-            for name in &argv[2..] {
-                match table::find(name) {
-                    Some(spec) => describe(spec, out),
-                    None => out.null_array(),
-                }
-            }
-        }
-        Some(sub) => return Err(CommandError::subcommand("COMMAND", sub)),
-    }
     Ok(Outcome::Done)
 }

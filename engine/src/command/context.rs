@@ -90,11 +90,11 @@ impl Ctx<'_> {
 
     /// Deletes `key` of `db` if its time has come, and logs that. Says whether it did.
     pub fn expire_if_due(&mut self, db: usize, key: &[u8]) -> bool {
-        if self.loading {
+        // Where nothing expires nothing is looked up.
+        if self.loading || self.keyspace.dbs[db].expiring() == 0 {
             return false;
         }
-        let due =
-            self.keyspace.dbs[db].get(key).and_then(|e| e.expires_at_ms).is_some_and(|at| at < self.now_ms);
+        let due = self.keyspace.dbs[db].get(key).is_some_and(|e| e.is_due(self.now_ms));
         if due {
             self.keyspace.dbs[db].remove(key);
             self.hooks.expired_keys += 1;
@@ -155,7 +155,7 @@ impl Ctx<'_> {
         self.expire_if_due(self.db, key);
         let db = self.database();
         if !db.contains_key(key) {
-            db.insert(key, Entry { value: T::empty(), expires_at_ms: None });
+            db.insert(key, Entry::new(T::empty(), None));
         }
         db.get_mut(key).and_then(|e| T::of(&mut e.value)).ok_or(WRONG_TYPE)
     }
@@ -168,12 +168,12 @@ impl Ctx<'_> {
 
     /// Puts a value; whatever was there goes, its expiry too.
     pub fn put(&mut self, key: &[u8], value: Value, expires_at_ms: Option<u64>) {
-        self.put_in(self.db, key, Entry { value, expires_at_ms });
+        self.put_in(self.db, key, Entry::new(value, expires_at_ms));
     }
 
     /// Puts an entry into database `db`.
     pub fn put_in(&mut self, db: usize, key: &[u8], entry: Entry) {
-        if let (Some(at), false) = (entry.expires_at_ms, self.loading) {
+        if let (Some(at), false) = (entry.expires_at_ms(), self.loading) {
             self.hooks.expiries.add(at, db, key);
         }
         self.keyspace.dbs[db].insert(key, entry);
@@ -208,9 +208,7 @@ impl Ctx<'_> {
     /// Sets or takes away the expiry of an existing key.
     pub fn set_expiry(&mut self, key: &[u8], at_ms: Option<u64>) {
         let (db, loading) = (self.db, self.loading);
-        if let Some(entry) = self.database().get_mut(key) {
-            entry.expires_at_ms = at_ms;
-        }
+        self.database().set_expiry(key, at_ms);
         if let (Some(at), false) = (at_ms, loading) {
             self.hooks.expiries.add(at, db, key);
         }

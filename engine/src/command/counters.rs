@@ -16,7 +16,7 @@ fn add(cx: &mut Ctx<'_>, key: &[u8], by: i64, out: &mut Out) -> Done {
     };
     let new = old.checked_add(by).ok_or(COUNTER_OVERFLOW)?;
     let value = cx.get_or_new::<Str>(key)?;
-    *value = new.to_string().into_bytes();
+    value.replace(new.to_string().as_bytes());
     cx.touch(key);
     out.int(new);
     Ok(())

@@ -1,7 +1,7 @@
 //! From a client's arguments to a reply: checks, queueing, execution, logging.
 
 use super::error::{CommandError, DB_RANGE};
-use super::table::{self, NO_MULTI, Run, Spec, UNQUEUED, WRITE};
+use super::table::{self, CONTAINER, NO_MULTI, Run, Spec, UNQUEUED, WRITE};
 use crate::engine::Engine;
 use crate::resp::Out;
 use crate::session::{Outcome, Session};
@@ -42,7 +42,9 @@ fn refuse(engine: &mut Engine, out: &mut Out, from: usize, error: &CommandError)
 fn check(engine: &Engine, session: &Session, argv: &[&[u8]]) -> Result<&'static Spec, CommandError> {
     let spec = table::find(argv[0]).ok_or_else(|| unknown(argv))?;
     // As in Redis before the number of arguments, and before it is queued: EXEC must not find it out.
-    if let (Some(known), Some(sub)) = (table::subcommands(spec.name), argv.get(1)) {
+    if spec.is(CONTAINER)
+        && let (Some(known), Some(sub)) = (table::subcommands(spec.name), argv.get(1))
+    {
         match known.iter().find(|(name, _)| sub.eq_ignore_ascii_case(name.as_bytes())) {
             None => return Err(CommandError::subcommand(&spec.name.to_ascii_uppercase(), sub)),
             Some((name, arity)) if !table::fits(*arity, argv.len()) => {
@@ -57,13 +59,11 @@ fn check(engine: &Engine, session: &Session, argv: &[&[u8]]) -> Result<&'static 
     if session.transaction.is_some() && spec.is(NO_MULTI) {
         return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));
     }
+    let Some(refusal) = engine.persistence.refuses_writes() else { return Ok(spec) };
     let writes = spec.is(WRITE)
         || spec.name == "ping"
         || (spec.name == "exec" && session.transaction.as_ref().is_some_and(|t| t.writes));
-    match engine.persistence.refuses_writes() {
-        Some(text) if writes => Err(CommandError::text(text)),
-        _ => Ok(spec),
-    }
+    if writes { Err(CommandError::text(refusal)) } else { Ok(spec) }
 }
 
 fn unknown(argv: &[&[u8]]) -> CommandError {
@@ -97,6 +97,7 @@ pub(super) fn call(
     out: &mut Out,
 ) -> Outcome {
     engine.stats.commands += 1;
+    session.command = spec.name;
     let from = out.len();
     let result = match spec.run {
         Run::Admin(run) => run(engine, session, argv, out),

@@ -123,7 +123,7 @@ fn expire_generic(cx: &mut Ctx<'_>, argv: &[&[u8]], unit: Unit, name: &str, out:
         .checked_mul(factor)
         .and_then(|v| v.checked_add(unit.base(cx.now_ms)))
         .ok_or_else(|| CommandError::expire_time(name))?;
-    let allowed = cx.entry(key).is_some_and(|e| conditions.allow(e.expires_at_ms, at));
+    let allowed = cx.entry(key).is_some_and(|e| conditions.allow(e.expires_at_ms(), at));
     if allowed {
         expire_at(cx, key, u64::try_from(at).unwrap_or(0));
     }
@@ -153,7 +153,7 @@ pub(super) fn pexpireat(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done
 
 fn ttl_generic(cx: &mut Ctx<'_>, key: &[u8], absolute: bool, seconds: bool, out: &mut Out) -> Done {
     let now = cx.now_ms;
-    let reply = match cx.entry(key).map(|e| e.expires_at_ms) {
+    let reply = match cx.entry(key).map(|e| e.expires_at_ms()) {
         None => -2,
         Some(None) => -1,
         Some(Some(at)) => {
@@ -187,7 +187,7 @@ pub(super) fn pexpiretime(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Do
 
 /// PERSIST key
 pub(super) fn persist(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let had = cx.entry(argv[1]).is_some_and(|e| e.expires_at_ms.is_some());
+    let had = cx.entry(argv[1]).is_some_and(|e| e.expires());
     if had {
         cx.set_expiry(argv[1], None);
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::random::Random;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Key, Keyspace};
 
 /// Watched keys and expiries, and what happened to keys.
 #[derive(Debug, Default)]
@@ -88,7 +88,7 @@ impl Watched {
 /// the heap is rebuilt once most of it is stale.
 #[derive(Debug, Default)]
 pub struct Expiries {
-    heap: BinaryHeap<Reverse<(u64, usize, Vec<u8>)>>,
+    heap: BinaryHeap<Reverse<(u64, Key, u8)>>,
     rebuild_at: usize,
 }
 
@@ -98,7 +98,7 @@ const SMALLEST_REBUILD: usize = 1024;
 impl Expiries {
     /// Notes that `key` expires at `at_ms`.
     pub fn add(&mut self, at_ms: u64, db: usize, key: &[u8]) {
-        self.heap.push(Reverse((at_ms, db, key.to_vec())));
+        self.heap.push(Reverse((at_ms, Key::from(key), db as u8)));
     }
 
     /// Whether so many entries were added since the last rebuild that one is due.
@@ -110,18 +110,20 @@ impl Expiries {
     pub fn rebuild(&mut self, keyspace: &Keyspace) {
         self.heap.clear();
         for (db, keys) in keyspace.dbs.iter().enumerate() {
-            self.heap.extend(
-                keys.iter().filter_map(|(key, e)| e.expires_at_ms.map(|at| Reverse((at, db, key.to_vec())))),
-            );
+            if keys.expiring() == 0 {
+                continue;
+            }
+            let expiring = keys.iter().filter_map(|(key, e)| e.expires_at_ms().map(|at| (at, key)));
+            self.heap.extend(expiring.map(|(at, key)| Reverse((at, Key::from(key), db as u8))));
         }
         self.rebuild_at = self.heap.len() * 2;
     }
 
     /// Takes the next key whose time has come, if any. The caller checks that the entry is not stale.
-    pub fn pop_due(&mut self, now_ms: u64) -> Option<(usize, Vec<u8>)> {
+    pub fn pop_due(&mut self, now_ms: u64) -> Option<(usize, Key)> {
         match self.heap.peek() {
             Some(Reverse((at, _, _))) if *at < now_ms => {
-                self.heap.pop().map(|Reverse((_, db, key))| (db, key))
+                self.heap.pop().map(|Reverse((_, key, db))| (usize::from(db), key))
             }
             _ => None,
         }

@@ -1,5 +1,6 @@
 //! INFO.
 
+use nix::sys::resource::{UsageWho, getrusage};
 use std::fmt::Write;
 
 use super::connection::REDIS_VERSION;
@@ -12,12 +13,15 @@ use crate::session::{Outcome, Session};
 type Section = (&'static str, fn(&Engine) -> String);
 
 /// The sections, in the order of Redis.
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 9] = [
     ("Server", server),
     ("Clients", clients),
+    ("Memory", memory),
     ("Persistence", |engine| engine.persistence.info().lines()),
     ("Stats", stats),
     ("Replication", |engine| engine.persistence.replication_lines()),
+    ("CPU", cpu),
+    ("Cluster", |_| "cluster_enabled:0\r\n".to_owned()),
     ("Keyspace", keyspace),
 ];
 
@@ -56,6 +60,9 @@ fn server(engine: &Engine) -> String {
     line(&mut text, "redis_version", REDIS_VERSION);
     line(&mut text, "redis_mode", "standalone");
     line(&mut text, "unplug_engine_version", env!("CARGO_PKG_VERSION"));
+    line(&mut text, "os", "Linux");
+    line(&mut text, "arch_bits", usize::BITS);
+    line(&mut text, "multiplexing_api", "epoll");
     line(&mut text, "process_id", std::process::id());
     line(&mut text, "tcp_port", engine.config.port);
     line(&mut text, "uptime_in_seconds", uptime);
@@ -69,6 +76,44 @@ fn server(engine: &Engine) -> String {
 fn clients(engine: &Engine) -> String {
     let mut text = String::new();
     line(&mut text, "connected_clients", engine.stats.clients);
+    line(&mut text, "cluster_connections", 0);
+    line(&mut text, "maxclients", engine.config.maxclients);
+    line(&mut text, "blocked_clients", 0);
+    text
+}
+
+/// Resident memory in bytes; 0 where the system does not tell.
+fn resident() -> u64 {
+    const PAGE: u64 = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE
+}
+
+/// What is resident stands for what is used: the allocator is the system's.
+fn memory(_: &Engine) -> String {
+    let resident = resident();
+    let mut text = String::new();
+    for name in ["used_memory", "used_memory_rss"] {
+        line(&mut text, name, resident);
+        line(&mut text, &format!("{name}_human"), format_args!("{:.2}M", resident as f64 / 1_048_576.0));
+    }
+    line(&mut text, "maxmemory", 0);
+    line(&mut text, "maxmemory_human", "0B");
+    line(&mut text, "maxmemory_policy", "noeviction");
+    line(&mut text, "mem_fragmentation_ratio", "1.00");
+    line(&mut text, "mem_allocator", "libc");
+    text
+}
+
+fn cpu(_: &Engine) -> String {
+    let mut text = String::new();
+    for (who, suffix) in [(UsageWho::RUSAGE_SELF, ""), (UsageWho::RUSAGE_CHILDREN, "_children")] {
+        let Ok(usage) = getrusage(who) else { continue };
+        for (name, time) in [("sys", usage.system_time()), ("user", usage.user_time())] {
+            let time = format_args!("{}.{:06}", time.tv_sec(), time.tv_usec());
+            line(&mut text, &format!("used_cpu_{name}{suffix}"), time);
+        }
+    }
     text
 }
 
@@ -76,6 +121,11 @@ fn stats(engine: &Engine) -> String {
     let mut text = String::new();
     line(&mut text, "total_connections_received", engine.stats.connections);
     line(&mut text, "total_commands_processed", engine.stats.commands);
+    line(&mut text, "instantaneous_ops_per_sec", engine.stats.ops_per_s);
+    line(&mut text, "total_net_input_bytes", engine.stats.input_bytes);
+    line(&mut text, "total_net_output_bytes", engine.stats.output_bytes);
+    line(&mut text, "rejected_connections", engine.stats.rejected);
+    line(&mut text, "evicted_keys", 0);
     line(&mut text, "expired_keys", engine.hooks.expired_keys);
     line(&mut text, "keyspace_hits", engine.hooks.hits);
     line(&mut text, "keyspace_misses", engine.hooks.misses);

@@ -44,7 +44,7 @@ pub(super) fn type_of(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 /// The keys of a database that have not expired, in a stable order.
 fn live_keys<'a>(cx: &'a mut Ctx<'_>) -> Vec<&'a [u8]> {
     let (now, loading) = (cx.now_ms, cx.loading);
-    let live = cx.database().iter().filter(|(_, e)| loading || e.expires_at_ms.is_none_or(|at| at >= now));
+    let live = cx.database().iter().filter(|(_, e)| loading || !e.is_due(now));
     let mut keys: Vec<_> = live.map(|(key, _)| key).collect();
     keys.sort_unstable();
     keys
@@ -182,6 +182,7 @@ fn flush(cx: &mut Ctx<'_>, argv: &[&[u8]], dbs: std::ops::Range<usize>, out: &mu
     for db in dbs {
         let keys = std::mem::take(&mut cx.keyspace.dbs[db]);
         cx.hooks.watched.touch_db(db, |key| keys.contains_key(key));
+        keys.discard();
     }
     cx.changed = true;
     out.ok();

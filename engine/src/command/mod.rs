@@ -1,8 +1,10 @@
 //! The commands: what each does to the data, what it replies, and in which form it is logged.
 
+mod about;
 mod admin;
 mod args;
 mod bits;
+mod client;
 mod config;
 mod connection;
 mod context;
@@ -31,6 +33,7 @@ mod strings;
 mod table;
 mod transaction;
 
+pub use admin::WAITAOF_OFF;
 pub use context::{Ctx, Journal, NoJournal, Typed};
 pub use digest::digest;
 pub use dispatch::execute;

@@ -134,7 +134,7 @@ mod tests {
             assert_eq!(run(&mut ks, &mut db, line), Ok(()), "{line}");
         }
         let entry = &ks.dbs[3].get(b"k").unwrap();
-        assert_eq!((&entry.value, entry.expires_at_ms), (&Value::Str(b"vw".to_vec()), Some(20)));
+        assert_eq!((&entry.value, entry.expires_at_ms()), (&Value::Str(b"vw".into()), Some(20)));
         assert_eq!(run(&mut ks, &mut db, "DEL k"), Ok(()));
         assert_eq!(ks.dbs[3].len(), 1);
     }
@@ -147,7 +147,7 @@ mod tests {
         }
         for (key, value) in [(b"k", b"w"), (b"s", b"x")] {
             let entry = ks.dbs[0].get(key).unwrap();
-            assert_eq!((&entry.value, entry.expires_at_ms), (&Value::Str(value.as_slice().into()), None));
+            assert_eq!((&entry.value, entry.expires_at_ms()), (&Value::Str(value.as_slice().into()), None));
         }
     }
 

@@ -57,12 +57,18 @@ impl<'a> Options<'a> {
 
 /// SET key value [NX|XX] [GET] [EX|PX|EXAT|PXAT n|KEEPTTL]
 pub(super) fn set(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let (key, value) = (argv[1], argv[2]);
+    if argv.len() == 3 {
+        cx.expire_if_due(cx.db, key);
+        cx.put(key, Value::from(value), None);
+        out.ok();
+        return Ok(());
+    }
     let options = Options::read(&argv[3..], false)?;
     let at = options.expire.map(|(unit, value)| unit.at(value, cx.now_ms, "set")).transpose()?;
-    let (key, value) = (argv[1], argv[2]);
     if options.get {
         let old = cx.read::<Str>(key)?;
-        out.bulk_or_null(old.map(|v| v.as_slice()));
+        out.bulk_or_null(old.map(|v| &**v));
     }
     let found = cx.exists(key);
     if (options.if_absent && found) || (options.if_present && !found) {
@@ -71,8 +77,8 @@ pub(super) fn set(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         }
         return Ok(());
     }
-    let kept = if options.keep_ttl { cx.entry(key).and_then(|e| e.expires_at_ms) } else { None };
-    cx.put(key, Value::Str(value.to_vec()), at.or(kept));
+    let kept = if options.keep_ttl { cx.entry(key).and_then(|e| e.expires_at_ms()) } else { None };
+    cx.put(key, Value::from(value), at.or(kept));
     match (at, options.expire) {
         (Some(at), Some((unit, _))) if unit != Unit::UnixMilliseconds => set_until(cx, key, value, at),
         (None, _) if options.get => {
@@ -97,7 +103,7 @@ fn set_until(cx: &mut Ctx<'_>, key: &[u8], value: &[u8], at_ms: u64) {
 fn set_expiring(cx: &mut Ctx<'_>, argv: &[&[u8]], unit: Unit, name: &str, out: &mut Out) -> Done {
     let at = unit.at(argv[2], cx.now_ms, name)?;
     cx.expire_if_due(cx.db, argv[1]);
-    cx.put(argv[1], Value::Str(argv[3].to_vec()), Some(at));
+    cx.put(argv[1], Value::from(argv[3]), Some(at));
     set_until(cx, argv[1], argv[3], at);
     out.ok();
     Ok(())
@@ -117,7 +123,7 @@ pub(super) fn psetex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 pub(super) fn setnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let absent = !cx.exists(argv[1]);
     if absent {
-        cx.put(argv[1], Value::Str(argv[2].to_vec()), None);
+        cx.put(argv[1], Value::from(argv[2]), None);
     }
     out.int(i64::from(absent));
     Ok(())
@@ -126,14 +132,14 @@ pub(super) fn setnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 /// GET key
 pub(super) fn get(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let value = cx.read::<Str>(argv[1])?;
-    out.bulk_or_null(value.map(|v| v.as_slice()));
+    out.bulk_or_null(value.map(|v| &**v));
     Ok(())
 }
 
 /// GETSET key value
 pub(super) fn getset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     get(cx, argv, out)?;
-    cx.put(argv[1], Value::Str(argv[2].to_vec()), None);
+    cx.put(argv[1], Value::from(argv[2]), None);
     cx.translate(&[b"SET", argv[1], argv[2]]);
     Ok(())
 }
@@ -158,7 +164,7 @@ pub(super) fn getex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     }
     let at = options.expire.map(|(unit, value)| unit.at(value, cx.now_ms, "getex")).transpose()?;
     get(cx, argv, out)?;
-    let expires = cx.entry(key).and_then(|e| e.expires_at_ms);
+    let expires = cx.entry(key).and_then(|e| e.expires_at_ms());
     match at {
         Some(at) => expiry::expire_at(cx, key, at),
         None if options.persist && expires.is_some() => {
@@ -175,7 +181,7 @@ pub(super) fn mget(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     out.array(argv.len() - 1);
     for key in &argv[1..] {
         let value = cx.read::<Str>(key).unwrap_or(None);
-        out.bulk_or_null(value.map(|v| v.as_slice()));
+        out.bulk_or_null(value.map(|v| &**v));
     }
     Ok(())
 }
@@ -183,7 +189,7 @@ pub(super) fn mget(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 fn put_pairs(cx: &mut Ctx<'_>, argv: &[&[u8]]) {
     for pair in argv[1..].chunks_exact(2) {
         cx.expire_if_due(cx.db, pair[0]);
-        cx.put(pair[0], Value::Str(pair[1].to_vec()), None);
+        cx.put(pair[0], Value::from(pair[1]), None);
     }
 }
 
@@ -263,9 +269,7 @@ pub(super) fn setrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done 
         return Err(TOO_LONG);
     }
     let value = cx.get_or_new::<Str>(argv[1])?;
-    if value.len() < end {
-        value.resize(end, 0);
-    }
+    value.pad(end);
     value[offset..end].copy_from_slice(argv[3]);
     out.count(value.len());
     cx.touch(argv[1]);

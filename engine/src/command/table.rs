@@ -1,10 +1,12 @@
 //! The command table.
 
+use std::sync::LazyLock;
+
 use super::context::Ctx;
 use super::error::CommandError;
 use super::{
-    admin, bits, config, connection, counters, debug, expiry, hashes, info, keys, lists, objects,
-    replication, scan, set_algebra, sets, sort, sorted_sets, strings, transaction,
+    about, admin, bits, client, config, connection, counters, debug, expiry, hashes, info, keys, lists,
+    objects, replication, scan, set_algebra, sets, sort, sorted_sets, strings, transaction,
 };
 use crate::engine::Engine;
 use crate::resp::Out;
@@ -39,6 +41,8 @@ pub(super) const ADMIN: u16 = 16;
 pub(super) const NO_MULTI: u16 = 32;
 /// It is executed, not queued, between MULTI and EXEC.
 pub(super) const UNQUEUED: u16 = 64;
+/// Its first argument names a subcommand, which must be known before it is queued.
+pub(super) const CONTAINER: u16 = 128;
 
 /// The names of the flags, as COMMAND shows them.
 pub(super) const FLAG_NAMES: [(u16, &str); 6] = [
@@ -104,14 +108,15 @@ const RF: u16 = READ | FAST;
 /// All commands, sorted by name.
 pub(super) static TABLE: &[Spec] = &[
     data("append", 3, WDF, ONE, strings::append),
+    admin("auth", -2, FAST, connection::auth),
     admin("bgrewriteaof", 1, ADMIN, admin::bgrewriteaof),
     admin("bgsave", -1, ADMIN, admin::bgsave),
     data("bitcount", -2, READ, ONE, bits::bitcount),
     data("bitop", -4, WD, (2, -1, 1), bits::bitop),
     data("bitpos", -3, READ, ONE, bits::bitpos),
-    admin("client", -2, 0, connection::client),
-    admin("command", -1, 0, connection::command),
-    admin("config", -2, ADMIN, config::config),
+    admin("client", -2, CONTAINER, client::client),
+    admin("command", -1, CONTAINER, about::command),
+    admin("config", -2, ADMIN | CONTAINER, config::config),
     data("copy", -3, WD, TWO, keys::copy),
     data("dbsize", 1, RF, NONE, keys::dbsize),
     admin("debug", -2, ADMIN, debug::debug),
@@ -174,7 +179,7 @@ pub(super) static TABLE: &[Spec] = &[
     data("mset", -3, WD, PAIRS, strings::mset),
     data("msetnx", -3, WD, PAIRS, strings::msetnx),
     admin("multi", 1, FAST | UNQUEUED, transaction::multi),
-    data("object", -2, READ, (2, 2, 1), objects::object),
+    data("object", -2, READ | CONTAINER, (2, 2, 1), objects::object),
     data("persist", 2, WF, ONE, expiry::persist),
     data("pexpire", -3, WF, ONE, expiry::pexpire),
     data("pexpireat", -3, WF, ONE, expiry::pexpireat),
@@ -272,21 +277,57 @@ pub(super) static TABLE: &[Spec] = &[
 /// Redis: it looks for itself, when it is executed.)
 pub(super) fn subcommands(name: &str) -> Option<&'static [(&'static str, i32)]> {
     match name {
-        "client" => Some(&[("id", 2), ("getname", 2), ("setname", 3), ("setinfo", 4), ("no-evict", 3)]),
-        "command" => Some(&[("count", 2), ("docs", -2), ("info", -2)]),
+        "client" => Some(client::SUBCOMMANDS),
+        "command" => Some(about::SUBCOMMANDS),
         "config" => Some(&[("get", -3), ("set", -4), ("rewrite", 2), ("resetstat", 2)]),
         "object" => Some(&[("encoding", 3), ("freq", 3), ("help", 2), ("idletime", 3), ("refcount", 3)]),
         _ => None,
     }
 }
 
+/// A name in lower case as one number, so that it is compared at once; `None` if it is longer than any.
+fn number(name: &[u8]) -> Option<u128> {
+    let mut lower = [0u8; size_of::<u128>()];
+    lower.get_mut(..name.len())?.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    Some(u128::from_le_bytes(lower))
+}
+
+/// Twice as many places as there may be commands.
+const PLACES: usize = 1024;
+
+/// Where a name is looked for first.
+fn place(number: u128) -> usize {
+    let folded = (number as u64) ^ ((number >> 64) as u64).rotate_left(32);
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize % PLACES
+}
+
+/// The commands by their names.
+static NAMES: LazyLock<Vec<Option<(u128, &'static Spec)>>> = LazyLock::new(|| {
+    let mut names = vec![None; PLACES];
+    for spec in TABLE {
+        let Some(number) = number(spec.name.as_bytes()) else { continue };
+        let mut at = place(number);
+        while names[at].is_some() {
+            at = (at + 1) % PLACES;
+        }
+        names[at] = Some((number, spec));
+    }
+    names
+});
+
 /// The command of that name, in any case.
 pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
-    let mut lower = [0u8; 16];
-    let lower = lower.get_mut(..name.len())?;
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    TABLE.binary_search_by(|spec| spec.name.as_bytes().cmp(lower)).ok().map(|at| &TABLE[at])
+    let number = number(name)?;
+    let mut at = place(number);
+    while let Some((other, spec)) = NAMES[at] {
+        // The lengths too: a NUL byte at the end of a name is not the nothing behind another name.
+        if other == number && spec.name.len() == name.len() {
+            return Some(spec);
+        }
+        at = (at + 1) % PLACES;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -299,6 +340,11 @@ mod tests {
         for spec in TABLE {
             assert_eq!(find(spec.name.to_uppercase().as_bytes()).map(|s| s.name), Some(spec.name));
         }
-        assert!(find(b"").is_none() && find(b"a-name-that-is-longer-than-any-command").is_none());
+        assert!(TABLE.len() < PLACES / 2, "a look-up comes to an empty place soon");
+        assert!(
+            find(b"").is_none()
+                && find(b"get\0").is_none()
+                && find(b"a-name-that-is-longer-than-any-command").is_none()
+        );
     }
 }

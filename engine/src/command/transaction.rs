@@ -74,7 +74,7 @@ fn changed(engine: &Engine, watch: &Watch) -> bool {
 }
 
 fn is_expired(engine: &Engine, db: usize, key: &[u8]) -> bool {
-    engine.keyspace.dbs[db].get(key).and_then(|e| e.expires_at_ms).is_some_and(|at| at < engine.now_ms)
+    engine.keyspace.dbs[db].get(key).is_some_and(|e| e.is_due(engine.now_ms))
 }
 
 /// WATCH key...

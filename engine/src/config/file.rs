@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::inert::is_inert;
 use super::{Config, names};
+use crate::persist::{FileError, current, replace_with};
 use crate::resp::split_line;
 
 /// What is wrong with the configuration; one line.
@@ -95,7 +97,10 @@ fn option_words(name: &str, text: String) -> Vec<String> {
 }
 
 fn file_lines(path: &Path) -> Result<Vec<Line>, ConfigError> {
-    let text = fs::read(path).map_err(|e| ConfigError::Open(path.display().to_string(), e))?;
+    // A crash during CONFIG REWRITE may have left the file under its second name only.
+    let found = current(path).ok().flatten();
+    let text = fs::read(found.as_deref().unwrap_or(path))
+        .map_err(|e| ConfigError::Open(path.display().to_string(), e))?;
     let mut lines = Vec::new();
     for (number, line) in text.split(|b| *b == b'\n').enumerate() {
         let shown = String::from_utf8_lossy(line).trim().to_owned();
@@ -125,6 +130,9 @@ fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
             |why: String| ConfigError::Line { place: line.place.clone(), line: line.text.clone(), why };
         let name = &line.words[0];
         if !names().any(|n| n == name) {
+            if is_inert(name) && line.words.len() > 1 {
+                continue;
+            }
             return Err(wrong("unknown option".into()));
         }
         if name == "save" && !std::mem::replace(&mut save_named, true) {
@@ -140,7 +148,7 @@ fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
 /// Quotes a value if it needs it.
 fn quoted(name: &str, value: &str) -> String {
     let plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\'' && c != '\\';
-    if !value.is_empty() && (name == "save" || value.chars().all(plain)) {
+    if !value.is_empty() && (name == "save" || name == "bind" || value.chars().all(plain)) {
         return value.into();
     }
     let mut text = String::from("\"");
@@ -158,9 +166,10 @@ fn quoted(name: &str, value: &str) -> String {
 }
 
 /// Writes the options back into their file: lines of options that changed are changed in place, options that
-/// are neither there nor default are added, everything else stays. The file is replaced whole, and synced.
-pub fn rewrite(path: &Path, config: &Config) -> io::Result<()> {
-    let old = fs::read_to_string(path)?;
+/// are neither there nor default are added, everything else stays. The file is replaced as the data's are: no crash leaves neither the old nor the new one.
+pub fn rewrite(path: &Path, config: &Config) -> Result<(), FileError> {
+    let unread = |source| FileError { doing: "read", path: path.to_owned(), source };
+    let old = fs::read_to_string(path).map_err(unread)?;
     let defaults = Config::default();
     let mut seen: Vec<&str> = Vec::new();
     let mut new = String::new();
@@ -185,20 +194,9 @@ pub fn rewrite(path: &Path, config: &Config) -> io::Result<()> {
             _ => {}
         }
     }
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temp_name = path.file_name().unwrap_or_default().to_owned();
-    temp_name.push(format!(".{}.tmp", std::process::id()));
-    let temp = dir.join(temp_name);
-    let written = fs::File::create(&temp).and_then(|mut file| {
-        file.write_all(new.as_bytes())?;
-        file.sync_all()
-    });
-    let replaced = written.and_then(|()| fs::rename(&temp, path));
-    if let Err(e) = replaced {
-        let _ = fs::remove_file(&temp);
-        return Err(e);
-    }
-    fs::File::open(dir)?.sync_all()
+    let mut temp = path.file_name().unwrap_or_default().to_owned();
+    temp.push(format!(".{}.tmp", std::process::id()));
+    replace_with(path, &path.with_file_name(temp), new.as_bytes())
 }
 
 #[cfg(test)]
@@ -226,6 +224,27 @@ mod tests {
         assert_eq!(c.auto_aof_rewrite_min_size, 1 << 20);
         assert_eq!(read(&["--save", ""]).unwrap().config.save, []);
         assert_eq!(read(&["--save", "1 2", "--save", "3", "4"]).unwrap().config.save, [(1, 2), (3, 4)]);
+    }
+
+    #[test]
+    fn a_file_that_was_written_for_redis_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("redis.conf");
+        let text = "bind 127.0.0.1 -::1\nprotected-mode yes\nport 6379\ntcp-backlog 511\ntimeout 0\n\
+            tcp-keepalive 300\ndaemonize no\npidfile /run/redis.pid\nloglevel notice\nlogfile \"\"\n\
+            databases 16\nalways-show-logo no\nset-proc-title yes\nproc-title-template \"{title} {port}\"\n\
+            save 3600 1 300 100 60 10000\nrdbchecksum yes\ndbfilename dump.rdb\ndir ./\n\
+            replica-serve-stale-data yes\nrepl-diskless-sync yes\nacllog-max-len 128\n\
+            lazyfree-lazy-eviction no\noom-score-adj-values 0 200 800\ndisable-thp yes\nappendonly no\n\
+            appendfilename \"appendonly.aof\"\nappenddirname \"appendonlydir\"\nappendfsync everysec\n\
+            slowlog-log-slower-than 10000\nhash-max-listpack-entries 512\nlist-compress-depth 0\n\
+            client-output-buffer-limit normal 0 0 0\nhz 10\ndynamic-hz yes\njemalloc-bg-thread yes\n";
+        fs::write(&file, text).unwrap();
+        let config = read(&[file.to_str().unwrap()]).unwrap().config;
+        let expected = Config { bind: "127.0.0.1 -::1".into(), dir: "./".into(), ..Config::default() };
+        assert_eq!(config, expected);
+        fs::write(&file, format!("{text}requirepass secret\n")).unwrap();
+        assert!(read(&[file.to_str().unwrap()]).is_err());
     }
 
     #[test]
@@ -265,5 +284,8 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("# mine\nport 9\nsave \"\"\n"), "{text}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        // As after a crash that took the rename apart.
+        fs::rename(&path, dir.path().join("c.prev")).unwrap();
+        assert_eq!(read(&[path.to_str().unwrap()]).unwrap().config, config);
     }
 }

@@ -1,9 +1,11 @@
 //! Each option: how it is read, checked and shown.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use super::{AofLayout, AppendFsync, Config};
 
 /// Options that only a start can set.
-const IMMUTABLE: [&str; 12] = [
+const IMMUTABLE: &[&str] = &[
     "appenddirname",
     "appendfilename",
     "aof-checksum",
@@ -13,13 +15,18 @@ const IMMUTABLE: [&str; 12] = [
     "databases",
     "dbfilename",
     "dir",
+    "maxmemory",
+    "maxmemory-policy",
     "port",
     "recover-until",
+    "supervised",
+    "tcp-backlog",
     "unixsocket",
+    "unixsocketperm",
 ];
 
 /// Options that CONFIG SET can change.
-const MUTABLE: [&str; 16] = [
+const MUTABLE: &[&str] = &[
     "aof-load-truncated",
     "aof-rewrite-incremental-fsync",
     "aof-timestamp-enabled",
@@ -29,18 +36,22 @@ const MUTABLE: [&str; 16] = [
     "auto-aof-rewrite-min-size",
     "auto-aof-rewrite-percentage",
     "hz",
+    "maxclients",
     "no-appendfsync-on-rewrite",
+    "protected-mode",
     "rdb-del-sync-files",
     "rdb-save-incremental-fsync",
     "rdbchecksum",
     "rdbcompression",
     "save",
     "stop-writes-on-bgsave-error",
+    "tcp-keepalive",
+    "timeout",
 ];
 
 /// The names of all options.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    IMMUTABLE.into_iter().chain(MUTABLE)
+    IMMUTABLE.iter().chain(MUTABLE).copied()
 }
 
 /// Whether only a start can set it.
@@ -55,10 +66,13 @@ impl Config {
             return self.add_save_points(words);
         }
         if name == "bind" {
-            return match words {
-                [one] => text(one, "an address").map(|v| self.bind = v),
-                _ => Err("exactly one address can be bound".into()),
-            };
+            // CONFIG REWRITE writes them as one word with blanks in it.
+            let words: Vec<&str> = words.iter().flat_map(|w| w.split_ascii_whitespace()).collect();
+            if words.is_empty() {
+                return Err("an address is needed".into());
+            }
+            self.bind = words.join(" ");
+            return Ok(());
         }
         let [word] = words else { return Err("wrong number of arguments".into()) };
         match name {
@@ -83,6 +97,18 @@ impl Config {
             "databases" => return Err("only 16 databases are supported".into()),
             "dir" => self.dir = text(word, "a directory")?.into(),
             "hz" => self.hz = number(word, 1, 500)?,
+            "maxclients" => self.maxclients = number(word, 1, 1_000_000)?,
+            "maxmemory" if memory(word)? == 0 => {}
+            "maxmemory" => return Err("no limit can be set: only 0 is supported".into()),
+            "maxmemory-policy" if *word == "noeviction" => {}
+            "maxmemory-policy" => return Err("only 'noeviction' is supported".into()),
+            "protected-mode" => self.protected_mode = yes_no(word)?,
+            "supervised" if *word == "no" => {}
+            "supervised" => return Err("only 'no' is supported".into()),
+            "tcp-backlog" => self.tcp_backlog = number(word, 0, 65_535)?,
+            "tcp-keepalive" => self.tcp_keepalive = number(word, 0, 32_767)?,
+            "timeout" => self.timeout = number(word, 0, i32::MAX.unsigned_abs().into())?,
+            "unixsocketperm" => self.unixsocketperm = permissions(word)?,
             "no-appendfsync-on-rewrite" => self.no_appendfsync_on_rewrite = yes_no(word)?,
             "port" => self.port = number(word, 0, 65535)?,
             "rdb-del-sync-files" => self.rdb_del_sync_files = yes_no(word)?,
@@ -146,6 +172,15 @@ impl Config {
             "databases" => "16".into(),
             "dir" => self.dir.display().to_string(),
             "hz" => self.hz.to_string(),
+            "maxclients" => self.maxclients.to_string(),
+            "maxmemory" => "0".into(),
+            "maxmemory-policy" => "noeviction".into(),
+            "protected-mode" => yes_no(self.protected_mode),
+            "supervised" => "no".into(),
+            "tcp-backlog" => self.tcp_backlog.to_string(),
+            "tcp-keepalive" => self.tcp_keepalive.to_string(),
+            "timeout" => self.timeout.to_string(),
+            "unixsocketperm" => format!("{:o}", self.unixsocketperm),
             "no-appendfsync-on-rewrite" => yes_no(self.no_appendfsync_on_rewrite),
             "port" => self.port.to_string(),
             "rdb-del-sync-files" => yes_no(self.rdb_del_sync_files),
@@ -163,11 +198,23 @@ impl Config {
         })
     }
 
+    /// The addresses to listen on, and which of them need not be there.
+    pub fn addresses(&self) -> Result<Vec<(IpAddr, bool)>, String> {
+        let address = |word: &str| {
+            let name = word.strip_prefix('-').unwrap_or(word);
+            let address = match name {
+                "*" => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+                "::*" => Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+                name => name.parse().map_err(|_| format!("bind '{word}' is not an IP address")),
+            };
+            Ok((address?, name.len() < word.len()))
+        };
+        self.bind.split_ascii_whitespace().map(address).collect()
+    }
+
     /// What the options must be together.
     pub fn check(&self) -> Result<(), String> {
-        if self.bind.parse::<std::net::IpAddr>().is_err() {
-            return Err(format!("bind '{}' is not an IP address", self.bind));
-        }
+        self.addresses()?;
         if self.appendfilename == self.dbfilename || self.appendfilename == self.appenddirname {
             let name = &self.appendfilename;
             return Err(format!("appendfilename '{name}' is another file's name, too"));
@@ -205,6 +252,14 @@ fn policy(word: &str) -> Result<AppendFsync, String> {
         "no" => Ok(AppendFsync::No),
         _ => Err("argument(s) must be one of the following: everysec, always, no".into()),
     }
+}
+
+/// Permissions in octal digits.
+fn permissions(word: &str) -> Result<u32, String> {
+    u32::from_str_radix(word, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| "argument must be an octal number between 0 and 777".into())
 }
 
 fn text(word: &str, what: &str) -> Result<String, String> {
@@ -283,6 +338,11 @@ mod tests {
             ("save", "900"),
             ("databases", "17"),
             ("daemonize", "yes"),
+            ("maxclients", "0"),
+            ("maxmemory", "1gb"),
+            ("maxmemory-policy", "allkeys-lru"),
+            ("unixsocketperm", "778"),
+            ("protected-mode", "1"),
             ("nonsense", "1"),
         ] {
             assert!(config.set(name, &[value]).is_err(), "{name} {value}");

@@ -75,6 +75,13 @@ pub(super) struct Child {
     pub(super) job: Job,
 }
 
+/// A place in the log: a file, and a length of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPosition {
+    seq: u64,
+    len: u64,
+}
+
 /// Figures of rewrites, for INFO.
 #[derive(Default)]
 pub(super) struct RewriteStats {
@@ -237,6 +244,18 @@ impl Persistence {
         self.aof.as_ref().is_some_and(|aof| {
             aof.trouble.is_none() && aof.log.pending() == 0 && aof.log.synced() == aof.log.len()
         })
+    }
+
+    /// How far the log is written, if everything that was logged is: WAITAOF waits for a sync that covers it.
+    pub fn log_position(&self) -> Option<LogPosition> {
+        let aof = self.aof.as_ref().filter(|aof| aof.trouble.is_none() && aof.log.pending() == 0)?;
+        Some(LogPosition { seq: aof.log.seq, len: aof.log.len() })
+    }
+
+    /// How far the log is known to be synced. A file is synced whole before the next one takes its place.
+    pub fn synced_position(&self) -> Option<LogPosition> {
+        let aof = self.aof.as_ref().filter(|aof| aof.trouble.is_none())?;
+        Some(LogPosition { seq: aof.log.seq, len: aof.log.synced() })
     }
 
     /// The figures of INFO's section.

@@ -225,13 +225,26 @@ pub(super) fn remove_replaced(dir: &Path, path: &Path) -> Result<(), FileError> 
     Ok(())
 }
 
+/// Replaces a file that is not among the data, by way of a file called `temp` beside it. It keeps its permissions.
+pub(crate) fn replace_with(path: &Path, temp: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = write_synced(temp, |out| out.write_all(bytes)).and_then(|()| match fs::metadata(path) {
+        Ok(old) => fs::set_permissions(temp, old.permissions()).at("set permissions of", temp),
+        Err(_) => Ok(()),
+    });
+    written.map_err(ReplaceError::Before).and_then(|()| replace(dir, temp, path)).map_err(|e| {
+        let _ = remove_if_there(temp);
+        e.into_inner()
+    })
+}
+
 /// Whether a name is there. That it cannot be told is an error: "absent" would be taken for a first start.
 pub(super) fn exists(path: &Path) -> Result<bool, FileError> {
     path.try_exists().at("look for", path)
 }
 
 /// The file that [`replace`] keeps at `path`: the name under which it is now.
-pub(super) fn current(path: &Path) -> Result<Option<PathBuf>, FileError> {
+pub(crate) fn current(path: &Path) -> Result<Option<PathBuf>, FileError> {
     if exists(path)? {
         return Ok(Some(path.to_owned()));
     }

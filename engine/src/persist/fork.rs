@@ -90,9 +90,8 @@ pub(super) fn spawn_reporting(
 
 /// Runs `work` in a forked child, which then exits at once: 0 if it returned true.
 ///
-/// `work` must take no lock that another thread may hold at the fork. The engine's only other thread waits in
-/// `fdatasync` or on its own lock, and holds none of the allocator's; glibc makes its allocator usable in the
-/// child.
+/// `work` must take no lock that another thread may hold at the fork. The engine's other threads wait in
+/// `fdatasync` or on their own lock, or free what FLUSHALL has left; glibc makes its allocator usable in the child.
 /// It closes `shut` first. The caller must own these descriptors and keep them open until this returns.
 pub(super) fn spawn(shut: &[RawFd], work: impl FnOnce() -> bool) -> io::Result<i32> {
     let begun = clock::now();

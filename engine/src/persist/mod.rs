@@ -180,7 +180,9 @@ mod sync;
 mod trouble_tests;
 mod until;
 
-pub use core::Persistence;
+pub(crate) use disk::{current, replace_with};
+
+pub use core::{LogPosition, Persistence};
 pub use error::{FileError, OpenError, RewriteError, RewriteStart, SaveError, WriteError};
 pub use report::{Cut, LoadReport, PersistenceInfo, Source};
 pub use snapshot_state::{SnapshotInfo, fork_statistics};

@@ -40,6 +40,16 @@ impl Out {
         self.bytes.clear();
     }
 
+    /// Which protocol the replies are in: 2 or 3.
+    pub fn protocol(&self) -> u8 {
+        if self.resp3 { 3 } else { 2 }
+    }
+
+    /// From here on replies are in this protocol.
+    pub fn speak(&mut self, protocol: u8) {
+        self.resp3 = protocol == 3;
+    }
+
     /// `+OK` and other status replies.
     pub fn simple(&mut self, text: &str) {
         self.bytes.push(b'+');
@@ -97,11 +107,6 @@ impl Out {
     /// Whether the client has chosen RESP3.
     pub fn resp3(&self) -> bool {
         self.resp3
-    }
-
-    /// What the client has chosen with HELLO, for the replies from here on.
-    pub fn set_resp3(&mut self, resp3: bool) {
-        self.resp3 = resp3;
     }
 
     /// The header of a map, whose keys and values follow in turns; in RESP2 of an array of both.
@@ -196,5 +201,23 @@ mod tests {
             String::from_utf8_lossy(out.bytes()),
             "+OK\r\n-ERR a  b\r\n:-9223372036854775808\r\n$0\r\n\r\n$-1\r\n*1\r\n:0\r\n"
         );
+    }
+
+    #[test]
+    fn what_resp3_has_is_something_else_in_resp2() {
+        let written = |protocol| {
+            let mut out = Out::default();
+            out.speak(protocol);
+            assert_eq!(out.protocol(), protocol);
+            out.null();
+            out.null_array();
+            out.map(1);
+            out.set(2);
+            out.double(1.5);
+            out.verbatim("a:1\r\n");
+            String::from_utf8_lossy(out.bytes()).into_owned()
+        };
+        assert_eq!(written(2), "$-1\r\n*-1\r\n*2\r\n*2\r\n$3\r\n1.5\r\n$5\r\na:1\r\n\r\n");
+        assert_eq!(written(3), "_\r\n_\r\n%1\r\n~2\r\n,1.5\r\n=9\r\ntxt:a:1\r\n\r\n");
     }
 }

@@ -128,6 +128,22 @@ impl RequestParser {
     }
 }
 
+/// Nearly every number: one that is not 0, of a few digits, whose line is whole. Its value, and the line's length.
+fn short_number(line: &[u8]) -> Option<(i64, usize)> {
+    let mut value = i64::from(line.get(1)?.wrapping_sub(b'0'));
+    if !(1..=9).contains(&value) {
+        return None;
+    }
+    for at in 2..9 {
+        match *line.get(at)? {
+            digit @ b'0'..=b'9' => value = value * 10 + i64::from(digit - b'0'),
+            b'\r' => return line.get(at + 1).map(|_| (value, at + 2)),
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// Reads `<kind><number>\r\n` at `start`: the number (`None` if it is none) and where the line ends.
 fn length_line(
     bytes: &[u8],
@@ -135,6 +151,9 @@ fn length_line(
     too_long: &str,
 ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
     let rest = bytes.get(start..).unwrap_or(b"");
+    if let Some((number, len)) = short_number(rest) {
+        return Ok(Some((Some(number), start + len)));
+    }
     let Some(cr) = rest.iter().take(MAX_LINE + 1).position(|b| *b == b'\r') else {
         if rest.len() > MAX_LINE {
             return Err(ProtocolError(too_long.into()));

@@ -5,11 +5,12 @@ use std::io::{self, Read, Write};
 use super::listen::Stream;
 use crate::command;
 use crate::engine::Engine;
+use crate::persist::{LogPosition, Persistence};
 use crate::resp::{Out, Parsed, RequestParser};
-use crate::session::{Outcome, Session};
+use crate::session::{Outcome, Replies, Session, Stop};
 
 /// Read at once at most. Redis reads 16 KiB; a pipeline of 64 small commands fits either.
-const READ_CHUNK: usize = 64 * 1024;
+pub(super) const READ_CHUNK: usize = 64 * 1024;
 /// A buffer that grew past this is given back once it is empty.
 const KEEP_CAPACITY: usize = 256 * 1024;
 /// Largest unparsed request, as client-query-buffer-limit.
@@ -23,6 +24,8 @@ pub(super) struct Awaiting {
     pub(super) local: i64,
     pub(super) replicas: i64,
     pub(super) deadline_ms: u64,
+    /// How far the log was when what it waits for was in it; `None` while it is not.
+    pub(super) until: Option<LogPosition>,
 }
 
 /// A client.
@@ -37,6 +40,7 @@ pub(super) struct Connection {
     pub(super) wants_write: bool,
     /// It is a replica, and once `out` is sent there is more for it.
     pub(super) has_more: bool,
+    /// What was read and could not be executed yet; it begins with a command's first byte.
     input: Vec<u8>,
     sent: usize,
     parser: RequestParser,
@@ -45,9 +49,17 @@ pub(super) struct Connection {
 /// What reading from a client gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    Data,
+    /// Something; a command may have asked for the server's end.
+    Data(Option<Stop>),
     Nothing,
     Gone,
+}
+
+fn failed(error: &io::Error) -> Received {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Received::Nothing,
+        _ => Received::Gone,
+    }
 }
 
 impl Connection {
@@ -66,42 +78,77 @@ impl Connection {
         }
     }
 
-    /// Reads once what the client has sent. `scratch` is shared by all clients.
-    pub(super) fn read(&mut self, scratch: &mut Vec<u8>) -> Received {
-        scratch.resize(READ_CHUNK, 0);
-        self.input.reserve(self.parser.wanted().saturating_sub(self.input.len()));
+    /// Reads once what the client has sent, and executes every complete command. Replies stay in `out` until
+    /// the turn has ended. `scratch`, of `READ_CHUNK` bytes, is shared by all clients: what arrives whole is
+    /// executed from there and copied nowhere.
+    pub(super) fn receive(&mut self, engine: &mut Engine, scratch: &mut [u8]) -> Received {
+        if !self.input.is_empty() {
+            return self.receive_more(engine);
+        }
         match self.stream.read(scratch) {
             Ok(0) => Received::Gone,
-            Ok(_) if self.input.len() > MAX_REQUEST => Received::Gone,
             Ok(n) => {
-                self.input.extend_from_slice(&scratch[..n]);
-                Received::Data
+                engine.stats.input_bytes += n as u64;
+                let (used, asked) = self.process(engine, &scratch[..n]);
+                if used < n {
+                    self.input.reserve_exact(self.parser.wanted().max(n - used));
+                    self.input.extend_from_slice(&scratch[used..n]);
+                }
+                Received::Data(asked)
             }
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                Received::Nothing
-            }
-            Err(_) => Received::Gone,
+            Err(e) => failed(&e),
         }
     }
 
-    /// Executes every complete command. Replies stay in `out` until the turn has ended. A SHUTDOWN is handed
-    /// to the caller.
-    pub(super) fn process(&mut self, engine: &mut Engine) -> Option<Option<bool>> {
+    /// Goes on with a command that did not come whole, or behind one that the client had to wait for.
+    fn receive_more(&mut self, engine: &mut Engine) -> Received {
+        let had = self.input.len();
+        if had > MAX_REQUEST {
+            return Received::Gone;
+        }
+        self.input.reserve(self.parser.wanted().saturating_sub(had).max(READ_CHUNK));
+        self.input.resize(had + READ_CHUNK, 0);
+        let read = self.stream.read(&mut self.input[had..]);
+        self.input.truncate(had + read.as_ref().copied().unwrap_or(0));
+        match read {
+            Ok(0) => Received::Gone,
+            Ok(n) => {
+                engine.stats.input_bytes += n as u64;
+                Received::Data(self.resume(engine))
+            }
+            Err(e) => failed(&e),
+        }
+    }
+
+    /// Executes what was read before.
+    pub(super) fn resume(&mut self, engine: &mut Engine) -> Option<Stop> {
+        let mut input = std::mem::take(&mut self.input);
+        let (used, asked) = self.process(engine, &input);
+        if used < input.len() || input.capacity() <= KEEP_CAPACITY {
+            input.drain(..used);
+            self.input = input;
+        }
+        asked
+    }
+
+    /// Executes every complete command of `input`; says how many bytes they took. A SHUTDOWN is handed to the
+    /// caller.
+    fn process(&mut self, engine: &mut Engine, input: &[u8]) -> (usize, Option<Stop>) {
         let mut at = 0;
-        let mut shutdown = None;
-        while self.awaiting.is_none() && !self.closing && shutdown.is_none() {
-            match self.parser.advance(&self.input[at..]) {
+        while self.awaiting.is_none() && !self.closing {
+            match self.parser.advance(&input[at..]) {
                 Ok(Parsed::NeedMore) => break,
                 Ok(Parsed::Command(used)) => {
-                    match self.execute(engine, at) {
+                    let outcome = self.execute(engine, &input[at..at + used]);
+                    at += used;
+                    match outcome {
                         Outcome::Done => {}
                         Outcome::Close => self.closing = true,
-                        Outcome::Shutdown(save) => shutdown = Some(save),
+                        Outcome::Shutdown(stop) => return (at, Some(stop)),
                         Outcome::AwaitDurable { local, replicas, deadline_ms } => {
-                            self.awaiting = Some(Awaiting { local, replicas, deadline_ms });
+                            self.awaiting = Some(Awaiting { local, replicas, deadline_ms, until: None });
                         }
                     }
-                    at += used;
                 }
                 Err(error) => {
                     self.out.error(&error.to_string());
@@ -109,16 +156,25 @@ impl Connection {
                 }
             }
         }
-        if at == self.input.len() && self.input.capacity() > KEEP_CAPACITY {
-            self.input = Vec::new();
-        } else {
-            self.input.drain(..at);
-        }
-        shutdown
+        (at, None)
     }
 
-    fn execute(&mut self, engine: &mut Engine, at: usize) -> Outcome {
-        let (bytes, argc) = (&self.input[at..], self.parser.argc());
+    fn execute(&mut self, engine: &mut Engine, bytes: &[u8]) -> Outcome {
+        let before = self.out.len();
+        let outcome = self.call(engine, bytes);
+        if self.session.replies != Replies::On {
+            self.session.replies = match self.session.replies {
+                Replies::SkipNext => Replies::Skip,
+                Replies::Skip => Replies::On,
+                other => other,
+            };
+            self.out.truncate(before);
+        }
+        outcome
+    }
+
+    fn call(&mut self, engine: &mut Engine, bytes: &[u8]) -> Outcome {
+        let argc = self.parser.argc();
         if argc <= FEW {
             let mut few: [&[u8]; FEW] = [b""; FEW];
             for (i, slot) in few.iter_mut().enumerate().take(argc) {
@@ -130,21 +186,37 @@ impl Connection {
         command::execute(engine, &mut self.session, &many, &mut self.out)
     }
 
-    /// Answers WAITAOF if its time has come.
-    pub(super) fn settle(&mut self, durable: bool, now_ms: u64) {
-        let Some(wait) = self.awaiting else { return };
+    /// Answers WAITAOF if its time has come. What it waits for is what the log held when it was asked, however
+    /// much other clients write meanwhile.
+    pub(super) fn settle(&mut self, persistence: &Persistence, now_ms: u64) {
+        let Some(wait) = &mut self.awaiting else { return };
+        wait.until = wait.until.or_else(|| persistence.log_position());
+        let durable = match wait.until {
+            Some(until) => persistence.synced_position().is_some_and(|synced| synced >= until),
+            None => false,
+        };
         let reached = wait.replicas == 0 && (wait.local == 0 || durable);
-        if reached || (wait.deadline_ms != 0 && now_ms >= wait.deadline_ms) {
-            self.awaiting = None;
+        if wait.local > 0 && !persistence.info().aof_enabled {
+            // As Redis, when the log is switched off under a client that waits for it.
+            self.out.error(crate::command::WAITAOF_OFF);
+        } else if reached || (wait.deadline_ms != 0 && now_ms >= wait.deadline_ms) {
             self.out.array(2);
             self.out.int(i64::from(durable));
             self.out.int(0);
+        } else {
+            return;
         }
+        self.awaiting = None;
     }
 
     /// Whether there is input that was not looked at because the client had to wait.
     pub(super) fn has_input(&self) -> bool {
         !self.input.is_empty()
+    }
+
+    /// How much is to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.out.len() - self.sent
     }
 
     /// Sends what the socket takes. Says whether the client is still there.

@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, setsockopt, sockopt,
+};
 
 use crate::config::Config;
 
@@ -14,12 +18,10 @@ use crate::config::Config;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The port cannot be bound.
-    #[error("could not listen on {address}:{port}: {source}")]
+    #[error("could not listen on {address}: {source}")]
     Tcp {
-        /// The address.
-        address: String,
-        /// The port.
-        port: u16,
+        /// The address, with the port.
+        address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -31,6 +33,9 @@ pub enum ListenError {
         /// What is wrong.
         why: String,
     },
+    /// What is to be bound is no address.
+    #[error("{0}")]
+    Address(String),
     /// Neither was asked for.
     #[error("configured to not listen anywhere: 'port' is 0 and there is no 'unixsocket'")]
     Nowhere,
@@ -42,36 +47,100 @@ pub(super) enum Listener {
     Unix(UnixListener, PathBuf),
 }
 
+/// Who has come.
+pub(super) struct Guest {
+    pub(super) stream: Stream,
+    /// Where from.
+    pub(super) address: String,
+    /// To which of the server's addresses.
+    pub(super) local: String,
+    /// From another machine.
+    pub(super) far: bool,
+}
+
+/// Asks a silent client's system now and then whether it is still there. A system that cannot is no reason to
+/// turn anyone away.
+fn keep_alive(stream: &TcpStream, every_s: u32) {
+    let _ = setsockopt(stream, sockopt::KeepAlive, &true);
+    let _ = setsockopt(stream, sockopt::TcpKeepIdle, &every_s);
+    let _ = setsockopt(stream, sockopt::TcpKeepInterval, &(every_s / 3).max(1));
+    let _ = setsockopt(stream, sockopt::TcpKeepCount, &3);
+}
+
 /// A client's socket.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// Opens what the configuration names.
-pub(super) fn listen(config: &Config) -> Result<Vec<Listener>, ListenError> {
-    let mut listeners = Vec::new();
-    if config.port != 0 {
-        listeners.push(tcp(config)?);
+/// The sockets that a server is to listen on: bound, so that nobody else can have them, but refusing whoever
+/// comes until there is someone to serve him.
+pub struct Sockets(Vec<Listener>);
+
+impl Sockets {
+    /// Opens what the configuration names. Nothing of the data is touched by this: it can be done before they are
+    /// loaded, so that a port that is taken is found out first.
+    pub fn open(config: &Config) -> Result<Sockets, ListenError> {
+        let mut listeners = Vec::new();
+        if config.port != 0 {
+            for (address, optional) in config.addresses().map_err(ListenError::Address)? {
+                match tcp(config.port, address) {
+                    Ok(listener) => listeners.push(listener),
+                    Err(e) if optional && is_absent(&e) => {}
+                    Err(source) => {
+                        let address = SocketAddr::new(address, config.port);
+                        return Err(ListenError::Tcp { address, source });
+                    }
+                }
+            }
+        }
+        if let Some(path) = &config.unixsocket {
+            let path = if path.is_absolute() { path.clone() } else { config.dir.join(path) };
+            let listener = unix(&path, config.unixsocketperm)
+                .map_err(|why| ListenError::Unix { path: path.display().to_string(), why })?;
+            listeners.push(listener);
+        }
+        if listeners.is_empty() { Err(ListenError::Nowhere) } else { Ok(Sockets(listeners)) }
     }
-    if let Some(path) = &config.unixsocket {
-        let path = if path.is_absolute() { path.clone() } else { config.dir.join(path) };
-        listeners
-            .push(unix(&path).map_err(|why| ListenError::Unix { path: path.display().to_string(), why })?);
+
+    /// Lets clients come.
+    pub(super) fn listen(self, backlog: u32) -> io::Result<Vec<Listener>> {
+        // The system has a limit of its own.
+        let backlog = Backlog::new(i32::try_from(backlog).unwrap_or(i32::MAX).min(libc::SOMAXCONN))?;
+        for listener in &self.0 {
+            socket::listen(&listener.as_fd(), backlog)?;
+        }
+        Ok(self.0)
     }
-    if listeners.is_empty() { Err(ListenError::Nowhere) } else { Ok(listeners) }
 }
 
-fn tcp(config: &Config) -> Result<Listener, ListenError> {
-    let error = |source| ListenError::Tcp { address: config.bind.clone(), port: config.port, source };
-    let address: IpAddr =
-        config.bind.parse().map_err(|_| error(io::Error::from(io::ErrorKind::InvalidInput)))?;
-    let listener = TcpListener::bind((address, config.port)).map_err(error)?;
-    listener.set_nonblocking(true).map_err(error)?;
-    Ok(Listener::Tcp(listener))
+/// Whether this machine does not have such an address.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT)
+    )
 }
 
-fn unix(path: &Path) -> Result<Listener, String> {
+/// A socket that is to listen; it does not block.
+fn new_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socket::socket(family, SockType::Stream, flags, None)?)
+}
+
+fn tcp(port: u16, address: IpAddr) -> io::Result<Listener> {
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = new_socket(family)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        // The same port for IPv4 is another address, which may be bound as well.
+        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+    }
+    socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, port)))?;
+    Ok(Listener::Tcp(TcpListener::from(fd)))
+}
+
+fn unix(path: &Path, mode: u32) -> Result<Listener, String> {
     // A socket that a killed server left is in the way, one that answers belongs to a running server, and
     // what is no socket is not ours to delete.
     match fs::symlink_metadata(path) {
@@ -80,27 +149,42 @@ fn unix(path: &Path) -> Result<Listener, String> {
         Ok(_) => fs::remove_file(path).map_err(|e| e.to_string())?,
         Err(_) => {}
     }
-    let listener = UnixListener::bind(path).map_err(|e| e.to_string())?;
-    listener.set_nonblocking(true).map_err(|e| e.to_string())?;
-    Ok(Listener::Unix(listener, path.to_owned()))
+    let bound = || -> io::Result<Listener> {
+        let fd = new_socket(AddressFamily::Unix)?;
+        socket::bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+        // From here on the file goes again if something fails.
+        let listener = Listener::Unix(UnixListener::from(fd), path.to_owned());
+        if mode != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        }
+        Ok(listener)
+    };
+    bound().map_err(|e| e.to_string())
 }
 
 impl Listener {
     /// Takes the next client, if one waits.
-    pub(super) fn accept(&self) -> io::Result<Option<Stream>> {
+    pub(super) fn accept(&self, keepalive_s: u32) -> io::Result<Option<Guest>> {
         let taken = match self {
-            Listener::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
+            Listener::Tcp(listener) => listener.accept().and_then(|(stream, peer)| {
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                if keepalive_s > 0 {
+                    keep_alive(&stream, keepalive_s);
+                }
+                let local = stream.local_addr().map(|a| a.to_string()).unwrap_or_default();
+                let far = !peer.ip().to_canonical().is_loopback();
+                Ok(Guest { stream: Stream::Tcp(stream), address: peer.to_string(), local, far })
             }),
-            Listener::Unix(listener, _) => listener.accept().and_then(|(stream, _)| {
+            Listener::Unix(listener, path) => listener.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
-                Ok(Stream::Unix(stream))
+                // As Redis shows them: the path, and a port of 0.
+                let local = format!("{}:0", path.display());
+                Ok(Guest { stream: Stream::Unix(stream), address: local.clone(), local, far: false })
             }),
         };
         match taken {
-            Ok(stream) => Ok(Some(stream)),
+            Ok(guest) => Ok(Some(guest)),
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) => {
                 Ok(None)
             }

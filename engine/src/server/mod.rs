@@ -4,5 +4,5 @@ mod connection;
 mod listen;
 mod run;
 
-pub use listen::ListenError;
+pub use listen::{ListenError, Sockets};
 pub use run::{RunError, Server};

@@ -1,18 +1,21 @@
 //! The event loop.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::connection::{Connection, Received};
-use super::listen::{ListenError, Listener, listen};
+use super::connection::{Connection, READ_CHUNK, Received};
+use super::listen::{Guest, ListenError, Listener, Sockets, Stream};
+use crate::clients::Client;
 use crate::clock;
 use crate::engine::Engine;
 use crate::persist::WriteError;
+use crate::session::Stop;
 
 /// Why the server stopped, other than by being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -61,14 +64,52 @@ pub struct Server {
 
 /// Who asked for the end: a client's slot, or a signal.
 struct Shutdown {
-    save: Option<bool>,
+    stop: Stop,
     client: Option<usize>,
 }
 
+/// Descriptors that the engine needs for itself.
+const OWN_DESCRIPTORS: u64 = 32;
+
+/// Sees to it that so many clients can be served, or lowers their number to what can.
+fn make_room_for_clients(maxclients: &mut u32) -> Result<(), RunError> {
+    let wanted = u64::from(*maxclients) + OWN_DESCRIPTORS;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < wanted {
+        let got = hard.min(wanted).max(soft);
+        if got > soft {
+            setrlimit(Resource::RLIMIT_NOFILE, got, hard)?;
+        }
+        if got < wanted {
+            *maxclients = u32::try_from(got.saturating_sub(OWN_DESCRIPTORS).max(1)).unwrap_or(*maxclients);
+            eprintln!("unplug-engine: maxclients is {maxclients}, as only {got} files may be open");
+        }
+    }
+    Ok(())
+}
+
+/// Lets a client in, or tells it why not.
+fn welcome(engine: &mut Engine, mut guest: Guest) -> Option<Guest> {
+    let refusal: &[u8] = if engine.stats.clients >= engine.config.maxclients as usize {
+        b"-ERR max number of clients reached\r\n"
+    } else if guest.far && engine.config.protected_mode {
+        b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set. In \
+          this mode connections are only accepted from the loopback interface. Set protected-mode to no, and see \
+          that nobody else can connect.\r\n"
+    } else {
+        return Some(guest);
+    };
+    engine.stats.rejected += 1;
+    // Whether it hears that or not, it is turned away.
+    let _ = guest.stream.write(refusal);
+    None
+}
+
 impl Server {
-    /// Listens where the engine's configuration says.
-    pub fn new(mut engine: Engine) -> Result<Server, RunError> {
-        let listeners = listen(&engine.config)?;
+    /// Serves an engine on sockets that are open.
+    pub fn new(mut engine: Engine, sockets: Sockets) -> Result<Server, RunError> {
+        let listeners = sockets.listen(engine.config.tcp_backlog)?;
+        make_room_for_clients(&mut engine.config.maxclients)?;
         engine.persistence.feed().serve();
         engine.persistence.keep_from_children(listeners.iter().map(|l| l.as_fd().as_raw_fd()));
         let mut mask = SigSet::empty();
@@ -92,7 +133,7 @@ impl Server {
             next_cron_ms: 0,
             ready: Vec::new(),
             waiting: Vec::new(),
-            scratch: Vec::new(),
+            scratch: vec![0; READ_CHUNK],
             shutdown: None,
         })
     }
@@ -130,6 +171,7 @@ impl Server {
         self.settle_waiting();
         self.feed_replica();
         self.send_replies();
+        self.drop_killed();
         self.end_if_asked()
     }
 
@@ -157,6 +199,7 @@ impl Server {
         // A clock that was set back must not stop the timer.
         if now_ms >= self.next_cron_ms || self.next_cron_ms > now_ms + self.period_ms() {
             self.next_cron_ms = now_ms + self.period_ms();
+            self.drop_idle(now_ms);
             self.engine.cron()?;
         }
         Ok(())
@@ -164,7 +207,7 @@ impl Server {
 
     fn take_signal(&mut self) -> Result<(), RunError> {
         if self.signals.read_signal()?.is_some() {
-            self.shutdown = Some(Shutdown { save: None, client: None });
+            self.shutdown = Some(Shutdown { stop: Stop::default(), client: None });
         }
         Ok(())
     }
@@ -176,17 +219,30 @@ impl Server {
             return Ok(());
         };
         for _ in 0..ACCEPTS_PER_TURN {
-            let stream = match listener.accept() {
-                Ok(Some(stream)) => stream,
+            let guest = match listener.accept(self.engine.config.tcp_keepalive) {
+                Ok(Some(guest)) => guest,
                 Ok(None) => break,
                 // Out of descriptors: those who are there are still served, the others wait.
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => break,
                 Err(e) => return Err(e.into()),
             };
+            let Some(guest) = welcome(&mut self.engine, guest) else { continue };
             let slot = self.free.pop().unwrap_or(self.clients.len());
             let token = u64::try_from(slot).unwrap_or(0);
-            self.epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, token))?;
-            let client = Connection::new(stream, self.next_id);
+            self.epoll.add(guest.stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+            let now_ms = self.engine.now_ms;
+            let facts = Client {
+                descriptor: guest.stream.as_fd().as_raw_fd(),
+                unix: matches!(guest.stream, Stream::Unix(_)),
+                address: guest.address,
+                local: guest.local,
+                since_ms: now_ms,
+                last_ms: now_ms,
+                protocol: 2,
+                ..Client::default()
+            };
+            self.engine.clients.add(self.next_id, facts);
+            let client = Connection::new(guest.stream, self.next_id);
             self.next_id += 1;
             if slot == self.clients.len() {
                 self.clients.push(Some(client));
@@ -209,17 +265,22 @@ impl Server {
         {
             return;
         }
-        match client.read(&mut self.scratch) {
-            Received::Data => self.process(slot),
+        match client.receive(&mut self.engine, &mut self.scratch) {
+            Received::Data(asked) => self.executed(slot, asked),
             Received::Nothing => {}
             Received::Gone => self.drop_client(slot),
         }
     }
 
-    fn process(&mut self, slot: usize) {
-        let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut) else { return };
-        if let Some(save) = client.process(&mut self.engine) {
-            self.shutdown.get_or_insert(Shutdown { save, client: Some(slot) });
+    /// A client's commands were executed: its replies are to be sent, or it waits, or all ends.
+    fn executed(&mut self, slot: usize, asked: Option<Stop>) {
+        if let Some(stop) = asked {
+            self.shutdown.get_or_insert(Shutdown { stop, client: Some(slot) });
+        }
+        let Some(client) = self.clients[slot].as_ref() else { return };
+        let now_ms = self.engine.now_ms;
+        if let Some(facts) = self.engine.clients.get_mut(client.session.id) {
+            facts.update(&client.session, client.out.protocol(), now_ms);
         }
         if client.awaiting.is_some() && !self.waiting.contains(&slot) {
             self.waiting.push(slot);
@@ -230,9 +291,12 @@ impl Server {
     /// Goes on with clients that were answered at the end of the last turn.
     fn resume_waiting(&mut self) {
         for slot in std::mem::take(&mut self.waiting) {
-            match self.clients.get(slot).and_then(Option::as_ref) {
+            match self.clients.get_mut(slot).and_then(Option::as_mut) {
                 Some(client) if client.awaiting.is_some() => self.waiting.push(slot),
-                Some(_) => self.process(slot),
+                Some(client) => {
+                    let asked = client.resume(&mut self.engine);
+                    self.executed(slot, asked);
+                }
                 None => {}
             }
         }
@@ -243,10 +307,9 @@ impl Server {
         if self.waiting.is_empty() {
             return;
         }
-        let durable = self.engine.persistence.waitaof_durable();
         for slot in &self.waiting {
             if let Some(client) = self.clients.get_mut(*slot).and_then(Option::as_mut) {
-                client.settle(durable, self.engine.now_ms);
+                client.settle(&self.engine.persistence, self.engine.now_ms);
                 self.ready.push(*slot);
             }
         }
@@ -267,10 +330,13 @@ impl Server {
     }
 
     fn send_replies(&mut self) {
-        for slot in std::mem::take(&mut self.ready) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for slot in ready.drain(..) {
             let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut) else { continue };
-            let waited = client.wants_write;
-            if !client.flush() {
+            let (waited, unsent) = (client.wants_write, client.unsent());
+            let stays = client.flush();
+            self.engine.stats.output_bytes += unsent.saturating_sub(client.unsent()) as u64;
+            if !stays {
                 self.drop_client(slot);
             } else if client.wants_write != waited {
                 let mut flags = EpollFlags::EPOLLIN;
@@ -281,11 +347,13 @@ impl Server {
                 }
             }
         }
+        self.ready = ready;
     }
 
     fn drop_client(&mut self, slot: usize) {
         if let Some(mut client) = self.clients.get_mut(slot).and_then(Option::take) {
             self.engine.forget(&mut client.session);
+            self.engine.clients.remove(client.session.id);
             self.engine.stats.clients = self.engine.stats.clients.saturating_sub(1);
             // Closing the socket takes it out of epoll. The slot is free from the next turn on only if no
             // event of this turn can still name it: events are per socket, so none can.
@@ -293,11 +361,41 @@ impl Server {
         }
     }
 
+    /// Ends the connections that CLIENT KILL named.
+    fn drop_killed(&mut self) {
+        if std::mem::take(&mut self.engine.clients.killing) {
+            self.drop_where(|client| client.killed);
+        }
+    }
+
+    /// Ends the connections that have been silent for longer than `timeout`. One that waits for the log is not
+    /// silent.
+    fn drop_idle(&mut self, now_ms: u64) {
+        let timeout_ms = u64::from(self.engine.config.timeout) * 1000;
+        if timeout_ms > 0 {
+            self.drop_where(|client| now_ms.saturating_sub(client.last_ms) > timeout_ms);
+        }
+    }
+
+    fn drop_where(&mut self, chosen: impl Fn(&Client) -> bool) {
+        for slot in 0..self.clients.len() {
+            let Some(client) = self.clients[slot].as_ref() else { continue };
+            let facts = self.engine.clients.get(client.session.id);
+            if facts.is_some_and(|f| chosen(f) && (f.killed || client.awaiting.is_none())) {
+                self.drop_client(slot);
+            }
+        }
+    }
+
     fn end_if_asked(&mut self) -> Result<bool, RunError> {
-        let Some(Shutdown { save, client }) = self.shutdown.take() else { return Ok(false) };
-        let ended = self.engine.persistence.shutdown(&self.engine.keyspace, save, self.engine.now_ms);
+        let Some(Shutdown { stop, client }) = self.shutdown.take() else { return Ok(false) };
+        let ended = self.engine.persistence.shutdown(&self.engine.keyspace, stop.save, self.engine.now_ms);
         match (ended, client) {
             (Ok(()), _) => Ok(true),
+            (Err(error), _) if stop.force => {
+                eprintln!("unplug-engine: shutting down, as asked, although: {error}");
+                Ok(true)
+            }
             // As in Redis: what cannot be saved is not thrown away by stopping.
             (Err(error), client) => {
                 eprintln!("unplug-engine: can't shut down: {error}");

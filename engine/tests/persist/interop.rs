@@ -126,7 +126,7 @@ impl Redis {
                     }
                     other => panic!("not in these workloads: {other:?}"),
                 }
-                let want = entry.expires_at_ms.map_or(":-1".to_owned(), |at| format!(":{at}"));
+                let want = entry.expires_at_ms().map_or(":-1".to_owned(), |at| format!(":{at}"));
                 assert_eq!(self.run(&["PEXPIRETIME", key]), want);
             }
         }

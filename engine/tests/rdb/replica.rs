@@ -73,8 +73,8 @@ fn a_replica_gets_the_data_and_then_every_write() {
     caught_up(&mut engine, &mut replica, "one");
     until("the expired key is gone there", || replica.call("EXISTS short") == Reply::Int(0));
     caught_up(&mut engine, &mut replica, "two");
-    let wanted = own_digest(&mut engine, ours.path());
-    assert_eq!(digest(&mut replica), wanted);
+    // The replica hides an expired key, and counts it until the timer here has said that it goes.
+    until("both hold the same", || digest(&mut replica) == own_digest(&mut engine, ours.path()));
     assert_eq!(info(&mut engine, "replication", "slave0"), "state=online");
     let Reply::Array(role) = engine.call("ROLE") else { panic!("ROLE") };
     assert_eq!(role[0], Reply::Bulk(b"master".to_vec()));

@@ -108,6 +108,15 @@ impl Client {
         }
     }
 
+    /// So many bytes, as they come.
+    pub(crate) fn receive_raw(&mut self, len: usize) -> String {
+        let mut bytes = std::mem::take(&mut self.input);
+        let had = bytes.len();
+        bytes.resize(len.max(had), 0);
+        self.stream.read_exact(&mut bytes[had..]).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
     /// Whether the server has closed the connection and sent nothing more.
     pub(crate) fn closed(&mut self) -> bool {
         self.input.is_empty() && matches!(self.stream.read(&mut [0; 16]), Ok(0))

@@ -61,7 +61,7 @@ impl Subject for EngineSubject {
                 }
             };
             let key = canonical_key(u32::try_from(db)?, key);
-            dump.0.insert(key, Entry { value, expires_at_ms: entry.expires_at_ms });
+            dump.0.insert(key, Entry { value, expires_at_ms: entry.expires_at_ms() });
         }
         Ok(dump)
     }
