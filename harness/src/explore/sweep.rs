@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use unplug_faults::image::ImageHash;
-use unplug_faults::state::{CrashState, Plan, Space};
+use unplug_faults::state::{CrashState, Plan, Space, States};
 
 /// How far an exploration is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,25 +140,19 @@ impl<'a> Means<'a> {
 pub(super) struct Swept {
     /// States visited.
     pub(super) states: u64,
-    /// The canonical order came to its end within the budget.
-    pub(super) to_the_end: bool,
-    /// The visitor had seen enough.
-    pub(super) stopped: bool,
-    /// The most deviations met.
-    pub(super) most_deviations: u8,
+    /// The greatest number of deviations that was enumerated, and visited, whole.
+    pub(super) bound: u8,
+    /// Every legal state was visited.
+    pub(super) exhaustive: bool,
     /// What broke it off.
     pub(super) error: Option<PoolError>,
 }
 
 impl Swept {
-    /// The greatest number of deviations that was enumerated whole.
-    pub(super) fn bound(&self, plan: &Plan) -> u8 {
-        if self.to_the_end || self.most_deviations > plan.bound {
-            plan.bound
-        } else {
-            // The last level met may not be complete.
-            self.most_deviations.saturating_sub(1)
-        }
+    /// All that was enumerated so far was visited.
+    fn note(&mut self, states: &States<'_>) {
+        self.bound = states.completed_bound().unwrap_or(0);
+        self.exhaustive = states.is_exhaustive();
     }
 }
 
@@ -182,7 +176,8 @@ pub(super) fn sweep(
             return swept;
         }
         if lot.is_empty() {
-            swept.to_the_end = room > 0 || states.next().is_none();
+            // Only here is everything that was enumerated visited, too.
+            swept.note(&states);
             return swept;
         }
         let hashes: Vec<ImageHash> = lot.iter().map(|s| hasher.hash(s)).collect();
@@ -191,9 +186,7 @@ pub(super) fn sweep(
             // After a failure the states in front of the first unknown image still count.
             let Some(seen) = means.memo.get(*hash) else { break };
             swept.states += 1;
-            swept.most_deviations = swept.most_deviations.max(state.deviations);
             if visit(state, *hash, seen, means.memo).is_break() {
-                swept.stopped = true;
                 return swept;
             }
         }
@@ -203,5 +196,6 @@ pub(super) fn sweep(
             swept.error = Some(error);
             return swept;
         }
+        swept.note(&states);
     }
 }

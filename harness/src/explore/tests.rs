@@ -375,3 +375,6 @@ fn models_of_one_trace_share_recoveries() {
 
 #[path = "tree_tests.rs"]
 mod tree;
+
+#[path = "sweep_tests.rs"]
+mod sweep;

@@ -106,7 +106,8 @@ impl<S: Store> Target for StoreTarget<S> {
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
         check_operations::<S>(workload)?;
         let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory for", dir))?;
-        if self.created {
+        // What stands there already was made: a disk that a power loss has left, whose recovery is recorded.
+        if self.created && is_empty(dir)? {
             let made = S::open(dir).and_then(S::close);
             made.map_err(|e| RecordError::Store { message: crate::worker::store::with_causes(&*e) })?;
         }
@@ -147,6 +148,11 @@ impl<S: Store> Target for StoreTarget<S> {
     fn oracle(&self) -> Box<dyn Oracle> {
         Box::new(ModelOracle::<S>(S::Model::default()))
     }
+}
+
+fn is_empty(dir: &Path) -> Result<bool, RecordError> {
+    let mut entries = std::fs::read_dir(dir).map_err(RecordError::io("cannot read", dir))?;
+    Ok(entries.next().is_none())
 }
 
 /// How many operations a step holds.
