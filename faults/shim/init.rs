@@ -1,6 +1,7 @@
 //! The constructor: finds the shared memory through the environment, and arms this process.
 
 use crate::abi::{self, ENV_RING, Header};
+use crate::abi_reads::FLAG_READS;
 use crate::{descriptors, fault, filter, gate, num, process, ring, sigsys, sys, time};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
@@ -64,6 +65,9 @@ unsafe extern "C" fn init(_argc: i32, _argv: *const *const u8, envp: *const *con
         (*header).attached.fetch_add(1, AcqRel);
         ring::attach(base);
         descriptors::started();
+        if (*header).flags & FLAG_READS != 0 {
+            return;
+        }
         if (*header).flags & abi::FLAG_FAULTS != 0 {
             fault::started();
         }
