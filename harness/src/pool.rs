@@ -1,6 +1,6 @@
 //! The boundary between an exploration and the processes that recover images for it.
 
-use crate::recovery::Lives;
+use crate::recovery::{Aside, Lives};
 use unplug_faults::image::SharedImage;
 
 /// Workers that lay out images, start the target on them, and say what came back.
@@ -31,6 +31,16 @@ pub trait Pool {
 
     /// How many images are worth handing in at once: enough to keep every worker busy.
     fn capacity(&self) -> usize;
+
+    /// What is known, besides, of the recovery that [`Pool::next`] gave last.
+    fn aside(&mut self) -> Aside {
+        Aside::default()
+    }
+
+    /// Whether it is noted what recoveries read, so that [`Pool::aside`] tells it.
+    fn logs_reads(&self) -> bool {
+        false
+    }
 }
 
 /// The harness could not recover an image. Says nothing about the target: such a state is *not measured*.

@@ -8,7 +8,7 @@ use super::roots::Roots;
 use super::search::Search;
 use super::sweep::{Means, Progress, sweep};
 use super::tree::{Tree, most_roots};
-use crate::cell::{CellResult, Finding, Story, Teeth};
+use crate::cell::{CellResult, Finding, Saved, Story, Teeth};
 use crate::cluster::{Case, Cluster, Clusters, Kin, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
@@ -222,7 +222,7 @@ impl<'a> Run<'a> {
             let share = left / (all.len() - nth) as u64;
             let plan = Plan { budget: share, ..self.search.plan.clone() };
             let swept = sweep(means, &space, &plan, judge, &mut |state, image, seen, memo| {
-                run.visit(ordered, judge, memo.shape(image), (state, image, seen, memo.dump_of(seen)));
+                run.visit(ordered, judge, memo, (state, image, seen));
                 ControlFlow::Continue(())
             });
             left -= swept.states.min(left);
@@ -360,7 +360,8 @@ impl<'a> Run<'a> {
             crash_points: run.crash_points,
             legal_states: run.count.clone(),
             states_checked: run.states,
-            images_recovered: run.images.len() as u64,
+            images_recovered: run.images.len() as u64 - run.saved.unread,
+            saved: Saved { equal_images: run.states - run.images.len() as u64, ..run.saved },
             exhaustive: run.exhaustive,
             deviation_bound: run.bound,
             worst_loss: run.worst_loss,

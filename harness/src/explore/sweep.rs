@@ -7,7 +7,7 @@ use crate::pool::{Pool, PoolError};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use unplug_faults::image::ImageHash;
+use unplug_faults::image::{ImageHash, SharedImage};
 use unplug_faults::state::{CrashState, Plan, Space, States};
 
 /// How far an exploration is.
@@ -25,6 +25,9 @@ pub struct Progress {
 /// follow the lots.
 const LOT: usize = 1024;
 
+/// Where images are compared in what is read of them, this many are recovered before the next are compared.
+const COMPARED: usize = 64;
+
 /// What recovers images, and who listens.
 pub(super) struct Means<'a> {
     pub(super) memo: &'a mut Memo,
@@ -37,6 +40,8 @@ pub(super) struct Means<'a> {
     next_job: u64,
     /// What came back before something that was asked for earlier: never much more than is in flight.
     early: BTreeMap<u64, Noted>,
+    /// What is being recovered, where images are compared in what is read of them.
+    laid: BTreeMap<u64, SharedImage>,
 }
 
 impl<'a> Means<'a> {
@@ -55,6 +60,7 @@ impl<'a> Means<'a> {
             counting: true,
             next_job: 0,
             early: BTreeMap::new(),
+            laid: BTreeMap::new(),
         }
     }
 
@@ -76,6 +82,7 @@ impl<'a> Means<'a> {
                 Err(_) => break,
             }
         }
+        self.laid.clear();
         self.note_before(u64::MAX);
         result
     }
@@ -88,24 +95,36 @@ impl<'a> Means<'a> {
         judge: &Judge,
         asked: &mut BTreeMap<u64, ImageHash>,
     ) -> Result<(), PoolError> {
-        for index in self.memo.unknown(hashes) {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(PoolError::Interrupted);
+        let logged = self.pool.logs_reads();
+        let unknown = self.memo.unknown(hashes);
+        // What was read is looked up only in what was recovered before this part of the lot: which images are spared
+        // a recovery does not depend on which worker was quicker.
+        for part in unknown.chunks(if logged { COMPARED } else { LOT }) {
+            for &index in part {
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Err(PoolError::Interrupted);
+                }
+                let image = space.shared_image(&states[index]);
+                self.memo.note_shape(hashes[index], shape(&image));
+                if logged && self.memo.knows_alike(hashes[index], &image) {
+                    continue;
+                }
+                while self.pool.in_flight() >= self.pool.capacity().max(1) {
+                    let (job, lives) = self.pool.next()?;
+                    self.take(job, lives, judge, asked);
+                }
+                let job = self.next_job;
+                self.next_job += 1;
+                asked.insert(job, hashes[index]);
+                if logged {
+                    self.laid.insert(job, image.clone());
+                }
+                self.pool.submit(job, image, judge.now_ms())?;
             }
-            while self.pool.in_flight() >= self.pool.capacity().max(1) {
+            while !asked.is_empty() {
                 let (job, lives) = self.pool.next()?;
                 self.take(job, lives, judge, asked);
             }
-            let job = self.next_job;
-            self.next_job += 1;
-            asked.insert(job, hashes[index]);
-            let image = space.shared_image(&states[index]);
-            self.memo.note_shape(hashes[index], shape(&image));
-            self.pool.submit(job, image, judge.now_ms())?;
-        }
-        while !asked.is_empty() {
-            let (job, lives) = self.pool.next()?;
-            self.take(job, lives, judge, asked);
         }
         Ok(())
     }
@@ -118,8 +137,9 @@ impl<'a> Means<'a> {
         asked: &mut BTreeMap<u64, ImageHash>,
     ) {
         // A job that is not ours is left over from an exploration that was broken off.
+        let (aside, laid) = (self.pool.aside(), self.laid.remove(&job));
         if let Some(image) = asked.remove(&job) {
-            self.early.insert(job, Noted::of(image, lives, judge));
+            self.early.insert(job, Noted::of((image, laid), (lives, aside), judge));
             self.told.images += 1;
             (self.progress)(self.told);
         }

@@ -47,6 +47,12 @@ pub trait Target: Sync {
         1
     }
 
+    /// Whether it can be noted what its recoveries read: its workers recover in their own process, or in forks of it,
+    /// and start no other program.
+    fn recovers_in_its_worker(&self) -> bool {
+        false
+    }
+
     /// Whether a start of it recovers what a power loss has left, so that power can be lost in the middle of that.
     fn recovers(&self) -> bool {
         true

@@ -131,6 +131,10 @@ impl Target for RespTarget {
         u8::from(self.conditions.gated)
     }
 
+    fn recovers_in_its_worker(&self) -> bool {
+        matches!(self.program, Program::Engine(_))
+    }
+
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
         RespOracle::validate(workload)
             .map_err(|e| RecordError::BadOperation { step: step_of(&e), why: e.to_string() })?;

@@ -44,6 +44,7 @@ pub struct Check<S: Store> {
     budget: u64,
     workers: usize,
     recovery_depth: Option<u8>,
+    prune: bool,
 }
 
 /// A check of `S` in the test of this path; [`check!`](crate::check) finds the path by itself.
@@ -59,6 +60,7 @@ pub fn check<S: Store>(path: TestPath) -> Check<S> {
         budget: BUDGET,
         workers,
         recovery_depth: None,
+        prune: true,
     }
 }
 
@@ -138,6 +140,13 @@ impl<S: Store> Check<S> {
     /// chosen, of every kind.
     pub fn recovery_depth(mut self, depth: u8) -> Self {
         self.recovery_depth = Some(depth);
+        self
+    }
+
+    /// Whether an image that differs from a recovered one only in what that one's recovery has not read is spared its
+    /// own: it is, if not told. For a store whose recovery does not follow from what it reads, say `false`.
+    pub fn prune(mut self, prune: bool) -> Self {
+        self.prune = prune;
         self
     }
 
@@ -293,7 +302,8 @@ impl<S: Store> Check<S> {
     }
 
     fn pool(&self, count: usize) -> Result<Workers<'_>, CheckError> {
-        Ok(Workers::start(count, Limits::default(), || self.target.worker(&self.contract))?)
+        let command = || self.target.worker(&self.contract);
+        Ok(Workers::start_logged(count, Limits::default(), self.prune, command)?)
     }
 
     /// Records the workload, and explores the trace under each of the check's models.

@@ -145,6 +145,10 @@ impl<S: Store> Target for StoreTarget<S> {
         role::worker_command(&self.path, &role::key::<S>(&self.path))
     }
 
+    fn recovers_in_its_worker(&self) -> bool {
+        true
+    }
+
     fn oracle(&self) -> Box<dyn Oracle> {
         Box::new(ModelOracle::<S>(S::Model::default()))
     }
