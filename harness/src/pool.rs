@@ -37,9 +37,14 @@ pub trait Pool {
         Aside::default()
     }
 
-    /// Whether it is noted what recoveries read, so that [`Pool::aside`] tells it.
-    fn logs_reads(&self) -> bool {
-        false
+    /// From now on it is noted what recoveries read, if `on`, so that [`Pool::aside`] tells it. Says whether it is:
+    /// not every pool can, and none changes while something is in flight.
+    ///
+    /// # Errors
+    /// [`PoolError`] when no worker can be had for it.
+    fn log_reads(&mut self, on: bool) -> Result<bool, PoolError> {
+        let _ = on;
+        Ok(false)
     }
 }
 

@@ -27,6 +27,8 @@ const LOT: usize = 1024;
 
 /// Where images are compared in what is read of them, this many are recovered before the next are compared.
 const COMPARED: usize = 64;
+/// So many images are recovered before it is asked whether comparing them is worth while.
+const TRIED: u64 = 256;
 
 /// What recovers images, and who listens.
 pub(super) struct Means<'a> {
@@ -42,6 +44,22 @@ pub(super) struct Means<'a> {
     early: BTreeMap<u64, Noted>,
     /// What is being recovered, where images are compared in what is read of them.
     laid: BTreeMap<u64, SharedImage>,
+    worth: Worth,
+}
+
+/// Whether it is worth while to note what recoveries read, and to compare. That makes a recovery dearer by half, and
+/// spares one only where the disk has much that no recovery looks at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Worth {
+    recovered: u64,
+    spared: u64,
+}
+
+impl Worth {
+    /// By what a sweep has spared so far, which does not depend on when what came back.
+    fn is_it(self) -> bool {
+        self.recovered < TRIED || self.spared >= self.recovered / 2
+    }
 }
 
 impl<'a> Means<'a> {
@@ -61,6 +79,7 @@ impl<'a> Means<'a> {
             next_job: 0,
             early: BTreeMap::new(),
             laid: BTreeMap::new(),
+            worth: Worth::default(),
         }
     }
 
@@ -95,11 +114,14 @@ impl<'a> Means<'a> {
         judge: &Judge,
         asked: &mut BTreeMap<u64, ImageHash>,
     ) -> Result<(), PoolError> {
-        let logged = self.pool.logs_reads();
         let unknown = self.memo.unknown(hashes);
-        // What was read is looked up only in what was recovered before this part of the lot: which images are spared
-        // a recovery does not depend on which worker was quicker.
-        for part in unknown.chunks(if logged { COMPARED } else { LOT }) {
+        let mut rest = unknown.as_slice();
+        while !rest.is_empty() {
+            let logged = self.pool.log_reads(self.worth.is_it())?;
+            // What was read is looked up only in what was recovered before this part of the lot: which images are
+            // spared a recovery does not depend on which worker was quicker.
+            let part;
+            (part, rest) = rest.split_at(rest.len().min(if logged { COMPARED } else { LOT }));
             for &index in part {
                 if self.cancel.load(Ordering::Relaxed) {
                     return Err(PoolError::Interrupted);
@@ -107,6 +129,7 @@ impl<'a> Means<'a> {
                 let image = space.shared_image(&states[index]);
                 self.memo.note_shape(hashes[index], shape(&image));
                 if logged && self.memo.knows_alike(hashes[index], &image) {
+                    self.worth.spared += 1;
                     continue;
                 }
                 while self.pool.in_flight() >= self.pool.capacity().max(1) {
@@ -117,6 +140,7 @@ impl<'a> Means<'a> {
                 self.next_job += 1;
                 asked.insert(job, hashes[index]);
                 if logged {
+                    self.worth.recovered += 1;
                     self.laid.insert(job, image.clone());
                 }
                 self.pool.submit(job, image, judge.now_ms())?;
@@ -185,6 +209,7 @@ pub(super) fn sweep(
     visit: &mut dyn FnMut(&CrashState, ImageHash, &Seen, &Memo) -> ControlFlow<()>,
 ) -> Swept {
     let mut swept = Swept::default();
+    means.worth = Worth::default();
     let cancel = means.cancel;
     let mut states = space.states(plan).stopped_by(cancel);
     let mut hasher = space.hasher();

@@ -1,6 +1,6 @@
 //! Whole explorations of hand-made traces, with a toy store whose recovery is a function of the image.
 
-use super::{Memo, Search, explore_sharing};
+use super::{Memo, Search, explore_last, explore_sharing};
 use crate::cell::{CellResult, Teeth};
 use crate::contract::Contract;
 use crate::dump::Dump;
@@ -378,3 +378,6 @@ mod tree;
 
 #[path = "sweep_tests.rs"]
 mod sweep;
+
+#[path = "alike_tests.rs"]
+mod alike;

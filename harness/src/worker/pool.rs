@@ -77,8 +77,11 @@ pub struct Workers<'a> {
     done: VecDeque<Done>,
     /// What is known besides of what was given out last.
     aside: Aside,
-    /// Whether it is noted what the workers read.
+    /// Whether it can be noted what the workers read, and whether it is.
+    may_log: bool,
     logged: bool,
+    /// The workers of the other kind, those that are logged or those that are not.
+    idle: Vec<WorkerProcess>,
     in_flight: usize,
     started: u64,
     stillborn: u32,
@@ -100,15 +103,15 @@ impl<'a> Workers<'a> {
         Workers::start_logged(count, limits, false, command)
     }
 
-    /// As [`Workers::start`]; if `logged`, it is noted what each recovery reads. Only for workers that recover in
-    /// their own process, or in forks of it.
+    /// As [`Workers::start`]; if `may_log`, it can be noted what recoveries read ([`Pool::log_reads`]). Only for
+    /// workers that recover in their own process, or in forks of it.
     ///
     /// # Errors
     /// As [`Workers::start`].
     pub fn start_logged(
         count: usize,
         limits: Limits,
-        logged: bool,
+        may_log: bool,
         command: impl Fn() -> Command + 'a,
     ) -> Result<Self, PoolError> {
         let scratch = Scratch::new().map_err(PoolError::LayOut)?;
@@ -122,14 +125,16 @@ impl<'a> Workers<'a> {
             suspects: VecDeque::new(),
             done: VecDeque::new(),
             aside: Aside::default(),
-            logged,
+            may_log,
+            logged: may_log,
+            idle: Vec::new(),
             in_flight: 0,
             started: 0,
             stillborn: 0,
             interrupted: None,
         };
         for _ in 0..count.max(1) {
-            let worker = pool.spawn(logged)?;
+            let worker = pool.spawn(may_log)?;
             pool.workers.push(worker);
         }
         Ok(pool)
@@ -319,8 +324,17 @@ impl Pool for Workers<'_> {
         std::mem::take(&mut self.aside)
     }
 
-    fn logs_reads(&self) -> bool {
-        self.logged
+    fn log_reads(&mut self, on: bool) -> Result<bool, PoolError> {
+        if self.may_log && on != self.logged && self.in_flight == 0 {
+            // Both sets of workers stay: to start one costs as much as many recoveries.
+            std::mem::swap(&mut self.workers, &mut self.idle);
+            self.logged = on;
+            while self.workers.len() < self.idle.len() {
+                let worker = self.spawn(on)?;
+                self.workers.push(worker);
+            }
+        }
+        Ok(self.logged)
     }
 }
 

@@ -114,11 +114,12 @@ fn answer(
         return Answer::LayOut(id, errno, e.to_string());
     }
     let lives = recover.lives_on(ground, now_ms, alone);
+    // At once: what follows looks at the disk, too.
+    let aside = Aside { read: ground.watch.and_then(Watch::end), merged: ground.merged.get() };
     if scratch::is_full(dir) {
         // Whatever the target did, it did it on a full disk, which no power loss makes.
         return Answer::LayOut(id, libc::ENOSPC, format!("{}: no space left", dir.display()));
     }
-    let aside = Aside { read: ground.watch.and_then(Watch::end), merged: ground.merged.get() };
     if ground.watch.is_some_and(Watch::is_lost) {
         // A program that it started did not live: it is repeated where nothing is noted.
         return Answer::Suspect(id, aside);
