@@ -68,7 +68,7 @@ pub unsafe fn handle(nr: usize, args: &[usize; 6]) -> isize {
                 sys::call(nr, args)
             }
             IO_URING_SETUP | IO_URING_ENTER | IO_URING_REGISTER | IO_SETUP | IO_SUBMIT | IO_PGETEVENTS => {
-                area().all.fetch_or(ALL_EVER, AcqRel);
+                unknown();
                 sys::call(nr, args)
             }
             _ if SILENT.contains(&nr) => sys::call(nr, args),
@@ -78,6 +78,11 @@ pub unsafe fn handle(nr: usize, args: &[usize; 6]) -> isize {
             }
         }
     }
+}
+
+/// What is read cannot be known in this process, nor in any that comes of it.
+pub fn unknown() {
+    area().all.fetch_or(ALL_EVER, AcqRel);
 }
 
 /// Whether this thread is the harness's at this moment.

@@ -28,6 +28,8 @@ pub struct Memo {
     alike: Alike,
     /// Images of which it is known without a recovery, or after one start less, what they recover to.
     spared: HashMap<ImageHash, Spared>,
+    /// How many of them were spared their recovery.
+    unread: usize,
 }
 
 /// What an image was spared.
@@ -80,12 +82,17 @@ impl Memo {
         Self::default()
     }
 
-    /// How many images were recovered.
+    /// How many images were recovered, and not only known to come to what another one comes to.
+    pub(super) fn recovered(&self) -> usize {
+        self.seen.len() - self.unread
+    }
+
+    /// Of how many images it is known what they come to.
     pub fn len(&self) -> usize {
         self.seen.len()
     }
 
-    /// Whether nothing was recovered yet.
+    /// Whether nothing is known yet.
     pub fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }
@@ -166,6 +173,7 @@ impl Memo {
         };
         self.seen.insert(hash, seen);
         self.spared.insert(hash, Spared::Recovery);
+        self.unread += 1;
         true
     }
 
