@@ -25,8 +25,9 @@ pub struct Progress {
 /// follow the lots.
 const LOT: usize = 1024;
 
-/// Where images are compared in what is read of them, this many are recovered before the next are compared.
-const COMPARED: usize = 64;
+/// Where images are compared in what is read of them, so many are compared, and what is left of them recovered, before
+/// the next are.
+const COMPARED: usize = 32;
 /// So many images are recovered before it is asked whether comparing them is worth while.
 const TRIED: u64 = 256;
 
@@ -118,10 +119,11 @@ impl<'a> Means<'a> {
         let mut rest = unknown.as_slice();
         while !rest.is_empty() {
             let logged = self.pool.log_reads(self.worth.is_it())?;
-            // What was read is looked up only in what was recovered before this part of the lot: which images are
-            // spared a recovery does not depend on which worker was quicker.
+            // A part of the lot is looked up before any of it is recovered: which images are spared does not depend on
+            // which worker was quicker.
             let part;
             (part, rest) = rest.split_at(rest.len().min(if logged { COMPARED } else { LOT }));
+            let mut wanted = Vec::with_capacity(part.len());
             for &index in part {
                 if self.cancel.load(Ordering::Relaxed) {
                     return Err(PoolError::Interrupted);
@@ -132,18 +134,16 @@ impl<'a> Means<'a> {
                     self.worth.spared += 1;
                     continue;
                 }
-                while self.pool.in_flight() >= self.pool.capacity().max(1) {
-                    let (job, lives) = self.pool.next()?;
-                    self.take(job, lives, judge, asked);
-                }
-                let job = self.next_job;
-                self.next_job += 1;
-                asked.insert(job, hashes[index]);
                 if logged {
-                    self.worth.recovered += 1;
-                    self.laid.insert(job, image.clone());
+                    wanted.push((hashes[index], image));
+                } else {
+                    self.submit(hashes[index], image, judge, asked)?;
                 }
-                self.pool.submit(job, image, judge.now_ms())?;
+            }
+            for (hash, image) in wanted {
+                self.worth.recovered += 1;
+                self.laid.insert(self.next_job, image.clone());
+                self.submit(hash, image, judge, asked)?;
             }
             while !asked.is_empty() {
                 let (job, lives) = self.pool.next()?;
@@ -151,6 +151,24 @@ impl<'a> Means<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Hands an image in, once there is room.
+    fn submit(
+        &mut self,
+        hash: ImageHash,
+        image: SharedImage,
+        judge: &Judge,
+        asked: &mut BTreeMap<u64, ImageHash>,
+    ) -> Result<(), PoolError> {
+        while self.pool.in_flight() >= self.pool.capacity().max(1) {
+            let (job, lives) = self.pool.next()?;
+            self.take(job, lives, judge, asked);
+        }
+        let job = self.next_job;
+        self.next_job += 1;
+        asked.insert(job, hash);
+        self.pool.submit(job, image, judge.now_ms())
     }
 
     fn take(
