@@ -98,7 +98,7 @@ fn the_log_that_is_never_synced() {
 #[test]
 fn snapshots() {
     let spared = same_with_and_without(Policy::Snapshot, 60);
-    assert!(spared > 50, "{spared}");
+    assert!(spared > 20, "{spared}");
 }
 
 /// Results do not depend on the number of workers, nor what is spared; the option takes it away.
