@@ -378,7 +378,7 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
     let again = repeats.map(|(_, workload)| Again { workload, record: &record_again });
     let mut shrunk = Shrunk::default();
     let cancel = watch.interrupted();
-    let logged = plan.prune && target.recovers_in_its_worker();
+    let logged = plan.prune && target.notes_reads().is_some();
     let mut pool = Workers::start_logged(plan.workers, limits()?, logged, || target.worker(&contract))
         .map_err(pool_failed)?
         .interrupted_by(watch.interrupted());

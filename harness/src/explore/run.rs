@@ -123,7 +123,7 @@ pub(super) fn explore_with(
         let cell = |i| run.cell(i, Vec::new(), Bite::Teeth(Teeth::NotNeeded), started.elapsed());
         return (first..run.phases.len()).map(cell).collect();
     };
-    let mut means = Means::new(memo, pool, progress, cancel);
+    let mut means = Means::new(memo, pool, progress, cancel).sparing(search.target.notes_reads());
     means.told.budget = search.plan.budget * run.phases.len() as u64;
     let derived: Vec<(Effects, Names)> = orders.traces.iter().map(with_names).collect();
     let pairs = orders.traces.iter().zip(&derived).enumerate();

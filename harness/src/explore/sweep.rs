@@ -28,8 +28,10 @@ const LOT: usize = 1024;
 /// Where images are compared in what is read of them, so many are compared, and what is left of them recovered, before
 /// the next are.
 const COMPARED: usize = 32;
-/// So many images are recovered before it is asked whether comparing them is worth while.
-const TRIED: u64 = 256;
+/// So many images are compared before it is asked whether that is worth while.
+const TRIED: u64 = 128;
+/// One of so many must be spared, where the target says nothing else.
+const USUAL: u64 = 3;
 
 /// What recovers images, and who listens.
 pub(super) struct Means<'a> {
@@ -48,18 +50,20 @@ pub(super) struct Means<'a> {
     worth: Worth,
 }
 
-/// Whether it is worth while to note what recoveries read, and to compare. That makes a recovery dearer by half, and
-/// spares one only where the disk has much that no recovery looks at.
-#[derive(Clone, Copy, Debug, Default)]
+/// Whether it is worth while to note what recoveries read, and to compare. That makes a recovery dearer, and spares one
+/// only where the disk has much that no recovery looks at.
+#[derive(Clone, Copy, Debug)]
 struct Worth {
-    recovered: u64,
+    /// One image of so many must be spared.
+    one_in: u64,
+    seen: u64,
     spared: u64,
 }
 
 impl Worth {
     /// By what a sweep has spared so far, which does not depend on when what came back.
     fn is_it(self) -> bool {
-        self.recovered < TRIED || self.spared >= self.recovered / 2
+        self.seen < TRIED || self.spared.saturating_mul(self.one_in) >= self.seen
     }
 }
 
@@ -80,8 +84,14 @@ impl<'a> Means<'a> {
             next_job: 0,
             early: BTreeMap::new(),
             laid: BTreeMap::new(),
-            worth: Worth::default(),
+            worth: Worth { one_in: USUAL, seen: 0, spared: 0 },
         }
+    }
+
+    /// The same, where noting what recoveries read pays if one image of so many is spared by it.
+    pub(super) fn sparing(mut self, one_in: Option<u64>) -> Self {
+        self.worth.one_in = one_in.unwrap_or(USUAL);
+        self
     }
 
     /// Recovers every image of these states that is not known yet. Results arrive in any order; all are
@@ -130,6 +140,7 @@ impl<'a> Means<'a> {
                 }
                 let image = space.shared_image(&states[index]);
                 self.memo.note_shape(hashes[index], shape(&image));
+                self.worth.seen += u64::from(logged);
                 if logged && self.memo.knows_alike(hashes[index], &image) {
                     self.worth.spared += 1;
                     continue;
@@ -141,7 +152,6 @@ impl<'a> Means<'a> {
                 }
             }
             for (hash, image) in wanted {
-                self.worth.recovered += 1;
                 self.laid.insert(self.next_job, image.clone());
                 self.submit(hash, image, judge, asked)?;
             }
@@ -227,7 +237,7 @@ pub(super) fn sweep(
     visit: &mut dyn FnMut(&CrashState, ImageHash, &Seen, &Memo) -> ControlFlow<()>,
 ) -> Swept {
     let mut swept = Swept::default();
-    means.worth = Worth::default();
+    means.worth = Worth { seen: 0, spared: 0, ..means.worth };
     let cancel = means.cancel;
     let mut states = space.states(plan).stopped_by(cancel);
     let mut hasher = space.hasher();

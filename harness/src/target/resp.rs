@@ -131,8 +131,8 @@ impl Target for RespTarget {
         u8::from(self.conditions.gated)
     }
 
-    fn recovers_in_its_worker(&self) -> bool {
-        matches!(self.program, Program::Engine(_))
+    fn notes_reads(&self) -> Option<u64> {
+        matches!(self.program, Program::Engine(_)).then_some(3)
     }
 
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {

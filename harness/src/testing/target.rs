@@ -145,8 +145,9 @@ impl<S: Store> Target for StoreTarget<S> {
         role::worker_command(&self.path, &role::key::<S>(&self.path))
     }
 
-    fn recovers_in_its_worker(&self) -> bool {
-        true
+    fn notes_reads(&self) -> Option<u64> {
+        // A life of its own process costs many times what it costs to note what it reads.
+        Some(if S::REUSABLE { 3 } else { 20 })
     }
 
     fn oracle(&self) -> Box<dyn Oracle> {
