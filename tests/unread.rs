@@ -9,7 +9,7 @@ use unplug::explore::{Memo, Search, explore_deep};
 use unplug::target::Target;
 use unplug::target::policy::Policy;
 use unplug::target::resp::RespTarget;
-use unplug::verdict::{Class, Verdict};
+use unplug::verdict::Verdict;
 use unplug::worker::{Limits, Workers};
 use unplug::workload::resp::Shape;
 use unplug_faults::model;
@@ -28,12 +28,16 @@ const SABOTAGES: [(&str, Break, bool); 4] = [
 ];
 
 /// What each cell came to, whatever was recovered for it.
-fn outcome(cells: &[CellResult]) -> Vec<(String, Verdict, u64, u64, Vec<(Class, String, u64)>, Option<u64>)> {
+fn outcome(cells: &[CellResult]) -> Vec<String> {
     let cell = |cell: &CellResult| {
-        let found = cell.findings.iter().map(|f| (f.violation.class, f.mechanism.clone(), f.states));
+        let found: Vec<_> =
+            cell.findings.iter().map(|f| (f.violation.class, f.mechanism.as_str(), f.states)).collect();
         let images = cell.images_recovered + cell.saved.unread;
-        let name = format!("{} {}", cell.phase, cell.model);
-        (name, cell.verdict, cell.states_checked, images, found.collect(), cell.worst_loss)
+        let (phase, model, verdict) = (&cell.phase, &cell.model, cell.verdict);
+        format!(
+            "{phase} {model} {verdict:?} {} {images} {found:?} {:?}",
+            cell.states_checked, cell.worst_loss
+        )
     };
     cells.iter().map(cell).collect()
 }
