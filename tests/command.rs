@@ -87,7 +87,7 @@ fn without_a_promise_only_what_is_there_must_be_whole() {
 /// A repository with one commit, and a configuration of its own.
 fn git(dir: &Path, fsync: &str, then: &str, models: &str) -> Option<Command> {
     if Command::new("git").arg("--version").output().is_err() {
-        eprintln!("skipped: no git");
+        eprintln!("NOT MEASURED: no git in PATH");
         return None;
     }
     let setup = format!(
@@ -305,7 +305,7 @@ fn ctrl_c_ends_a_command_that_goes_on_for_ever() {
 #[test]
 fn the_commands_in_the_readme_hold() {
     if Command::new("git").arg("--version").output().is_err() {
-        return eprintln!("skipped: no git");
+        return eprintln!("NOT MEASURED: no git in PATH");
     }
     let readme =
         fs::read_to_string(binary::root().join("README.md")).expect("README.md").replace("\\\n", " ");

@@ -5,20 +5,21 @@
 //! environment variable chooses one. The same program records and recovers, so bugs of writing and bugs of
 //! recovery are found in the same way.
 
+mod boundary;
 mod found;
 mod minimal;
+mod sabotaged;
 
+use boundary::BOUNDARY;
 use found::{classes, mechanisms};
 use minimal::simpler;
+use sabotaged::{build, output, unplug};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Output;
+use std::time::Instant;
 use unplug::repro::Repro;
 use unplug_faults::codec::{read_trace, write_trace};
-use unplug_faults::event::{Op, SyncKind};
-use unplug_faults::mutate;
-use unplug_faults::trace::Trace;
 
 /// A bug of the engine.
 struct Bug {
@@ -189,141 +190,6 @@ fn most_findings(name: &str) -> usize {
     MORE.iter().find(|(row, ..)| *row == name).map_or(1, |(_, most, _)| *most)
 }
 
-/// How a trace is changed, and how many of its events were.
-type Change = fn(&Trace) -> (Trace, usize);
-
-/// A bug at the boundary: the target did right, and the calls came to nothing, or in another order.
-struct Boundary {
-    name: &'static str,
-    policy: &'static str,
-    found_as: &'static [&'static str],
-    because: &'static str,
-    change: Change,
-}
-
-/// Written before the first run; none of these rows has been run yet.
-const BOUNDARY: &[Boundary] = &[
-    Boundary {
-        name: "drop fdatasync of incr files",
-        policy: "always",
-        found_as: &["acknowledged-loss", "refuses-to-open"],
-        because: "replies wait for nothing; a file that a rewrite has left is torn, or a mark says too much",
-        change: |t| mutate::drop_syncs(t, "fdatasync:*incr*"),
-    },
-    Boundary {
-        name: "drop fsync of manifests",
-        policy: "always",
-        found_as: &["refuses-to-open"],
-        because: "the manifest's name stands for half of it",
-        change: |t| mutate::drop_syncs(t, "fsync:*manifest"),
-    },
-    Boundary {
-        name: "drop fsync of bases",
-        policy: "always",
-        found_as: &["refuses-to-open"],
-        because: "the base's name stands for half of it",
-        change: |t| mutate::drop_syncs(t, "fsync:*rewriteaof*"),
-    },
-    Boundary {
-        name: "drop fsync of the directory",
-        policy: "always",
-        found_as: &["acknowledged-loss", "refuses-to-open"],
-        because: "names come and go: without any manifest and with the incr file's name gone all is new",
-        change: |t| mutate::drop_syncs(t, "fsync:appendonlydir"),
-    },
-    Boundary {
-        name: "drop the background syncs",
-        policy: "everysec",
-        found_as: &["window-exceeded", "refuses-to-open"],
-        because: "nothing is synced before the next rewrite; a mark says too much",
-        change: |t| mutate::drop_syncs(t, "fdatasync:*incr*"),
-    },
-    Boundary {
-        name: "drop fsync of snapshots",
-        policy: "snapshot",
-        found_as: &["refuses-to-open"],
-        because: "the snapshot's name stands for half of it",
-        change: |t| mutate::drop_syncs(t, "fsync:*.rdb"),
-    },
-    Boundary {
-        name: "drop fsync of the snapshot's directory",
-        policy: "snapshot",
-        found_as: &["acknowledged-loss"],
-        because: "the old snapshot's name comes back after a save was acknowledged",
-        change: |t| mutate::drop_syncs(t, "fsync:."),
-    },
-    Boundary {
-        name: "drop the last sync",
-        policy: "always",
-        found_as: &["acknowledged-loss", "refuses-to-open"],
-        because: "a reply without a sync; the next batch's mark says that there was one",
-        change: |t| match last_log_sync(t) {
-            Some(n) => mutate::drop_nth_sync(t, n),
-            None => (t.clone(), 0),
-        },
-    },
-    Boundary {
-        name: "acknowledge early",
-        policy: "always",
-        found_as: &["acknowledged-loss"],
-        because: "replies leave before the sync that they wait for",
-        change: mutate::acknowledge_early,
-    },
-    Boundary {
-        name: "swap a write with its sync",
-        policy: "always",
-        found_as: &["acknowledged-loss", "refuses-to-open"],
-        because: "the sync comes before what it is to force; the next mark says too much",
-        change: swap_last_write_with_its_sync,
-    },
-    Boundary {
-        name: "delete a write",
-        policy: "always",
-        // Corrected after the first run, which found `acknowledged-loss` as well: between the reply and the next
-        // batch no later mark exists yet that could give the hole away.
-        found_as: &["acknowledged-loss", "refuses-to-open"],
-        because: "the batch is gone; later marks say that the hole had been synced",
-        change: delete_a_log_write,
-    },
-];
-
-/// The number, among the syncs, of the append phase's last one of the log.
-fn last_log_sync(trace: &Trace) -> Option<usize> {
-    let (_, sync) = *append_pairs(trace).last()?;
-    Some(trace.events[..sync].iter().filter(|e| matches!(e.op, Op::Sync { .. } | Op::SyncAll)).count())
-}
-
-/// Writes to the log in the append phase that have their sync right behind them: all, under always.
-fn append_pairs(trace: &Trace) -> Vec<(usize, usize)> {
-    let end = trace.events.iter().position(|e| matches!(&e.op, Op::Phase(name) if name == "rewrite"));
-    let begin = trace.events.iter().position(|e| matches!(&e.op, Op::Phase(name) if name == "append"));
-    let (begin, end) = (begin.unwrap_or(0), end.unwrap_or(trace.events.len()));
-    let is_pair = |at: &usize| {
-        matches!(
-            (&trace.events[*at].op, trace.events.get(at + 1).map(|e| &e.op)),
-            (Op::Write { file, .. }, Some(Op::Sync { file: synced, kind: SyncKind::Fdatasync })) if file == synced
-        )
-    };
-    (begin..end).filter(is_pair).map(|at| (at, at + 1)).collect()
-}
-
-fn swap_last_write_with_its_sync(trace: &Trace) -> (Trace, usize) {
-    match append_pairs(trace).last() {
-        Some((write, sync)) => mutate::swap_events(trace, *write, *sync),
-        None => (trace.clone(), 0),
-    }
-}
-
-fn delete_a_log_write(trace: &Trace) -> (Trace, usize) {
-    let pairs = append_pairs(trace);
-    let Some((write, _)) = pairs.get(pairs.len() / 2) else { return (trace.clone(), 0) };
-    let before = trace.events[..*write].iter().filter(|e| matches!(e.op, Op::Write { .. })).count();
-    mutate::delete_write(trace, before)
-}
-
-/// The whole test, building included.
-const BOUND: Duration = Duration::from_secs(240);
-
 #[test]
 fn every_sabotage_is_found_and_named() {
     let began = Instant::now();
@@ -385,45 +251,11 @@ fn every_sabotage_is_found_and_named() {
     }
     println!("{}built after {built_s} s, all after {} s", table.text, began.elapsed().as_secs());
     assert!(table.wrong.is_empty(), "{}\nnot as expected: {:?}", table.text, table.wrong);
-    // A machine that is busy with other things is no failure; a test that nobody will wait for is one.
-    assert!(began.elapsed() < BOUND * 3, "took {:?}", began.elapsed());
 }
 
 /// An option that all explorations share.
 fn search<'a>(budget: &'a str, depth: &'a str) -> [&'a str; 8] {
     ["--model", "posix", "--format", "json", "--budget", budget, "--recovery-depth", depth]
-}
-
-fn unplug(program: &Path, dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(args).current_dir(dir).stdin(Stdio::null()).env_remove("UNPLUG_SABOTAGE");
-    for name in ["UNPLUG_SEED", "UNPLUG_BUDGET"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn output(command: &mut Command) -> Output {
-    command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
-}
-
-/// Builds the program with the bugs in it.
-fn build() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let target = root.join("target/sabotage");
-    let built = output(
-        Command::new(env!("CARGO"))
-            .args(["build", "--locked", "--package", "unplug", "--bin", "unplug"])
-            .args(["--no-default-features", "--features", "cli"])
-            .current_dir(root)
-            .env("CARGO_TARGET_DIR", &target)
-            .env("CARGO_INCREMENTAL", "0")
-            .env("RUSTFLAGS", "--cfg unplug_sabotage")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env_remove("CARGO_BUILD_TARGET"),
-    );
-    assert!(built.status.success(), "the build failed:\n{}", String::from_utf8_lossy(&built.stderr));
-    target.join("debug/unplug")
 }
 
 /// What was found, row by row.

@@ -1,13 +1,15 @@
 //! Bugs in what the engine does when a call fails, built in on purpose: each must be found by the sweep over single
 //! faults, and by its right name. The correct engine must not be accused.
 //!
-//! The engine with the bugs is the one that `tests/sabotage.rs` builds.
+//! The engine with the bugs is the one of `tests/sabotage.rs`.
 
 mod found;
+mod sabotaged;
 
+use sabotaged::{build, output, unplug};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Output;
 
 /// A bug, and as what it must be found.
 struct Bug {
@@ -106,11 +108,10 @@ fn a_recovery_that_does_not_end_is_found_and_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let built = build();
     let run = |sabotage: &str| {
-        let mut command = Command::new(&built);
-        command.args(["check", "engine", "--policy", "always", "--ops", "4", "--model", "ext4-ordered"]);
-        command.args(["--budget", "40", "--format", "json"]).current_dir(dir.path()).stdin(Stdio::null());
-        command.env("UNPLUG_SABOTAGE", sabotage).env("UNPLUG_CPU_LIMIT", "1").env_remove("UNPLUG_SEED");
-        command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+        let words = ["check", "engine", "--policy", "always", "--ops", "4", "--model", "ext4-ordered"];
+        let mut command = unplug(&built, dir.path(), &words);
+        command.args(["--budget", "40", "--format", "json"]);
+        output(command.env("UNPLUG_SABOTAGE", sabotage).env("UNPLUG_CPU_LIMIT", "1"))
     };
     let (sound, looping) = (run(""), run("torn-tail-loops"));
     let classes = |ran: &Output| -> BTreeSet<String> {
@@ -124,14 +125,10 @@ fn a_recovery_that_does_not_end_is_found_and_named() {
 }
 
 fn checked(program: &Path, dir: &Path, bug: &Bug, sabotage: &str) -> Output {
-    let mut command = Command::new(program);
-    command.args(["check", "engine", "--policy", bug.policy, "--faults", bug.faults, "--ops", "18"]);
+    let words = ["check", "engine", "--policy", bug.policy, "--faults", bug.faults, "--ops", "18"];
+    let mut command = unplug(program, dir, &words);
     command.args(["--model", "posix", "--format", "json", "--budget", "1200"]);
-    command.current_dir(dir).stdin(Stdio::null()).env("UNPLUG_SABOTAGE", sabotage);
-    for name in ["UNPLUG_SEED", "UNPLUG_BUDGET"] {
-        command.env_remove(name);
-    }
-    command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    output(command.env("UNPLUG_SABOTAGE", sabotage))
 }
 
 /// The classes of all violations in the cells of the sweep; or what kept it from being one.
@@ -155,23 +152,4 @@ fn seen(ran: &Output) -> Result<BTreeSet<String>, String> {
         0 => Err(format!("no cell: {}", String::from_utf8_lossy(&ran.stderr).trim())),
         _ => Ok(classes),
     }
-}
-
-/// Builds the program with the bugs in it, into the directory that `tests/sabotage.rs` shares.
-fn build() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let target = root.join("target/sabotage");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args(["build", "--locked", "--package", "unplug", "--bin", "unplug"])
-        .args(["--no-default-features", "--features", "cli"])
-        .current_dir(root)
-        .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_INCREMENTAL", "0")
-        .env("RUSTFLAGS", "--cfg unplug_sabotage")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("CARGO_BUILD_TARGET");
-    let built = cargo.output().unwrap_or_else(|e| panic!("{cargo:?}: {e}"));
-    assert!(built.status.success(), "the build failed:\n{}", String::from_utf8_lossy(&built.stderr));
-    target.join("debug/unplug")
 }

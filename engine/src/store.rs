@@ -107,7 +107,7 @@ impl Store {
         let mut all = Vec::new();
         for (number, db) in self.engine.keyspace.dbs.iter().enumerate() {
             let start = all.len();
-            all.extend(db.iter().map(|(key, entry)| (number, key.as_slice(), entry)));
+            all.extend(db.iter().map(|(key, entry)| (number, key, entry)));
             all[start..].sort_unstable_by_key(|(_, key, _)| *key);
         }
         all.into_iter()

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::error::{CommandError, WRONG_TYPE};
 use super::hooks::Hooks;
-use crate::keyspace::{Db, Entry, Keyspace, Value};
+use crate::keyspace::{Db, Entry, Keyspace, Str, Value};
+use crate::value::{Hash, Set, SortedSet};
 
 /// Takes the commands that are to be replayed.
 pub trait Journal {
@@ -24,33 +25,39 @@ impl Journal for NoJournal {
 pub trait Typed: Sized {
     /// The value, if it has this type.
     fn of(value: &mut Value) -> Option<&mut Self>;
+    /// The value, if it has this type, to be read.
+    fn of_ref(value: &Value) -> Option<&Self>;
     /// An empty value of this type.
     fn empty() -> Value;
 }
 
-impl Typed for Vec<u8> {
-    fn of(value: &mut Value) -> Option<&mut Self> {
-        match value {
-            Value::Str(s) => Some(s),
-            _ => None,
+macro_rules! typed {
+    ($type:ty, $variant:ident) => {
+        impl Typed for $type {
+            fn of(value: &mut Value) -> Option<&mut Self> {
+                match value {
+                    Value::$variant(inner) => Some(inner),
+                    _ => None,
+                }
+            }
+            fn of_ref(value: &Value) -> Option<&Self> {
+                match value {
+                    Value::$variant(inner) => Some(inner),
+                    _ => None,
+                }
+            }
+            fn empty() -> Value {
+                Value::$variant(Default::default())
+            }
         }
-    }
-    fn empty() -> Value {
-        Value::Str(Vec::new())
-    }
+    };
 }
 
-impl Typed for VecDeque<Vec<u8>> {
-    fn of(value: &mut Value) -> Option<&mut Self> {
-        match value {
-            Value::List(l) => Some(l),
-            _ => None,
-        }
-    }
-    fn empty() -> Value {
-        Value::List(VecDeque::new())
-    }
-}
+typed!(Str, Str);
+typed!(VecDeque<Vec<u8>>, List);
+typed!(Set, Set);
+typed!(Hash, Hash);
+typed!(SortedSet, SortedSet);
 
 /// Everything that a data command may touch. Replies go elsewhere, so that a command can write out what it
 /// still borrows from here.
@@ -123,11 +130,24 @@ impl Ctx<'_> {
         }
     }
 
-    /// As `get`, counted among keyspace hits and misses.
-    pub fn read<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&mut T>, CommandError> {
-        let found = self.exists(key);
-        *(if found { &mut self.hooks.hits } else { &mut self.hooks.misses }) += 1;
-        if found { self.get(key) } else { Ok(None) }
+    /// As `get`, to be read, and counted among keyspace hits and misses.
+    pub fn read<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&T>, CommandError> {
+        self.expire_if_due(self.db, key);
+        match self.keyspace.dbs[self.db].get(key) {
+            Some(entry) => {
+                self.hooks.hits += 1;
+                T::of_ref(&entry.value).map(Some).ok_or(WRONG_TYPE)
+            }
+            None => {
+                self.hooks.misses += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A value that was looked up before, among others: nothing expires meanwhile.
+    pub fn peek<T: Typed>(&self, key: &[u8]) -> Option<&T> {
+        self.keyspace.dbs[self.db].get(key).and_then(|entry| T::of_ref(&entry.value))
     }
 
     /// The value of `key`, made empty if it does not exist.
@@ -135,7 +155,7 @@ impl Ctx<'_> {
         self.expire_if_due(self.db, key);
         let db = self.database();
         if !db.contains_key(key) {
-            db.insert(key.to_vec(), Entry { value: T::empty(), expires_at_ms: None });
+            db.insert(key, Entry { value: T::empty(), expires_at_ms: None });
         }
         db.get_mut(key).and_then(|e| T::of(&mut e.value)).ok_or(WRONG_TYPE)
     }
@@ -156,12 +176,7 @@ impl Ctx<'_> {
         if let (Some(at), false) = (entry.expires_at_ms, self.loading) {
             self.hooks.expiries.add(at, db, key);
         }
-        match self.keyspace.dbs[db].get_mut(key) {
-            Some(old) => *old = entry,
-            None => {
-                self.keyspace.dbs[db].insert(key.to_vec(), entry);
-            }
-        }
+        self.keyspace.dbs[db].insert(key, entry);
         self.hooks.watched.touch(db, key);
         self.changed = true;
     }
@@ -172,6 +187,22 @@ impl Ctx<'_> {
         let entry = self.database().remove(key)?;
         self.touch(key);
         Some(entry)
+    }
+
+    /// Takes the key away if what it holds has become empty, and says that it changed.
+    pub fn changed_to(&mut self, key: &[u8], empty: bool) {
+        if empty {
+            self.remove(key);
+        }
+        self.touch(key);
+    }
+
+    /// Puts what a command has computed, or takes the key away if that is nothing.
+    pub fn store(&mut self, key: &[u8], result: Option<Value>) {
+        match result {
+            Some(value) => self.put(key, value, None),
+            None => drop(self.remove(key)),
+        }
     }
 
     /// Sets or takes away the expiry of an existing key.

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use super::random::Random;
 use crate::keyspace::Keyspace;
 
 /// Watched keys and expiries, and what happened to keys.
@@ -18,6 +19,8 @@ pub struct Hooks {
     pub hits: u64,
     /// Look-ups of reading commands that did not.
     pub misses: u64,
+    /// Where SPOP and its like draw from.
+    pub random: Random,
 }
 
 /// Versions of the keys that are watched: a change moves the version, EXEC compares.
@@ -108,7 +111,7 @@ impl Expiries {
         self.heap.clear();
         for (db, keys) in keyspace.dbs.iter().enumerate() {
             self.heap.extend(
-                keys.iter().filter_map(|(key, e)| e.expires_at_ms.map(|at| Reverse((at, db, key.clone())))),
+                keys.iter().filter_map(|(key, e)| e.expires_at_ms.map(|at| Reverse((at, db, key.to_vec())))),
             );
         }
         self.rebuild_at = self.heap.len() * 2;

@@ -2,7 +2,9 @@
 
 use crate::dump::{Dump, Entry};
 use crate::target::policy::Policy;
-use crate::target::resp_op::{canonical_key, canonical_list, canonical_string};
+use crate::target::resp_op::{
+    canonical_hash, canonical_key, canonical_list, canonical_set, canonical_sorted_set, canonical_string,
+};
 use crate::target::resp_recover::{probe_dump, probes};
 use crate::target::value::Value as Resp;
 use crate::worker::store::{BoxError, Subject};
@@ -52,6 +54,11 @@ impl Subject for EngineSubject {
             let value = match &entry.value {
                 Value::Str(bytes) => canonical_string(bytes),
                 Value::List(items) => canonical_list(items.iter().map(Vec::as_slice)),
+                Value::Set(members) => canonical_set(members.iter()),
+                Value::Hash(fields) => canonical_hash(fields.iter()),
+                Value::SortedSet(members) => {
+                    canonical_sorted_set(members.iter().map(|(m, score)| (m, score.get())))
+                }
             };
             let key = canonical_key(u32::try_from(db)?, key);
             dump.0.insert(key, Entry { value, expires_at_ms: entry.expires_at_ms });

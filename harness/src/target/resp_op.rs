@@ -70,7 +70,34 @@ pub fn canonical_string(value: &[u8]) -> Vec<u8> {
 /// The value of a list key as it stands in a [`Dump`](crate::dump::Dump): each element with its length, so
 /// that no two lists look the same.
 pub fn canonical_list<'a>(elements: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut out = b"list ".to_vec();
+    canonical_elements("list", elements)
+}
+
+/// The value of a set key as it stands in a [`Dump`](crate::dump::Dump): its members, sorted.
+pub fn canonical_set<'a>(members: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut members: Vec<&[u8]> = members.into_iter().collect();
+    members.sort_unstable();
+    canonical_elements("set", members)
+}
+
+/// The value of a hash key as it stands in a [`Dump`](crate::dump::Dump): fields and values, sorted by field.
+pub fn canonical_hash<'a>(fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
+    let mut fields: Vec<(&[u8], &[u8])> = fields.into_iter().collect();
+    fields.sort_unstable();
+    canonical_elements("hash", fields.into_iter().flat_map(|(field, value)| [field, value]))
+}
+
+/// The value of a sorted set as it stands in a [`Dump`](crate::dump::Dump): members and the shortest decimals
+/// of their scores, sorted by member.
+pub fn canonical_sorted_set<'a>(members: impl IntoIterator<Item = (&'a [u8], f64)>) -> Vec<u8> {
+    let mut members: Vec<(&[u8], Vec<u8>)> =
+        members.into_iter().map(|(member, score)| (member, score.to_string().into_bytes())).collect();
+    members.sort_unstable();
+    canonical_elements("zset", members.iter().flat_map(|(member, score)| [*member, score]))
+}
+
+fn canonical_elements<'a>(kind: &str, elements: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut out = format!("{kind} ").into_bytes();
     for element in elements {
         out.extend_from_slice(format!("{}:", element.len()).as_bytes());
         out.extend_from_slice(element);
