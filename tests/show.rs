@@ -158,6 +158,7 @@ fn cell(policy: &str, model: &str, verdict: Verdict) -> CellResult {
         teeth: Teeth::Bit { sabotage: "all syncs dropped".into(), class: Class::AcknowledgedLoss },
         faults: None,
         recoveries: Default::default(),
+        saved: Default::default(),
         elapsed: Duration::from_millis(1500),
     }
 }

@@ -1,9 +1,10 @@
 //! The one dispatcher: exported symbols and the SIGSYS handler come here.
 
 use crate::abi::{FLAG_FAULTS, FLAG_GATED, FLAG_VIRTUAL, Header};
+use crate::abi_reads::FLAG_READS;
 use crate::fault::{self, Fault};
 use crate::site::Caller;
-use crate::{copy, descriptors, files, gate, maps, names, num, open, process, refuse, ring, sockets, sys, time};
+use crate::{copy, descriptors, files, gate, maps, names, num, open, process, reads, refuse, ring, sockets, sys, time};
 
 /// What the handlers of the calls share.
 #[derive(Clone, Copy)]
@@ -57,7 +58,10 @@ pub unsafe fn handle(nr: usize, args: &[usize; 6], via: u8, caller: &Caller) -> 
     let call = Context { header, nr, args, via, caller, fault: Fault::None };
     // SAFETY: the target's own call in every case.
     unsafe {
-        if header.flags & (FLAG_GATED | FLAG_VIRTUAL | FLAG_FAULTS) != 0 {
+        if header.flags & (FLAG_GATED | FLAG_VIRTUAL | FLAG_FAULTS | FLAG_READS) != 0 {
+            if header.flags & FLAG_READS != 0 {
+                return reads::handle(nr, args);
+            }
             if header.flags & FLAG_FAULTS != 0
                 && fault::is_read(nr)
                 && let Some(ret) = fault::read(&call)

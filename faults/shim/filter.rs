@@ -4,9 +4,10 @@
 //! calls are always allowed and skips the filter for them (its per-call bitmap, since 5.11).
 
 use crate::abi::{self, FLAG_FAULT_READS, FLAG_GATED, FLAG_VIRTUAL, Header};
+use crate::abi_reads::FLAG_READS;
 use crate::harmless::HARMLESS;
 use crate::num::*;
-use crate::{gate, sys, time};
+use crate::{gate, reads, sys, time};
 
 const LD: u16 = 0x20;
 const AND: u16 = 0x54;
@@ -53,9 +54,13 @@ enum Class {
     /// In a gated run: trapped unless it is as long as the dynamic linker's, which meets an inherited filter
     /// before there is a handler.
     Read,
+    /// Where reads are logged: trapped if a file is mapped, in whatever way.
+    MapFile,
+    /// Where reads are logged: trapped if it asks where a file has holes.
+    Seek,
 }
 
-const SPECIAL: [Class; 9] = [
+const SPECIAL: [Class; 11] = [
     Class::Open,
     Class::Openat,
     Class::Mmap,
@@ -65,6 +70,8 @@ const SPECIAL: [Class; 9] = [
     Class::Fcntl,
     Class::CloseRange,
     Class::Read,
+    Class::MapFile,
+    Class::Seek,
 ];
 const CLASSES: usize = SPECIAL.len() + 2;
 const NUMBERS: usize = 512;
@@ -175,6 +182,16 @@ fn classes(flags: u32) -> [Class; NUMBERS] {
             classes[nr] = Class::Trap;
         }
     }
+    if flags & FLAG_READS != 0 {
+        for &nr in reads::SILENT {
+            classes[nr] = Class::Allow;
+        }
+        for &nr in reads::TRAPS {
+            classes[nr] = Class::Trap;
+        }
+        classes[MMAP] = Class::MapFile;
+        classes[LSEEK] = Class::Seek;
+    }
     classes
 }
 
@@ -233,6 +250,16 @@ fn block(program: &mut Program, class: Class) {
             // sizeof(struct filebuf.buf) of glibc's elf/dl-load.c.
             program.emit(LD, 0, 0, argument(2));
             program.emit(JEQ, 0, 1, 832);
+        }
+        Class::MapFile => {
+            // MAP_ANONYMOUS
+            program.emit(LD, 0, 0, argument(3));
+            program.emit(JSET, 0, 1, 0x20);
+        }
+        Class::Seek => {
+            // SEEK_DATA and what follows it
+            program.emit(LD, 0, 0, argument(2));
+            program.emit(JGE, 1, 0, 3);
         }
         Class::Trap | Class::Allow => {}
     }

@@ -1,7 +1,8 @@
 //! The constructor: finds the shared memory through the environment, and arms this process.
 
 use crate::abi::{self, ENV_RING, Header};
-use crate::{descriptors, fault, filter, gate, num, process, ring, sigsys, sys, time};
+use crate::abi_reads::FLAG_READS;
+use crate::{descriptors, fault, filter, gate, num, process, reads, ring, sigsys, sys, time};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 // `-z initfirst` runs this before every other constructor, libc's own not excepted.
@@ -58,12 +59,24 @@ unsafe extern "C" fn init(_argc: i32, _argv: *const *const u8, envp: *const *con
         if base == 0 || (*header).magic != abi::MAGIC {
             die(None, abi::BROKEN_FILTER);
         }
-        if !sigsys::install() || (!sigsys::is_filtered() && !filter::install(&*header)) {
+        let inherited = sigsys::install().then(|| sigsys::is_filtered());
+        let filtered = match inherited {
+            Some(inherited) => inherited || filter::install(&*header),
+            None => false,
+        };
+        if !filtered {
             die(Some(&*header), abi::BROKEN_FILTER);
         }
         (*header).attached.fetch_add(1, AcqRel);
         ring::attach(base);
         descriptors::started();
+        if (*header).flags & FLAG_READS != 0 {
+            // A filter of another kind does not trap what is read.
+            if inherited == Some(true) {
+                reads::unknown();
+            }
+            return;
+        }
         if (*header).flags & abi::FLAG_FAULTS != 0 {
             fault::started();
         }

@@ -13,6 +13,7 @@
 mod abi;
 mod abi_fault;
 mod abi_gate;
+mod abi_reads;
 mod copy;
 mod descriptors;
 mod dispatch;
@@ -36,6 +37,7 @@ mod names;
 mod num;
 mod open;
 mod process;
+mod reads;
 mod refuse;
 mod ring;
 mod scratch;

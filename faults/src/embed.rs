@@ -58,6 +58,12 @@ fn executable_file() -> std::io::Result<OwnedFd> {
     }
 }
 
+/// Makes a command's process load the shim, and find its shared memory.
+pub(crate) fn preload(command: &mut std::process::Command, shim: &OwnedFd, memory: &OwnedFd) {
+    let name = std::str::from_utf8(crate::abi::ENV_RING).unwrap_or_default();
+    command.env("LD_PRELOAD", path_of(shim)).env(name, path_of(memory));
+}
+
 /// A path by which every process of the same user finds a descriptor of this process.
 pub(crate) fn path_of(fd: &impl AsRawFd) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd())

@@ -13,6 +13,9 @@ pub(crate) mod abi;
 #[allow(unreachable_pub)]
 #[path = "../shim/abi_fault.rs"]
 pub(crate) mod abi_fault;
+#[allow(unreachable_pub)]
+#[path = "../shim/abi_reads.rs"]
+pub(crate) mod abi_reads;
 pub mod bytes;
 pub mod codec;
 pub mod effect;
@@ -27,6 +30,7 @@ pub mod model;
 pub mod mutate;
 pub mod paths;
 pub mod plan;
+pub mod reads;
 pub mod record;
 pub mod state;
 mod symbol;

@@ -32,6 +32,8 @@ pub struct CellResult {
     pub states_checked: u64,
     /// Distinct images recovered.
     pub images_recovered: u64,
+    /// What was not done, because it could show nothing new.
+    pub saved: Saved,
     /// Every legal state was judged.
     pub exhaustive: bool,
     /// The greatest number of deviations that was enumerated whole.
@@ -61,6 +63,26 @@ pub struct FaultCount {
     pub planned: u64,
     /// Faults that did. One that did not has shown nothing.
     pub fired: u64,
+}
+
+/// What a cell's states were spared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// States whose image is another state's as well.
+    pub equal_images: u64,
+    /// Images that were not recovered: each differs from a recovered one only in what that one's recovery, with
+    /// the writes and the restarts after it, has not read.
+    pub unread: u64,
+    /// Images on which a start was saved: the first start had changed nothing, and went on as the second.
+    pub starts: u64,
+}
+
+impl std::ops::AddAssign for Saved {
+    fn add_assign(&mut self, other: Saved) {
+        self.equal_images += other.equal_images;
+        self.unread += other.unread;
+        self.starts += other.starts;
+    }
 }
 
 /// Crashes during recovery: how many recoveries were recorded, and what was tried of each.
@@ -95,6 +117,7 @@ impl CellResult {
             legal_states: Count { states: 0u8.into(), exact: false },
             states_checked: 0,
             images_recovered: 0,
+            saved: Saved::default(),
             exhaustive: false,
             deviation_bound: 0,
             worst_loss: None,

@@ -1,6 +1,6 @@
 //! The boundary between an exploration and the processes that recover images for it.
 
-use crate::recovery::Lives;
+use crate::recovery::{Aside, Lives};
 use unplug_faults::image::SharedImage;
 
 /// Workers that lay out images, start the target on them, and say what came back.
@@ -31,6 +31,21 @@ pub trait Pool {
 
     /// How many images are worth handing in at once: enough to keep every worker busy.
     fn capacity(&self) -> usize;
+
+    /// What is known, besides, of the recovery that [`Pool::next`] gave last.
+    fn aside(&mut self) -> Aside {
+        Aside::default()
+    }
+
+    /// From now on it is noted what recoveries read, if `on`, so that [`Pool::aside`] tells it. Says whether it is:
+    /// not every pool can, and none changes while something is in flight.
+    ///
+    /// # Errors
+    /// [`PoolError`] when no worker can be had for it.
+    fn log_reads(&mut self, on: bool) -> Result<bool, PoolError> {
+        let _ = on;
+        Ok(false)
+    }
 }
 
 /// The harness could not recover an image. Says nothing about the target: such a state is *not measured*.

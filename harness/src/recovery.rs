@@ -2,6 +2,7 @@
 
 use crate::dump::Dump;
 use serde::{Deserialize, Serialize};
+use unplug_faults::reads::ReadSet;
 
 /// The result of one start on a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,4 +42,13 @@ pub struct Lives {
     pub third: Option<Outcome>,
     /// What the probes add to the second life's content.
     pub probes: Dump,
+}
+
+/// What is known of a recovery besides what came back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aside {
+    /// What the lives have read of the image, all together. `None` where that is not known: then everything.
+    pub read: Option<ReadSet>,
+    /// The second life was not lived: the first went on as it.
+    pub merged: bool,
 }

@@ -147,6 +147,7 @@ mod tests {
             teeth: Teeth::NotNeeded,
             faults: None,
             recoveries: Default::default(),
+            saved: Default::default(),
             elapsed: std::time::Duration::ZERO,
         }
     }

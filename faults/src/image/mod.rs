@@ -7,6 +7,7 @@ mod standing;
 mod tree;
 
 pub(crate) use disk::{Content, Dirs, Disk, Kinds, Page, paths, put_data, rename_entries};
+pub(crate) use shared::Entry;
 pub(crate) use tree::{hash_dir, hash_file, hash_link, hash_sector, hash_symlink};
 
 pub use layout::{LayOut, LayOutError};

@@ -2,6 +2,7 @@
 
 use crate::abi::{self, Header};
 use crate::abi_fault::{FAULTS_AT, FaultArea};
+use crate::abi_reads::{READS_AT, ReadsArea};
 use crate::plan::Plan;
 use std::io;
 use std::num::NonZeroUsize;
@@ -36,7 +37,6 @@ impl Memory {
     /// Makes a memory file of `size` bytes; pages that are never touched cost nothing.
     pub(crate) fn new(size: usize, setup: &Setup) -> io::Result<Memory> {
         use nix::sys::memfd::{MFdFlags, memfd_create};
-        use nix::sys::mman::{MapFlags, ProtFlags, mmap};
         let size = size.max(abi::RECORDS_AT + (1 << 20)).next_multiple_of(4096);
         // Told that it is not to be executed, it is allowed everywhere (`vm.memfd_noexec`); Linux before 6.3 does
         // not know the flag.
@@ -47,14 +47,43 @@ impl Memory {
             made => made?,
         };
         nix::unistd::ftruncate(&fd, size as i64)?;
+        let memory = Memory::map(fd, size)?;
+        memory.write_header(setup)?;
+        Ok(memory)
+    }
+
+    fn map(fd: OwnedFd, size: usize) -> io::Result<Memory> {
+        use nix::sys::mman::{MapFlags, ProtFlags, mmap};
         let length = NonZeroUsize::new(size).ok_or(io::ErrorKind::InvalidInput)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
         // SAFETY: a fresh mapping at a place of the kernel's choice.
         let base = unsafe { mmap(None, length, protection, flags, &fd, 0)? }.cast();
-        let memory = Memory { fd, base, size };
-        memory.write_header(setup)?;
-        Ok(memory)
+        Ok(Memory { fd, base, size })
+    }
+
+    /// The memory that another process has made, and that this process's shim uses.
+    ///
+    /// # Errors
+    /// It is not there, or not one of these.
+    pub(crate) fn open(path: impl AsRef<std::path::Path>) -> io::Result<Memory> {
+        let file = std::fs::File::options().read(true).write(true).open(path)?;
+        let size = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+        if size <= abi::RECORDS_AT {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no shared memory of a shim"));
+        }
+        let memory = Memory::map(file.into(), size)?;
+        match memory.header().magic {
+            abi::MAGIC => Ok(memory),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "shared memory of another shim")),
+        }
+    }
+
+    /// What was read, where that is logged.
+    pub(crate) fn reads(&self) -> &ReadsArea {
+        // SAFETY: the area lies within every mapping, in front of the records; zeros are a valid one, and all its
+        // words are atomic.
+        unsafe { self.base.add(READS_AT).cast().as_ref() }
     }
 
     fn write_header(&self, setup: &Setup) -> io::Result<()> {

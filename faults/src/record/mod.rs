@@ -11,6 +11,8 @@ mod tasks;
 mod tree;
 mod weave;
 
+pub(crate) use mapping::{Memory, Setup};
+
 pub use client::SocketName;
 pub(crate) use disk::{Found, scan_dir};
 pub use recorder::{Options, RecordError, Recorder};

@@ -188,8 +188,7 @@ impl Recorder {
 
     /// Makes a command run under the shim. Several may be armed, one life of the target after the other.
     pub fn arm(&self, command: &mut Command) {
-        let name = std::str::from_utf8(abi::ENV_RING).unwrap_or_default();
-        command.env("LD_PRELOAD", embed::path_of(&self.shim)).env(name, embed::path_of(self.memory.fd()));
+        embed::preload(command, &self.shim, self.memory.fd());
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

@@ -94,6 +94,8 @@ pub struct ExplorePlan {
     pub budget: u64,
     /// How deep recoveries are crashed, if that was asked for.
     pub recovery_depth: Option<u8>,
+    /// Images that differ only in what recovery has not read are not recovered again.
+    pub prune: bool,
     /// Worker processes.
     pub workers: usize,
     /// Where repro files are written.
@@ -163,6 +165,7 @@ impl ExplorePlan {
             models: chosen,
             budget: args.budget.unwrap_or(budget),
             recovery_depth: args.recovery_depth,
+            prune: !args.no_prune,
             workers: args.workers.map_or_else(processors, usize::from),
             repro_dir,
             assume: args.assume.clone(),

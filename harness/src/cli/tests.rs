@@ -122,6 +122,7 @@ fn cell(model: &str, verdict: Verdict) -> CellResult {
         teeth: Teeth::NotNeeded,
         faults: None,
         recoveries: Default::default(),
+        saved: Default::default(),
         elapsed: std::time::Duration::ZERO,
     }
 }

@@ -378,7 +378,8 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
     let again = repeats.map(|(_, workload)| Again { workload, record: &record_again });
     let mut shrunk = Shrunk::default();
     let cancel = watch.interrupted();
-    let mut pool = Workers::start(plan.workers, limits()?, || target.worker(&contract))
+    let logged = plan.prune && target.notes_reads().is_some();
+    let mut pool = Workers::start_logged(plan.workers, limits()?, logged, || target.worker(&contract))
         .map_err(pool_failed)?
         .interrupted_by(watch.interrupted());
     // The models of one trace give many images in common: each is recovered once.

@@ -1,11 +1,12 @@
 //! What each image recovered to: shared by all models of one trace, so that no image is recovered twice.
 
+use super::alike::Alike;
 use super::tree::{Recorded, worth_keeping};
 use crate::dump::{Digest, Dump};
 use crate::judge::{First, Judge, Seen};
-use crate::recovery::{Lives, Outcome};
+use crate::recovery::{Aside, Lives, Outcome};
 use std::collections::{HashMap, HashSet};
-use unplug_faults::image::ImageHash;
+use unplug_faults::image::{ImageHash, SharedImage};
 
 /// How many contents that are no prefix of the history are kept whole, for classification and stories.
 const MOST_DUMPS: usize = 4096;
@@ -23,6 +24,21 @@ pub struct Memo {
     shapes: HashMap<ImageHash, u64>,
     /// Recoveries that were recorded.
     recoveries: HashMap<ImageHash, Recorded>,
+    /// What recoveries have read.
+    alike: Alike,
+    /// Images of which it is known without a recovery, or after one start less, what they recover to.
+    spared: HashMap<ImageHash, Spared>,
+    /// How many of them were spared their recovery.
+    unread: usize,
+}
+
+/// What an image was spared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spared {
+    /// Its recovery: it differs from a recovered one only in what that one's recovery has not read.
+    Recovery,
+    /// Its second start: the first has changed nothing.
+    Start,
 }
 
 /// What is kept of one image's recovery.
@@ -31,11 +47,18 @@ pub(super) struct Noted {
     seen: Seen,
     /// The content with its identity, where it is no prefix.
     strange: Option<(Digest, Dump)>,
+    /// What is known besides, and the image, if it is to be compared with others.
+    aside: Aside,
+    laid: Option<SharedImage>,
 }
 
 impl Noted {
     /// Sums up an image's lives.
-    pub(super) fn of(image: ImageHash, mut lives: Lives, judge: &Judge) -> Noted {
+    pub(super) fn of(
+        (image, laid): (ImageHash, Option<SharedImage>),
+        (mut lives, aside): (Lives, Aside),
+        judge: &Judge,
+    ) -> Noted {
         judge.settle(&mut lives);
         let seen = Seen::of(&lives, judge.now_ms());
         let strange = match (&seen.first, lives.first) {
@@ -44,7 +67,7 @@ impl Noted {
             }
             _ => None,
         };
-        Noted { image, seen, strange }
+        Noted { image, seen, strange, aside, laid }
     }
 }
 
@@ -59,12 +82,17 @@ impl Memo {
         Self::default()
     }
 
-    /// How many images were recovered.
+    /// How many images were recovered, and not only known to come to what another one comes to.
+    pub(super) fn recovered(&self) -> usize {
+        self.seen.len() - self.unread
+    }
+
+    /// Of how many images it is known what they come to.
     pub fn len(&self) -> usize {
         self.seen.len()
     }
 
-    /// Whether nothing was recovered yet.
+    /// Whether nothing is known yet.
     pub fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }
@@ -128,6 +156,43 @@ impl Memo {
                 self.dumps.insert(digest, dump);
             }
         }
+        if noted.aside.merged {
+            self.spared.insert(noted.image, Spared::Start);
+        }
+        if let (Some(read), Some(laid)) = (noted.aside.read, &noted.laid) {
+            self.alike.note(laid, read, noted.image);
+        }
         self.seen.insert(noted.image, noted.seen);
+    }
+
+    /// Whether an image differs from a recovered one only in what that one's recovery has not read: then it is known
+    /// what it recovers to.
+    pub(super) fn knows_alike(&mut self, hash: ImageHash, image: &SharedImage) -> bool {
+        let Some(seen) = self.alike.find(image).and_then(|known| self.seen.get(&known)).cloned() else {
+            return false;
+        };
+        self.seen.insert(hash, seen);
+        self.spared.insert(hash, Spared::Recovery);
+        self.unread += 1;
+        true
+    }
+
+    /// What an image was spared, if anything.
+    pub(super) fn spared(&self, image: ImageHash) -> Option<Spared> {
+        self.spared.get(&image).copied()
+    }
+
+    /// How many of the images that both know recovered to the same, and how many did not. For tests: two explorations
+    /// of one trace in which none did not have found the same violations in the same states.
+    #[doc(hidden)]
+    pub fn agreement(&self, other: &Memo) -> (usize, usize) {
+        let both = self.seen.iter().filter_map(|(image, seen)| Some((seen, other.seen.get(image)?)));
+        both.fold((0, 0), |(same, not), (a, b)| if a == b { (same + 1, not) } else { (same, not + 1) })
+    }
+
+    /// Compares less than was read. For tests: that is wrong, and must be found to be.
+    #[cfg(test)]
+    pub(super) fn heeding(heed: unplug_faults::reads::Heed) -> Memo {
+        Memo { alike: Alike::heeding(heed), ..Memo::default() }
     }
 }

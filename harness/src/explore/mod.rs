@@ -1,5 +1,6 @@
 //! Exploring one trace: crash states in, judged cells out.
 
+mod alike;
 mod bite;
 mod keep;
 mod memo;

@@ -1,9 +1,9 @@
 //! What is known of each phase while an exploration goes on.
 
+use super::memo::{Memo, Spared};
 use super::roots::Roots;
-use crate::cell::Recoveries;
+use crate::cell::{Recoveries, Saved};
 use crate::cluster::{Case, Clusters, sketch};
-use crate::dump::Dump;
 use crate::history::Phase;
 use crate::judge::{First, Judge, Seen};
 use num_bigint::BigUint;
@@ -28,6 +28,7 @@ pub(super) struct PhaseRun {
     /// Why it is not measured.
     pub(super) blind: Vec<Blind>,
     pub(super) images: HashSet<ImageHash>,
+    pub(super) saved: Saved,
     pub(super) worst_loss: Option<u64>,
     pub(super) clusters: Clusters,
     pub(super) violating: u64,
@@ -57,6 +58,7 @@ impl PhaseRun {
             bound: 0,
             blind: Vec::new(),
             images: HashSet::new(),
+            saved: Saved::default(),
             worst_loss: None,
             clusters: Clusters::default(),
             violating: 0,
@@ -66,24 +68,30 @@ impl PhaseRun {
         }
     }
 
-    /// Judges one state in this phase; `shape` is that of its image's names.
+    /// Judges one state in this phase.
     pub(super) fn visit(
         &mut self,
         ordered: &Ordered<'_>,
         judge: &Judge,
-        shape: u64,
-        (state, image, seen, dump): (&CrashState, ImageHash, &Seen, Option<&Dump>),
+        memo: &Memo,
+        (state, image, seen): (&CrashState, ImageHash, &Seen),
     ) {
         // The space is cut to the phase, and so is the state's interval.
         let (first, last) = (state.first, state.last);
         self.states += 1;
-        self.images.insert(image);
+        if self.images.insert(image) {
+            match memo.spared(image) {
+                Some(Spared::Recovery) => self.saved.unread += 1,
+                Some(Spared::Start) => self.saved.starts += 1,
+                None => {}
+            }
+        }
         self.incomplete |= !seen.complete;
         if let First::Holds(digest) = &seen.first {
             self.worst_loss = self.worst_loss.max(judge.loss(*digest, last));
         }
-        let Some(violation) = judge.check_seen(first, last, seen, dump) else {
-            self.roots.offer(shape, image, state, ordered.index);
+        let Some(violation) = judge.check_seen(first, last, seen, memo.dump_of(seen)) else {
+            self.roots.offer(memo.shape(image), image, state, ordered.index);
             return;
         };
         self.violating += 1;

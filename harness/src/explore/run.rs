@@ -8,7 +8,7 @@ use super::roots::Roots;
 use super::search::Search;
 use super::sweep::{Means, Progress, sweep};
 use super::tree::{Tree, most_roots};
-use crate::cell::{CellResult, Finding, Story, Teeth};
+use crate::cell::{CellResult, Finding, Saved, Story, Teeth};
 use crate::cluster::{Case, Cluster, Clusters, Kin, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
@@ -19,7 +19,6 @@ use crate::story::{Subject, tell};
 use crate::target::Target;
 use crate::target::policy::Policy;
 use crate::verdict::Class;
-use num_bigint::BigUint;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -124,7 +123,7 @@ pub(super) fn explore_with(
         let cell = |i| run.cell(i, Vec::new(), Bite::Teeth(Teeth::NotNeeded), started.elapsed());
         return (first..run.phases.len()).map(cell).collect();
     };
-    let mut means = Means::new(memo, pool, progress, cancel);
+    let mut means = Means::new(memo, pool, progress, cancel).sparing(search.target.notes_reads());
     means.told.budget = search.plan.budget * run.phases.len() as u64;
     let derived: Vec<(Effects, Names)> =
         orders.traces.iter().map(|trace| with_names(search.model, trace)).collect();
@@ -134,15 +133,16 @@ pub(super) fn explore_with(
     let mut cells = Vec::with_capacity(run.phases.len());
     for index in first..run.phases.len() {
         let begun = Instant::now();
-        run.sweep_phase(&mut means, &all, &judge, index);
+        let scene = Scene { all: &all, judge: &judge, index };
+        run.sweep_phase(&mut means, scene);
         means.counting = false;
         let bite = match how.teeth {
             true => run.teeth(&mut means, &judge, index),
             false => Bite::Teeth(Teeth::NotNeeded),
         };
         means.counting = true;
-        let mut findings = run.findings(&mut means, &all, &judge, index);
-        findings.extend(run.crash_recoveries(&mut means, &all, &judge, index));
+        let mut findings = run.findings(&mut means, scene);
+        findings.extend(run.crash_recoveries(&mut means, scene));
         cells.push(run.cell(index, findings, bite, begun.elapsed()));
     }
     cells
@@ -152,6 +152,14 @@ pub(super) fn with_names(model: &dyn Model, trace: &Trace) -> (Effects, Names) {
     let effects = model.effects(trace);
     let names = Names::of(trace, &effects);
     (effects, names)
+}
+
+/// One phase of a run, in all orders of its overlapping calls, and who judges it.
+#[derive(Clone, Copy)]
+struct Scene<'s> {
+    all: &'s [Ordered<'s>],
+    judge: &'s Judge,
+    index: usize,
 }
 
 pub(super) struct Run<'a> {
@@ -177,13 +185,8 @@ impl<'a> Run<'a> {
     }
 
     /// Loses power during some of the phase's recoveries, too.
-    fn crash_recoveries(
-        &mut self,
-        means: &mut Means<'_>,
-        all: &[Ordered<'_>],
-        judge: &Judge,
-        index: usize,
-    ) -> Vec<Finding> {
+    fn crash_recoveries(&mut self, means: &mut Means<'_>, scene: Scene<'_>) -> Vec<Finding> {
+        let Scene { all, judge, index } = scene;
         let roots = std::mem::take(&mut self.phases[index].roots).chosen();
         if roots.is_empty() || !self.phases[index].blind.is_empty() {
             return Vec::new();
@@ -205,7 +208,7 @@ impl<'a> Run<'a> {
     }
 
     /// Sweeps over one phase, in all orders of overlapping calls; they share the budget.
-    fn sweep_phase(&mut self, means: &mut Means<'_>, all: &[Ordered<'_>], judge: &Judge, index: usize) {
+    fn sweep_phase(&mut self, means: &mut Means<'_>, Scene { all, judge, index }: Scene<'_>) {
         let mut run = PhaseRun::new(self.phases[index].phase.clone());
         let (mut left, mut complete) = (self.search.plan.budget, true);
         run.bound = self.search.plan.bound;
@@ -220,12 +223,12 @@ impl<'a> Run<'a> {
             let share = left / (all.len() - nth) as u64;
             let plan = Plan { budget: share, ..self.search.plan.clone() };
             let swept = sweep(means, &space, &plan, judge, &mut |state, image, seen, memo| {
-                run.visit(ordered, judge, memo.shape(image), (state, image, seen, memo.dump_of(seen)));
+                run.visit(ordered, judge, memo, (state, image, seen));
                 ControlFlow::Continue(())
             });
             left -= swept.states.min(left);
-            run.bound = run.bound.min(swept.bound(&plan));
-            complete &= count.exact && count.states == BigUint::from(swept.states);
+            run.bound = run.bound.min(swept.bound);
+            complete &= swept.exhaustive;
             if let Some(error) = swept.error {
                 run.blind.push(broken_off(&error));
                 complete = false;
@@ -237,22 +240,17 @@ impl<'a> Run<'a> {
     }
 
     /// Minimises each cluster of a phase and tells it.
-    fn findings(
-        &mut self,
-        means: &mut Means<'_>,
-        all: &[Ordered<'_>],
-        judge: &Judge,
-        index: usize,
-    ) -> Vec<Finding> {
+    fn findings(&mut self, means: &mut Means<'_>, scene: Scene<'_>) -> Vec<Finding> {
+        let index = scene.index;
         let clusters = std::mem::take(&mut self.phases[index].clusters).into_sorted();
         let phase = self.phases[index].phase.clone();
         let mut notes = Vec::new();
         // Made small, cases that looked different often are one and the same.
         let mut small = Clusters::default();
         for cluster in clusters {
-            small.merge(self.simplest(means, all, judge, &phase, cluster));
+            small.merge(self.simplest(means, scene, &phase, cluster));
         }
-        let tell = |c| self.finding(means, all, judge, &phase, c, &mut notes);
+        let tell = |c| self.finding(means, scene, &phase, c, &mut notes);
         let findings = small.into_sorted().into_iter().map(tell).collect();
         self.phases[index].blind.extend(notes);
         findings
@@ -262,8 +260,7 @@ impl<'a> Run<'a> {
     fn simplest(
         &mut self,
         means: &mut Means<'_>,
-        all: &[Ordered<'_>],
-        judge: &Judge,
+        Scene { all, judge, .. }: Scene<'_>,
         phase: &Phase,
         cluster: Cluster,
     ) -> Cluster {
@@ -299,8 +296,7 @@ impl<'a> Run<'a> {
     fn finding(
         &self,
         means: &mut Means<'_>,
-        all: &[Ordered<'_>],
-        judge: &Judge,
+        Scene { all, judge, .. }: Scene<'_>,
         phase: &Phase,
         cluster: Cluster,
         notes: &mut Vec<Blind>,
@@ -365,7 +361,8 @@ impl<'a> Run<'a> {
             crash_points: run.crash_points,
             legal_states: run.count.clone(),
             states_checked: run.states,
-            images_recovered: run.images.len() as u64,
+            images_recovered: run.images.len() as u64 - run.saved.unread,
+            saved: Saved { equal_images: run.states - run.images.len() as u64, ..run.saved },
             exhaustive: run.exhaustive,
             deviation_bound: run.bound,
             worst_loss: run.worst_loss,

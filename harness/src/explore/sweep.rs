@@ -7,8 +7,8 @@ use crate::pool::{Pool, PoolError};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use unplug_faults::image::ImageHash;
-use unplug_faults::state::{CrashState, Plan, Space};
+use unplug_faults::image::{ImageHash, SharedImage};
+use unplug_faults::state::{CrashState, Plan, Space, States};
 
 /// How far an exploration is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,14 @@ pub struct Progress {
 /// follow the lots.
 const LOT: usize = 1024;
 
+/// Where images are compared in what is read of them, so many are compared, and what is left of them recovered, before
+/// the next are.
+const COMPARED: usize = 32;
+/// So many images are compared before it is asked whether that is worth while.
+const TRIED: u64 = 128;
+/// One of so many must be spared, where the target says nothing else.
+const USUAL: u64 = 3;
+
 /// What recovers images, and who listens.
 pub(super) struct Means<'a> {
     pub(super) memo: &'a mut Memo,
@@ -37,6 +45,26 @@ pub(super) struct Means<'a> {
     next_job: u64,
     /// What came back before something that was asked for earlier: never much more than is in flight.
     early: BTreeMap<u64, Noted>,
+    /// What is being recovered, where images are compared in what is read of them.
+    laid: BTreeMap<u64, SharedImage>,
+    worth: Worth,
+}
+
+/// Whether it is worth while to note what recoveries read, and to compare. That makes a recovery dearer, and spares one
+/// only where the disk has much that no recovery looks at.
+#[derive(Clone, Copy, Debug)]
+struct Worth {
+    /// One image of so many must be spared.
+    one_in: u64,
+    seen: u64,
+    spared: u64,
+}
+
+impl Worth {
+    /// By what a sweep has spared so far, which does not depend on when what came back.
+    fn is_it(self) -> bool {
+        self.seen < TRIED || self.spared.saturating_mul(self.one_in) >= self.seen
+    }
 }
 
 impl<'a> Means<'a> {
@@ -55,7 +83,15 @@ impl<'a> Means<'a> {
             counting: true,
             next_job: 0,
             early: BTreeMap::new(),
+            laid: BTreeMap::new(),
+            worth: Worth { one_in: USUAL, seen: 0, spared: 0 },
         }
+    }
+
+    /// The same, where noting what recoveries read pays if one image of so many is spared by it.
+    pub(super) fn sparing(mut self, one_in: Option<u64>) -> Self {
+        self.worth.one_in = one_in.unwrap_or(USUAL);
+        self
     }
 
     /// Recovers every image of these states that is not known yet. Results arrive in any order; all are
@@ -76,6 +112,7 @@ impl<'a> Means<'a> {
                 Err(_) => break,
             }
         }
+        self.laid.clear();
         self.note_before(u64::MAX);
         result
     }
@@ -88,26 +125,60 @@ impl<'a> Means<'a> {
         judge: &Judge,
         asked: &mut BTreeMap<u64, ImageHash>,
     ) -> Result<(), PoolError> {
-        for index in self.memo.unknown(hashes) {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(PoolError::Interrupted);
+        let unknown = self.memo.unknown(hashes);
+        let mut rest = unknown.as_slice();
+        while !rest.is_empty() {
+            let logged = self.pool.log_reads(self.worth.is_it())?;
+            // A part of the lot is looked up before any of it is recovered: which images are spared does not depend on
+            // which worker was quicker.
+            let part;
+            (part, rest) = rest.split_at(rest.len().min(if logged { COMPARED } else { LOT }));
+            let mut wanted = Vec::with_capacity(part.len());
+            for &index in part {
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Err(PoolError::Interrupted);
+                }
+                let image = space.shared_image(&states[index]);
+                self.memo.note_shape(hashes[index], shape(&image));
+                self.worth.seen += u64::from(logged);
+                if logged && self.memo.knows_alike(hashes[index], &image) {
+                    self.worth.spared += 1;
+                    continue;
+                }
+                if logged {
+                    wanted.push((hashes[index], image));
+                } else {
+                    self.submit(hashes[index], image, judge, asked)?;
+                }
             }
-            while self.pool.in_flight() >= self.pool.capacity().max(1) {
+            for (hash, image) in wanted {
+                self.laid.insert(self.next_job, image.clone());
+                self.submit(hash, image, judge, asked)?;
+            }
+            while !asked.is_empty() {
                 let (job, lives) = self.pool.next()?;
                 self.take(job, lives, judge, asked);
             }
-            let job = self.next_job;
-            self.next_job += 1;
-            asked.insert(job, hashes[index]);
-            let image = space.shared_image(&states[index]);
-            self.memo.note_shape(hashes[index], shape(&image));
-            self.pool.submit(job, image, judge.now_ms())?;
         }
-        while !asked.is_empty() {
+        Ok(())
+    }
+
+    /// Hands an image in, once there is room.
+    fn submit(
+        &mut self,
+        hash: ImageHash,
+        image: SharedImage,
+        judge: &Judge,
+        asked: &mut BTreeMap<u64, ImageHash>,
+    ) -> Result<(), PoolError> {
+        while self.pool.in_flight() >= self.pool.capacity().max(1) {
             let (job, lives) = self.pool.next()?;
             self.take(job, lives, judge, asked);
         }
-        Ok(())
+        let job = self.next_job;
+        self.next_job += 1;
+        asked.insert(job, hash);
+        self.pool.submit(job, image, judge.now_ms())
     }
 
     fn take(
@@ -118,8 +189,9 @@ impl<'a> Means<'a> {
         asked: &mut BTreeMap<u64, ImageHash>,
     ) {
         // A job that is not ours is left over from an exploration that was broken off.
+        let (aside, laid) = (self.pool.aside(), self.laid.remove(&job));
         if let Some(image) = asked.remove(&job) {
-            self.early.insert(job, Noted::of(image, lives, judge));
+            self.early.insert(job, Noted::of((image, laid), (lives, aside), judge));
             self.told.images += 1;
             (self.progress)(self.told);
         }
@@ -140,25 +212,19 @@ impl<'a> Means<'a> {
 pub(super) struct Swept {
     /// States visited.
     pub(super) states: u64,
-    /// The canonical order came to its end within the budget.
-    pub(super) to_the_end: bool,
-    /// The visitor had seen enough.
-    pub(super) stopped: bool,
-    /// The most deviations met.
-    pub(super) most_deviations: u8,
+    /// The greatest number of deviations that was enumerated, and visited, whole.
+    pub(super) bound: u8,
+    /// Every legal state was visited.
+    pub(super) exhaustive: bool,
     /// What broke it off.
     pub(super) error: Option<PoolError>,
 }
 
 impl Swept {
-    /// The greatest number of deviations that was enumerated whole.
-    pub(super) fn bound(&self, plan: &Plan) -> u8 {
-        if self.to_the_end || self.most_deviations > plan.bound {
-            plan.bound
-        } else {
-            // The last level met may not be complete.
-            self.most_deviations.saturating_sub(1)
-        }
+    /// All that was enumerated so far was visited.
+    fn note(&mut self, states: &States<'_>) {
+        self.bound = states.completed_bound().unwrap_or(0);
+        self.exhaustive = states.is_exhaustive();
     }
 }
 
@@ -171,6 +237,7 @@ pub(super) fn sweep(
     visit: &mut dyn FnMut(&CrashState, ImageHash, &Seen, &Memo) -> ControlFlow<()>,
 ) -> Swept {
     let mut swept = Swept::default();
+    means.worth = Worth { seen: 0, spared: 0, ..means.worth };
     let cancel = means.cancel;
     let mut states = space.states(plan).stopped_by(cancel);
     let mut hasher = space.hasher();
@@ -182,7 +249,8 @@ pub(super) fn sweep(
             return swept;
         }
         if lot.is_empty() {
-            swept.to_the_end = room > 0 || states.next().is_none();
+            // Only here is everything that was enumerated visited, too.
+            swept.note(&states);
             return swept;
         }
         let hashes: Vec<ImageHash> = lot.iter().map(|s| hasher.hash(s)).collect();
@@ -191,9 +259,7 @@ pub(super) fn sweep(
             // After a failure the states in front of the first unknown image still count.
             let Some(seen) = means.memo.get(*hash) else { break };
             swept.states += 1;
-            swept.most_deviations = swept.most_deviations.max(state.deviations);
             if visit(state, *hash, seen, means.memo).is_break() {
-                swept.stopped = true;
                 return swept;
             }
         }
@@ -203,5 +269,6 @@ pub(super) fn sweep(
             swept.error = Some(error);
             return swept;
         }
+        swept.note(&states);
     }
 }

@@ -1,6 +1,6 @@
 //! Whole explorations of hand-made traces, with a toy store whose recovery is a function of the image.
 
-use super::{Memo, Search, explore_sharing};
+use super::{Memo, Search, explore_last, explore_sharing};
 use crate::cell::{CellResult, Teeth};
 use crate::contract::Contract;
 use crate::dump::Dump;
@@ -375,3 +375,9 @@ fn models_of_one_trace_share_recoveries() {
 
 #[path = "tree_tests.rs"]
 mod tree;
+
+#[path = "sweep_tests.rs"]
+mod sweep;
+
+#[path = "alike_tests.rs"]
+mod alike;

@@ -167,7 +167,7 @@ impl<'a, 'm> Tree<'a, 'm> {
     ) {
         let Tree { run: _, judge, means, done, blind, found } = self;
         let (first, last) = (branch.root.state.first, branch.root.state.last);
-        let known = means.memo.len();
+        let known = means.memo.recovered();
         let mut branches = Roots::at_most(if goes_on { BRANCHES } else { 0 });
         let swept = sweep(means, crashed.space, plan, judge, &mut |state, hash, seen, memo| {
             match judge.check_seen(first, last, seen, memo.dump_of(seen)) {
@@ -180,7 +180,7 @@ impl<'a, 'm> Tree<'a, 'm> {
             ControlFlow::Continue(())
         });
         done.states += swept.states;
-        done.images += (means.memo.len() - known) as u64;
+        done.images += (means.memo.recovered() - known) as u64;
         if let Some(error) = swept.error {
             let detail = if matches!(error, PoolError::Interrupted) {
                 "interrupted".into()

@@ -1,6 +1,6 @@
 //! Results of many runs, put together into one cell.
 
-use crate::cell::{CellResult, FaultCount, Finding, Teeth};
+use crate::cell::{CellResult, FaultCount, Finding, Saved, Teeth};
 use crate::target::policy::Policy;
 use crate::verdict::Verdict;
 use num_bigint::BigUint;
@@ -26,6 +26,7 @@ pub(super) struct Tally {
     legal: Count,
     states: u64,
     images: u64,
+    saved: Saved,
     bound: Option<u8>,
     exhaustive: bool,
     worst_loss: Option<u64>,
@@ -53,6 +54,7 @@ impl Tally {
             legal: Count { states: BigUint::ZERO, exact: true },
             states: 0,
             images: 0,
+            saved: Saved::default(),
             bound: None,
             exhaustive: true,
             worst_loss: None,
@@ -80,6 +82,7 @@ impl Tally {
         self.legal.exact &= cell.legal_states.exact;
         self.states += cell.states_checked;
         self.images += cell.images_recovered;
+        self.saved += cell.saved;
         self.exhaustive &= cell.exhaustive;
         self.bound = Some(self.bound.map_or(cell.deviation_bound, |b| b.min(cell.deviation_bound)));
         self.worst_loss = self.worst_loss.max(cell.worst_loss);
@@ -183,6 +186,7 @@ impl Tally {
             legal_states: self.legal,
             states_checked: self.states,
             images_recovered: self.images,
+            saved: self.saved,
             exhaustive: self.exhaustive,
             deviation_bound: self.bound.unwrap_or(0),
             worst_loss: self.worst_loss,

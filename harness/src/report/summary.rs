@@ -3,7 +3,7 @@
 use super::grade::Graded;
 use super::number::grouped;
 use super::story::class_name;
-use crate::cell::{CellResult, Teeth};
+use crate::cell::{CellResult, Saved, Teeth};
 use crate::verdict::{ExitCode, Verdict};
 
 /// What a whole run says.
@@ -46,6 +46,7 @@ pub fn lines(cells: &[CellResult], findings: &[Graded<'_>], gate: Gate<'_>) -> V
     }
     out.extend(faults(cells));
     out.extend(not_measured(cells));
+    out.extend(saved(cells));
     if gate.incomplete {
         out.push("incomplete: what stands above is a part of what was asked for".into());
     }
@@ -69,6 +70,20 @@ fn faults(cells: &[CellResult]) -> Vec<String> {
         }
     }
     lines.into_iter().map(|(policy, parts)| format!("faults fired, {policy}: {}", parts.join("; "))).collect()
+}
+
+/// What needed not to be done.
+fn saved(cells: &[CellResult]) -> Option<String> {
+    let mut all = Saved::default();
+    cells.iter().for_each(|cell| all += cell.saved);
+    let parts = [
+        (all.equal_images, "states with an image of another"),
+        (all.unread, "images that differ only in what recovery never read"),
+        (all.starts, "second starts after one that changed nothing"),
+    ];
+    let told = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", grouped(*n)));
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| format!("saved: {}", told.join("; ")))
 }
 
 /// Each reason once, with the cells that it stopped.

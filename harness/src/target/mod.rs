@@ -47,6 +47,13 @@ pub trait Target: Sync {
         1
     }
 
+    /// Whether it can be noted what its recoveries read: its workers must recover in their own process, or in forks of
+    /// it, and start no other program. If so, of how many images one must be spared its recovery by that so that it
+    /// pays: noting costs what it costs, be a recovery cheap or dear.
+    fn notes_reads(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether a start of it recovers what a power loss has left, so that power can be lost in the middle of that.
     fn recovers(&self) -> bool {
         true

@@ -131,6 +131,10 @@ impl Target for RespTarget {
         u8::from(self.conditions.gated)
     }
 
+    fn notes_reads(&self) -> Option<u64> {
+        matches!(self.program, Program::Engine(_)).then_some(3)
+    }
+
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
         RespOracle::validate(workload)
             .map_err(|e| RecordError::BadOperation { step: step_of(&e), why: e.to_string() })?;

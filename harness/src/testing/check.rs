@@ -2,12 +2,11 @@
 
 use crate::cell::CellResult;
 use crate::contract::Contract;
-use crate::explore::{Memo, Search, explore_sharing};
+use crate::explore::{Memo, Search, explore_deep};
 use crate::minimise::fewest_steps;
-use crate::pool::PoolError;
-use crate::record::RecordError;
 use crate::target::Target;
-use crate::testing::env::{BadVariable, Settings};
+use crate::testing::env::Settings;
+use crate::testing::error::CheckError;
 use crate::testing::path::TestPath;
 use crate::testing::report::Report;
 use crate::testing::store::Store;
@@ -17,7 +16,7 @@ use crate::verdict::Verdict;
 use crate::worker::scratch::Scratch;
 use crate::worker::{Limits, Workers};
 use crate::workload::{Step, Workload};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use unplug_faults::model::{self, Model};
@@ -33,60 +32,6 @@ const DEVIATIONS: u8 = 2;
 /// Recordings that making a failing workload smaller may cost.
 const SMALLER: usize = 24;
 
-/// Why a check gave no result.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckError {
-    /// The store could not be recorded.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// The recoveries could not be run.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-    /// The environment holds a bad value.
-    #[error(transparent)]
-    Variable(#[from] BadVariable),
-    /// There is no such model.
-    #[error("there is no model `{name}`; there are {known}")]
-    UnknownModel {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: String,
-    },
-    /// What a regression file holds cannot be done to the store any more.
-    #[error(
-        "what the regression file {path} did cannot be done again ({source}): remove it, or mend the store"
-    )]
-    Regression {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: Box<CheckError>,
-    },
-    /// The repro file that the environment names is of another test.
-    #[error("{path} is a repro of the test `{test}`: run that one, with `-- --exact {test}`")]
-    OtherTest {
-        /// The file.
-        path: PathBuf,
-        /// The test that it came from.
-        test: String,
-    },
-    /// A repro file cannot be read.
-    #[error("{path}: {source}; copy it again from where it was made, or remove it")]
-    Repro {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: unplug_faults::codec::CodecError,
-    },
-    /// An operation does not encode.
-    #[error("an operation cannot be encoded: {0}")]
-    Operation(postcard::Error),
-    /// The harness's own files fail.
-    #[error("the harness's own files: {0}")]
-    Io(#[from] std::io::Error),
-}
-
 /// A check of a store: made by [`check!`](crate::check), ended by [`Check::assert_holds`].
 #[must_use = "a check does nothing before assert_holds, assert_violated or run"]
 pub struct Check<S: Store> {
@@ -98,6 +43,8 @@ pub struct Check<S: Store> {
     seed: u64,
     budget: u64,
     workers: usize,
+    recovery_depth: Option<u8>,
+    prune: bool,
 }
 
 /// A check of `S` in the test of this path; [`check!`](crate::check) finds the path by itself.
@@ -112,6 +59,8 @@ pub fn check<S: Store>(path: TestPath) -> Check<S> {
         seed: 0,
         budget: BUDGET,
         workers,
+        recovery_depth: None,
+        prune: true,
     }
 }
 
@@ -183,6 +132,21 @@ impl<S: Store> Check<S> {
     /// Worker processes; as many as there are processors if not told. Results do not depend on it.
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
+        self
+    }
+
+    /// How deep recoveries are crashed: to 1, if not told, power is lost again while the store recovers from a
+    /// power loss; to 2 also while it recovers from that; to 0 never. Of each phase and model a few recoveries are
+    /// chosen, of every kind.
+    pub fn recovery_depth(mut self, depth: u8) -> Self {
+        self.recovery_depth = Some(depth);
+        self
+    }
+
+    /// Whether an image that differs from a recovered one only in what that one's recovery has not read is spared its
+    /// own: it is, if not told. For a store whose recovery does not follow from what it reads, say `false`.
+    pub fn prune(mut self, prune: bool) -> Self {
+        self.prune = prune;
         self
     }
 
@@ -338,7 +302,8 @@ impl<S: Store> Check<S> {
     }
 
     fn pool(&self, count: usize) -> Result<Workers<'_>, CheckError> {
-        Ok(Workers::start(count, Limits::default(), || self.target.worker(&self.contract))?)
+        let command = || self.target.worker(&self.contract);
+        Ok(Workers::start_logged(count, Limits::default(), self.prune, command)?)
     }
 
     /// Records the workload, and explores the trace under each of the check's models.
@@ -364,6 +329,7 @@ impl<S: Store> Check<S> {
         std::fs::create_dir(&dir)?;
         let trace = self.target.record(&dir, workload)?;
         let budget = settings.budget.unwrap_or(self.budget);
+        let depth = self.recovery_depth.unwrap_or(self.target.usual_recovery_depth());
         let mut pool = self.pool(self.workers)?;
         let (mut memo, mut cells) = (Memo::new(), Vec::<CellResult>::new());
         for model in &models {
@@ -377,7 +343,8 @@ impl<S: Store> Check<S> {
                 repro_dir,
             };
             let silent = &mut |_| {};
-            cells.extend(explore_sharing(&search, &mut memo, &mut pool, silent, &AtomicBool::new(false)));
+            let never = AtomicBool::new(false);
+            cells.extend(explore_deep(&search, depth, &mut memo, &mut pool, silent, &never));
         }
         Ok(Report::of(cells))
     }

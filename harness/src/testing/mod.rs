@@ -22,8 +22,9 @@
 //! The test is started again in two roles. In the *recording* role it opens the store in a fresh directory,
 //! runs the operations once with every file operation recorded, and ends. Every state that a power loss may
 //! legally have left, at every moment, is then laid out and recovered in *worker* roles: opened, read, killed,
-//! opened, read, written to, closed, opened and read once more. Nothing that stands before the check in the test
-//! may depend on running only once.
+//! opened, read, written to, closed, opened and read once more. Some of the recoveries are recorded in their turn,
+//! and power is lost in the middle of them, too ([`Check::recovery_depth`]). Nothing that stands before the check in
+//! the test may depend on running only once.
 //!
 //! What fails is kept as a repro file in `unplug-regressions/TEST/` of the package, to be checked in: the next run
 //! tries it first. The failure's last line replays it.
@@ -32,6 +33,7 @@
 
 pub mod check;
 pub mod env;
+pub mod error;
 pub mod path;
 #[cfg(feature = "proptest")]
 pub mod property;
@@ -43,7 +45,8 @@ pub mod target;
 
 pub use crate::oracle::MapOp;
 pub use crate::worker::store::BoxError;
-pub use check::{Check, CheckError, check};
+pub use check::{Check, check};
+pub use error::CheckError;
 pub use path::TestPath;
 #[cfg(feature = "proptest")]
 pub use property::{Property, property};

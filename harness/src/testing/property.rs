@@ -1,7 +1,8 @@
 //! Properties: a check in each case of a proptest strategy, with shrinking.
 
-use crate::testing::check::{Check, CheckError, check};
+use crate::testing::check::{Check, check};
 use crate::testing::env::Settings;
+use crate::testing::error::CheckError;
 use crate::testing::path::TestPath;
 use crate::testing::store::Store;
 use crate::verdict::Verdict;

@@ -5,7 +5,7 @@
 
 use crate::pool::Pool;
 use crate::repro::{self, Replayed, Repro};
-use crate::testing::check::CheckError;
+use crate::testing::error::CheckError;
 use crate::testing::path::TestPath;
 use crate::testing::report::Report;
 use crate::verdict::Verdict;

@@ -123,12 +123,13 @@ impl fmt::Display for Report {
             let exhaustive = if cell.exhaustive { "all" } else { "a sample" };
             writeln!(
                 f,
-                "{} / {}: {}: {} states judged ({exhaustive}), {} images recovered",
+                "{} / {}: {}: {} states judged ({exhaustive}), {} images recovered, {} spared",
                 cell.phase,
                 cell.model,
                 verdict(cell.verdict),
                 cell.states_checked,
-                cell.images_recovered
+                cell.images_recovered,
+                cell.saved.unread
             )?;
             for blind in &cell.not_measured {
                 writeln!(f, "  not measured: {}: {}", blind.what, blind.detail)?;

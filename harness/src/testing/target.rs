@@ -106,7 +106,8 @@ impl<S: Store> Target for StoreTarget<S> {
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
         check_operations::<S>(workload)?;
         let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory for", dir))?;
-        if self.created {
+        // What stands there already was made: a disk that a power loss has left, whose recovery is recorded.
+        if self.created && is_empty(dir)? {
             let made = S::open(dir).and_then(S::close);
             made.map_err(|e| RecordError::Store { message: crate::worker::store::with_causes(&*e) })?;
         }
@@ -144,9 +145,19 @@ impl<S: Store> Target for StoreTarget<S> {
         role::worker_command(&self.path, &role::key::<S>(&self.path))
     }
 
+    fn notes_reads(&self) -> Option<u64> {
+        // A life of its own process costs many times what it costs to note what it reads.
+        Some(if S::REUSABLE { 3 } else { 20 })
+    }
+
     fn oracle(&self) -> Box<dyn Oracle> {
         Box::new(ModelOracle::<S>(S::Model::default()))
     }
+}
+
+fn is_empty(dir: &Path) -> Result<bool, RecordError> {
+    let mut entries = std::fs::read_dir(dir).map_err(RecordError::io("cannot read", dir))?;
+    Ok(entries.next().is_none())
 }
 
 /// How many operations a step holds.

@@ -1,7 +1,7 @@
 //! The parent's side: keeps worker processes busy, replaces those that die, repeats suspects alone.
 
 use crate::pool::{Pool, PoolError};
-use crate::recovery::Lives;
+use crate::recovery::{Aside, Lives, Outcome};
 use crate::worker::process::{Job, WorkerProcess};
 use crate::worker::protocol::Answer;
 use crate::worker::scratch::Scratch;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use unplug_faults::image::SharedImage;
+use unplug_faults::reads::Log;
 
 /// When a recovery has gone on for too long.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// Workers that die in a row without ever having answered, before the pool gives up.
 const STILLBORN: u32 = 3;
 
+/// What came of one job, and what is known besides.
+type Done = Result<(u64, Lives, Aside), PoolError>;
+
 /// A pool of recovery worker processes.
 pub struct Workers<'a> {
     command: Box<dyn Fn() -> Command + 'a>,
@@ -70,7 +74,14 @@ pub struct Workers<'a> {
     repeats: Vec<WorkerProcess>,
     waiting: VecDeque<Job>,
     suspects: VecDeque<Job>,
-    done: VecDeque<Result<(u64, Lives), PoolError>>,
+    done: VecDeque<Done>,
+    /// What is known besides of what was given out last.
+    aside: Aside,
+    /// Whether it can be noted what the workers read, and whether it is.
+    may_log: bool,
+    logged: bool,
+    /// The workers of the other kind, those that are logged or those that are not.
+    idle: Vec<WorkerProcess>,
     in_flight: usize,
     started: u64,
     stillborn: u32,
@@ -89,6 +100,20 @@ impl<'a> Workers<'a> {
         limits: Limits,
         command: impl Fn() -> Command + 'a,
     ) -> Result<Self, PoolError> {
+        Workers::start_logged(count, limits, false, command)
+    }
+
+    /// As [`Workers::start`]; if `may_log`, it can be noted what recoveries read ([`Pool::log_reads`]). Only for
+    /// workers that recover in their own process, or in forks of it.
+    ///
+    /// # Errors
+    /// As [`Workers::start`].
+    pub fn start_logged(
+        count: usize,
+        limits: Limits,
+        may_log: bool,
+        command: impl Fn() -> Command + 'a,
+    ) -> Result<Self, PoolError> {
         let scratch = Scratch::new().map_err(PoolError::LayOut)?;
         let mut pool = Workers {
             command: Box::new(command),
@@ -99,13 +124,17 @@ impl<'a> Workers<'a> {
             waiting: VecDeque::new(),
             suspects: VecDeque::new(),
             done: VecDeque::new(),
+            aside: Aside::default(),
+            may_log,
+            logged: may_log,
+            idle: Vec::new(),
             in_flight: 0,
             started: 0,
             stillborn: 0,
             interrupted: None,
         };
         for _ in 0..count.max(1) {
-            let worker = pool.spawn()?;
+            let worker = pool.spawn(may_log)?;
             pool.workers.push(worker);
         }
         Ok(pool)
@@ -118,11 +147,12 @@ impl<'a> Workers<'a> {
         self
     }
 
-    fn spawn(&mut self) -> Result<WorkerProcess, PoolError> {
+    fn spawn(&mut self, logged: bool) -> Result<WorkerProcess, PoolError> {
         let dir = self.scratch.path().join(format!("worker-{}", self.started));
         self.started += 1;
-        WorkerProcess::spawn((self.command)(), dir)
-            .map_err(|e| PoolError::Worker(format!("cannot start: {e}")))
+        let failed = |e| PoolError::Worker(format!("cannot start: {e}"));
+        let log = if logged { Log::new().map_err(failed)? } else { None };
+        WorkerProcess::spawn((self.command)(), dir, log).map_err(failed)
     }
 
     /// Hands waiting jobs to workers that have room, the idlest first, and suspects to fresh processes.
@@ -140,7 +170,8 @@ impl<'a> Workers<'a> {
             && let Some(mut job) = self.suspects.pop_front()
         {
             job.alone = true;
-            let mut fresh = self.spawn()?;
+            // What convicts is seen where nothing but the target is at work.
+            let mut fresh = self.spawn(false)?;
             fresh.give(job).map_err(|e| PoolError::Worker(e.to_string()))?;
             self.repeats.push(fresh);
         }
@@ -184,10 +215,13 @@ impl<'a> Workers<'a> {
         let worker = &mut self.workers[index];
         let fault = worker.exchange().err().map(|e| e.to_string());
         let mut answered = false;
-        while let Some((job, answer)) = worker.answer() {
+        while let Some((mut job, answer)) = worker.answer() {
             answered = true;
             match answer {
-                Answer::Suspect(_) => self.suspects.push_back(job),
+                Answer::Suspect(_, aside) => {
+                    job.aside = aside;
+                    self.suspects.push_back(job);
+                }
                 answer => self.done.push_back(result(answer)),
             }
         }
@@ -215,7 +249,7 @@ impl<'a> Workers<'a> {
                 "{STILLBORN} in a row died ({how}); the last one's log:\n{log}"
             )));
         }
-        self.workers[index] = self.spawn()?;
+        self.workers[index] = self.spawn(self.logged)?;
         Ok(())
     }
 
@@ -223,8 +257,12 @@ impl<'a> Workers<'a> {
     fn serve_repeat(&mut self, index: usize) -> bool {
         let worker = &mut self.repeats[index];
         let fault = worker.exchange().err();
-        if let Some((_, answer)) = worker.answer() {
-            self.done.push_back(result(answer));
+        if let Some((job, answer)) = worker.answer() {
+            self.done.push_back(result(answer).map(|(id, lives, aside)| {
+                // It crashed in its first life both times: what that had read when it did is known.
+                let same = matches!(lives.first, Outcome::Crashed { .. });
+                (id, lives, if same { job.aside } else { aside })
+            }));
             return true;
         }
         let why = match fault {
@@ -240,13 +278,13 @@ impl<'a> Workers<'a> {
     }
 }
 
-fn result(answer: Answer) -> Result<(u64, Lives), PoolError> {
+fn result(answer: Answer) -> Done {
     match answer {
-        Answer::Lives(id, told) => Ok((id, told.into())),
+        Answer::Lives(id, told, aside) => Ok((id, told.into(), aside)),
         Answer::LayOut(_, 0, message) => Err(PoolError::LayOut(std::io::Error::other(message))),
         Answer::LayOut(_, errno, _) => Err(PoolError::LayOut(std::io::Error::from_raw_os_error(errno))),
         Answer::Failed(_, why) => Err(PoolError::Worker(why)),
-        Answer::Suspect(id) => {
+        Answer::Suspect(id, _) => {
             Err(PoolError::Worker(format!("job {id} is still unclear when repeated alone")))
         }
     }
@@ -254,7 +292,7 @@ fn result(answer: Answer) -> Result<(u64, Lives), PoolError> {
 
 impl Pool for Workers<'_> {
     fn submit(&mut self, job: u64, image: SharedImage, now_ms: u64) -> Result<(), PoolError> {
-        self.waiting.push_back(Job { id: job, now_ms, image, alone: false });
+        self.waiting.push_back(Job { id: job, now_ms, image, alone: false, aside: Aside::default() });
         self.in_flight += 1;
         self.hand_out()
     }
@@ -263,7 +301,9 @@ impl Pool for Workers<'_> {
         loop {
             if let Some(result) = self.done.pop_front() {
                 self.in_flight -= 1;
-                return result;
+                let (job, lives, aside) = result?;
+                self.aside = aside;
+                return Ok((job, lives));
             }
             if self.in_flight == 0 {
                 return Err(PoolError::Idle);
@@ -278,6 +318,23 @@ impl Pool for Workers<'_> {
 
     fn capacity(&self) -> usize {
         self.workers.len() * DEPTH
+    }
+
+    fn aside(&mut self) -> Aside {
+        std::mem::take(&mut self.aside)
+    }
+
+    fn log_reads(&mut self, on: bool) -> Result<bool, PoolError> {
+        if self.may_log && on != self.logged && self.in_flight == 0 {
+            // Both sets of workers stay: to start one costs as much as many recoveries.
+            std::mem::swap(&mut self.workers, &mut self.idle);
+            self.logged = on;
+            while self.workers.len() < self.idle.len() {
+                let worker = self.spawn(on)?;
+                self.workers.push(worker);
+            }
+        }
+        Ok(self.logged)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::worker::store::{BoxError, StoreRecovery, Subject};
 use std::path::Path;
 use unplug_faults::event::NodeKind;
 use unplug_faults::image::{Image, ImageNode};
+use unplug_faults::reads::Part;
 
 const ROLE: &str = "UNPLUG_POOL_TEST";
 const MARK: &str = "UNPLUG_POOL_MARK";
@@ -65,8 +66,12 @@ fn as_worker() {
 }
 
 fn pool(role: &str, count: usize) -> Result<Workers<'_>, PoolError> {
+    logged_pool(role, count, false)
+}
+
+fn logged_pool(role: &str, count: usize, may_log: bool) -> Result<Workers<'_>, PoolError> {
     let limits = Limits { cpu: Duration::from_secs(1), wall: Duration::from_secs(60) };
-    Workers::start(count, limits, move || {
+    Workers::start_logged(count, limits, may_log, move || {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "worker::pool::tests::as_worker", "--nocapture", "--test-threads=1"]);
         command
@@ -109,6 +114,39 @@ fn jobs_come_back_whatever_the_number_of_workers() {
     for (role, count) in [("reusable", 1), ("reusable", 3), ("forked", 2)] {
         assert_eq!(firsts(&mut pool(role, count).unwrap(), &contents), expected, "{role}, {count}");
     }
+}
+
+/// What was read of one image, and what came back first.
+fn read_of(pool: &mut Workers<'_>, content: &[u8]) -> (Option<Vec<(u32, Part)>>, Outcome) {
+    pool.submit(1, image(content), 77).unwrap();
+    let (_, lives) = pool.next().unwrap();
+    (pool.aside().read.map(|read| read.files), lives.first)
+}
+
+#[test]
+fn what_is_read_is_known_while_it_is_asked_for() {
+    let whole = || Some(vec![(0, Part::Whole)]);
+    for role in ["reusable", "forked"] {
+        let mut pool = logged_pool(role, 2, true).unwrap();
+        assert_eq!(read_of(&mut pool, b"a"), (whole(), held(b"a")), "{role}");
+        assert!(!pool.log_reads(false).unwrap());
+        assert_eq!(read_of(&mut pool, b"b"), (None, held(b"b")), "{role}");
+        // Not while something is under way.
+        pool.submit(7, image(b"c"), 77).unwrap();
+        assert!(!pool.log_reads(true).unwrap());
+        pool.next().unwrap();
+        assert!(pool.log_reads(true).unwrap());
+        assert_eq!(read_of(&mut pool, b"c"), (whole(), held(b"c")), "{role}");
+        assert_eq!(read_of(&mut pool, b"refuse").0, whole(), "{role}");
+        // What was read before a crash is known where the process that noted it has survived.
+        let (read, outcome) = read_of(&mut pool, b"abort");
+        assert!(matches!(outcome, Outcome::Crashed { .. }), "{role}: {outcome:?}");
+        assert_eq!(read, if role == "forked" { whole() } else { None });
+        assert_eq!(read_of(&mut pool, b"d"), (whole(), held(b"d")), "{role}");
+    }
+    let mut never = pool("reusable", 1).unwrap();
+    assert!(!never.log_reads(true).unwrap());
+    assert_eq!(read_of(&mut never, b"a"), (None, held(b"a")));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One worker process, as its parent sees it.
 
+use crate::recovery::Aside;
 use crate::worker::fork::{kill_group, pass_socket, tie_to_parent};
 use crate::worker::pool::Limits;
 use crate::worker::protocol::{Answer, Chain, decode, encode};
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use unplug_faults::image::SharedImage;
+use unplug_faults::reads::Log;
 
 /// One image to recover.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) image: SharedImage,
     /// It is repeated alone, in a fresh process.
     pub(crate) alone: bool,
+    /// What was seen of it before it was to be repeated.
+    pub(crate) aside: Aside,
 }
 
 /// A worker process with the jobs that it was given. Killed and reaped when dropped.
@@ -46,12 +50,14 @@ pub(crate) struct WorkerProcess {
     reaped: bool,
     /// Since when there has been something to do and no answer.
     since: Instant,
+    /// Where it is noted what it reads, if it is.
+    _log: Option<Log>,
     /// The worker's CPU time when it was first found silent on its present job.
     cpu_then: Option<Duration>,
 }
 
 impl WorkerProcess {
-    pub(crate) fn spawn(mut command: Command, dir: PathBuf) -> io::Result<WorkerProcess> {
+    pub(crate) fn spawn(mut command: Command, dir: PathBuf, log: Option<Log>) -> io::Result<WorkerProcess> {
         std::fs::create_dir(&dir)?;
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -59,6 +65,9 @@ impl WorkerProcess {
         pass_socket(&mut command, theirs.into());
         command.env(ENV_DIR, &dir).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(std::fs::File::create(dir.join("stderr"))?);
+        if let Some(log) = &log {
+            log.arm(&mut command);
+        }
         let child = command.spawn()?;
         Ok(WorkerProcess {
             child,
@@ -73,6 +82,7 @@ impl WorkerProcess {
             answered: false,
             reaped: false,
             since: Instant::now(),
+            _log: log,
             cpu_then: None,
         })
     }

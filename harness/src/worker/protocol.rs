@@ -1,7 +1,7 @@
 //! What goes over the socket between an exploration and its workers: length-prefixed postcard frames.
 
 use crate::dump::Dump;
-use crate::recovery::{Lives, Outcome};
+use crate::recovery::{Aside, Lives, Outcome};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, Read, Write};
 use unplug_faults::image::{Delta, NoDelta, SharedImage};
@@ -53,9 +53,9 @@ impl Chain {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// What came back.
-    Lives(u64, Told),
+    Lives(u64, Told, Aside),
     /// The target crashed or hung, which convicts only if it does so again alone.
-    Suspect(u64),
+    Suspect(u64, Aside),
     /// The image could not be laid out: an errno, 0 if there is none, and the message.
     LayOut(u64, i32, String),
     /// The harness failed, or what was seen does not say what the target did.
@@ -66,9 +66,10 @@ impl Answer {
     /// The job's number.
     pub fn id(&self) -> u64 {
         match self {
-            Answer::Lives(id, _) | Answer::Suspect(id) | Answer::LayOut(id, ..) | Answer::Failed(id, _) => {
-                *id
-            }
+            Answer::Lives(id, ..)
+            | Answer::Suspect(id, _)
+            | Answer::LayOut(id, ..)
+            | Answer::Failed(id, _) => *id,
         }
     }
 }
@@ -239,7 +240,7 @@ mod tests {
             third: None,
             probes: Dump::default(),
         };
-        let (mut bytes, answer) = (Vec::new(), Answer::Lives(9, lives.into()));
+        let (mut bytes, answer) = (Vec::new(), Answer::Lives(9, lives.into(), Aside::default()));
         encode(&mut bytes, &job()).unwrap();
         encode(&mut bytes, &answer).unwrap();
         let (first, len): (Job, usize) = decode(&bytes).unwrap().unwrap();

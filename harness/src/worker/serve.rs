@@ -1,11 +1,13 @@
 //! A worker's side: reads jobs, lays out images, answers with what came back.
 
-use crate::recovery::{Lives, Outcome};
+use crate::recovery::{Aside, Lives, Outcome};
 use crate::worker::protocol::{Answer, Chain, Job, receive, send};
 use crate::worker::{fork, scratch};
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use unplug_faults::image::{LayOut, LayOutError, SharedImage};
+use unplug_faults::reads::Watch;
 
 /// Tells a worker its own directory.
 pub const ENV_DIR: &str = "UNPLUG_WORKER_DIR";
@@ -37,12 +39,20 @@ pub struct Ground<'a> {
     pub scratch: &'a Path,
     /// What was laid out in the directory.
     pub image: &'a SharedImage,
+    /// Where it is noted what is read there, if it is.
+    pub watch: Option<&'a Watch>,
+    /// Set where the second life was not lived.
+    pub merged: &'a Cell<bool>,
 }
 
 impl Ground<'_> {
     /// Whether the directory holds what was laid out there, and nothing else. What cannot be read is not known to.
     pub fn is_untouched(&self) -> bool {
-        self.image.stands_in(self.dir).unwrap_or(false)
+        let look = || self.image.stands_in(self.dir).unwrap_or(false);
+        match self.watch {
+            Some(watch) => watch.quietly(look),
+            None => look(),
+        }
     }
 }
 
@@ -76,11 +86,16 @@ pub fn serve(recover: &mut impl Recover) -> io::Result<()> {
     std::fs::create_dir_all(&image)?;
     let mut input = io::BufReader::with_capacity(64 << 10, socket.try_clone()?);
     let (mut chain, mut lay) = (Chain::default(), LayOut::new(&image));
+    let mut watch = Watch::of_this_process()?;
     while let Some(job) = receive::<Job>(&mut input)? {
         let (id, now_ms, alone) = (job.id, job.now_ms, job.alone);
         let laid = chain.image(job.after, id, job.delta)?;
         let done = lay.lay(laid);
-        let ground = Ground { dir: &image, scratch: &dir, image: laid };
+        if let Some(watch) = watch.as_mut().filter(|_| done.is_ok()) {
+            watch.begin(&image, laid)?;
+        }
+        let (watch, merged) = (watch.as_ref(), &Cell::new(false));
+        let ground = Ground { dir: &image, scratch: &dir, image: laid, watch, merged };
         send(&mut socket, &answer(recover, (id, now_ms, alone), done, &ground))?;
     }
     Ok(())
@@ -99,13 +114,19 @@ fn answer(
         return Answer::LayOut(id, errno, e.to_string());
     }
     let lives = recover.lives_on(ground, now_ms, alone);
+    // At once: what follows looks at the disk, too.
+    let aside = Aside { read: ground.watch.and_then(Watch::end), merged: ground.merged.get() };
     if scratch::is_full(dir) {
         // Whatever the target did, it did it on a full disk, which no power loss makes.
         return Answer::LayOut(id, libc::ENOSPC, format!("{}: no space left", dir.display()));
     }
+    if ground.watch.is_some_and(Watch::is_lost) {
+        // A program that it started did not live: it is repeated where nothing is noted.
+        return Answer::Suspect(id, aside);
+    }
     match lives {
-        Ok(lives) => Answer::Lives(id, anywhere(lives, ground.dir, dir).into()),
-        Err(Unclear::Suspect) => Answer::Suspect(id),
+        Ok(lives) => Answer::Lives(id, anywhere(lives, ground.dir, dir).into(), aside),
+        Err(Unclear::Suspect) => Answer::Suspect(id, aside),
         Err(Unclear::Failed(why)) => Answer::Failed(id, why),
     }
 }

@@ -168,7 +168,7 @@ impl<S: Subject> StoreRecovery<S> {
         now_ms: u64,
         alone: bool,
         untouched: Option<&dyn Fn() -> bool>,
-    ) -> Result<Lives, Unclear> {
+    ) -> Result<(Lives, bool), Unclear> {
         let in_process = self.subject.reusable() && !alone;
         let mut live = |part: Part<'_>| {
             let lived = match in_process {
@@ -186,27 +186,31 @@ impl<S: Subject> StoreRecovery<S> {
 
 impl<S: Subject> Recover for StoreRecovery<S> {
     fn lives(&mut self, dir: &Path, scratch: &Path, now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
-        self.three((dir, scratch), now_ms, alone, None)
+        self.three((dir, scratch), now_ms, alone, None).map(|(lives, _)| lives)
     }
 
     fn lives_on(&mut self, ground: &Ground<'_>, now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
         let untouched = || ground.is_untouched();
         // What is repeated alone convicts: there every life is one of its own.
         let untouched: Option<&dyn Fn() -> bool> = if alone { None } else { Some(&untouched) };
-        self.three((ground.dir, ground.scratch), now_ms, alone, untouched)
+        let (lives, merged) = self.three((ground.dir, ground.scratch), now_ms, alone, untouched)?;
+        ground.merged.set(merged);
+        Ok(lives)
     }
 }
 
 /// What one life came to, and what its probes added, if it wrote them.
 type Lived = Result<(Outcome, Option<Dump>), Unclear>;
 
-/// The order of the lives, each only if the one before recovered. The third is killed as the first is.
+/// The order of the lives, each only if the one before recovered. The third is killed as the first is. Says also
+/// whether the first went on as the second.
 fn three_lives(
     live: &mut impl FnMut(Part<'_>) -> Lived,
     untouched: Option<&dyn Fn() -> bool>,
-) -> Result<Lives, Unclear> {
+) -> Result<(Lives, bool), Unclear> {
     let recovered = |o: &Outcome| matches!(o, Outcome::Recovered(_));
     let (first, probed) = live(untouched.map_or(Part::Killed, Part::Both))?;
+    let merged = probed.is_some();
     let mut lives = Lives { first, second: None, third: None, probes: Dump::default() };
     if recovered(&lives.first) {
         let (second, probes) = match probed {
@@ -219,7 +223,7 @@ fn three_lives(
             lives.third = Some(live(Part::Killed)?.0);
         }
     }
-    Ok(lives)
+    Ok((lives, merged))
 }
 
 /// The last panic's message and place, left there by the hook.

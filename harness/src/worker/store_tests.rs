@@ -80,7 +80,8 @@ fn lives_on(content: &str, reusable: bool, alone: bool) -> (Result<Lives, String
     image.nodes.insert(b"data".to_vec(), node);
     image.lay_out(&at).unwrap();
     let end = in_child(20, None, Farewell::Exit, || {
-        let ground = Ground { dir: &at, scratch: dir.path(), image: &(&image).into() };
+        let (image, merged) = ((&image).into(), std::cell::Cell::new(false));
+        let ground = Ground { dir: &at, scratch: dir.path(), image: &image, watch: None, merged: &merged };
         let result = StoreRecovery::new(Toy { reusable }, 1).lives_on(&ground, 0, alone);
         postcard::to_stdvec(&result.map_err(|e| format!("{e:?}"))).unwrap()
     });

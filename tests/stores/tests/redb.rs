@@ -5,7 +5,7 @@ use std::path::Path;
 use unplug::dump::Dump;
 use unplug::testing::{BoxError, Map, MapOp, Reply, Store};
 use unplug::verdict::Class;
-use unplug_stores::classes;
+use unplug_stores::{classes, outcome};
 
 const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("t");
 
@@ -89,6 +89,27 @@ fn a_commit_without_durability_does_not() {
         unplug::check!(Redb<false>).created().ops(workload()).budget(100).models(["posix"]).assert_violated();
     // Played in a role of another check, a report has nothing to say.
     assert!(report.is_elsewhere() || report.gravest() == Some(Class::AcknowledgedLoss), "{report}");
+}
+
+/// Pages that a commit has written, and that no root refers to yet, are read by nobody: what they hold does not matter.
+/// The same is found with and without that.
+#[test]
+fn images_that_differ_in_what_redb_never_reads_are_recovered_once() {
+    let check = || unplug::check!(Redb<true>).created().ops(workload()).budget(300).recovery_depth(0);
+    let (spared, all) = (check().run().expect("a result"), check().prune(false).run().expect("a result"));
+    println!("{spared}{all}");
+    assert!(spared.is_elsewhere() || outcome(&spared) == outcome(&all), "{spared}{all}");
+    let unread: u64 = spared.cells().iter().map(|cell| cell.saved.unread).sum();
+    assert!(spared.is_elsewhere() || unread > 0, "{spared}");
+}
+
+#[test]
+fn what_is_lost_is_found_in_the_same_states_with_and_without_pruning() {
+    let check = || unplug::check!(Redb<false>).created().ops(workload()).budget(200).models(["posix"]);
+    let (spared, all) = (check().run().expect("a result"), check().prune(false).run().expect("a result"));
+    println!("{spared}{all}");
+    assert!(spared.is_elsewhere() || outcome(&spared) == outcome(&all), "{spared}{all}");
+    assert!(spared.is_elsewhere() || spared.gravest() == Some(Class::AcknowledgedLoss), "{spared}");
 }
 
 /// What redb 4.1 does not promise, and does not do: survive a power loss while `Database::create` makes the file.

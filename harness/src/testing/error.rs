@@ -1,0 +1,60 @@
+//! Why a check gave no result.
+
+use crate::pool::PoolError;
+use crate::record::RecordError;
+use crate::testing::env::BadVariable;
+use std::path::PathBuf;
+
+/// Why a check gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The store could not be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The recoveries could not be run.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The environment holds a bad value.
+    #[error(transparent)]
+    Variable(#[from] BadVariable),
+    /// There is no such model.
+    #[error("there is no model `{name}`; there are {known}")]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// What a regression file holds cannot be done to the store any more.
+    #[error(
+        "what the regression file {path} did cannot be done again ({source}): remove it, or mend the store"
+    )]
+    Regression {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<CheckError>,
+    },
+    /// The repro file that the environment names is of another test.
+    #[error("{path} is a repro of the test `{test}`: run that one, with `-- --exact {test}`")]
+    OtherTest {
+        /// The file.
+        path: PathBuf,
+        /// The test that it came from.
+        test: String,
+    },
+    /// A repro file cannot be read.
+    #[error("{path}: {source}; copy it again from where it was made, or remove it")]
+    Repro {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: unplug_faults::codec::CodecError,
+    },
+    /// An operation does not encode.
+    #[error("an operation cannot be encoded: {0}")]
+    Operation(postcard::Error),
+    /// The harness's own files fail.
+    #[error("the harness's own files: {0}")]
+    Io(#[from] std::io::Error),
+}
