@@ -150,8 +150,21 @@ impl Client {
         for command in commands {
             encode_command(&mut bytes, command);
         }
-        self.send(&bytes, patience)?;
-        commands.iter().map(|_| Ok(self.reply(patience)?.value)).collect()
+        self.replies(&bytes, commands.len(), patience)
+    }
+
+    /// Sends encoded commands in one piece and waits for so many replies.
+    ///
+    /// # Errors
+    /// As [`Client::send`] and [`Client::reply`].
+    pub fn replies(
+        &mut self,
+        commands: &[u8],
+        count: usize,
+        patience: Duration,
+    ) -> Result<Vec<Value>, ClientError> {
+        self.send(commands, patience)?;
+        (0..count).map(|_| Ok(self.reply(patience)?.value)).collect()
     }
 
     /// Waits until something can be read, or for `at_most`.

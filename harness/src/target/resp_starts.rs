@@ -6,9 +6,9 @@
 
 use crate::recovery::{Lives, Outcome};
 use crate::target::resp_recover::RespRecovery;
-use crate::target::server::is_ready;
+use crate::target::server::is_serving;
 use crate::target::template::Template;
-use crate::worker::serve::{Recover, Unclear};
+use crate::worker::serve::{Ground, Recover, Unclear};
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl RespRecovery {
         }
         let socket = scratch.join("s");
         let command = self.program.command(&dir, &socket, self.policy, &self.extra);
-        let serving = || matches!(is_ready(&socket, Duration::from_millis(100)), Ok(Some(_)));
+        let serving = || is_serving(&socket, Duration::from_millis(100));
         match Template::start(command, &dir, &scratch.join("template.log"), self.wall / 4, serving) {
             Ok(template) => Way::Unproven(template),
             Err(why) => {
@@ -68,13 +68,21 @@ impl RespRecovery {
     }
 
     /// Recovers by both ways, and tells how to go on. The plain starts' result counts.
-    fn prove(&self, mut template: Template, dir: &Path, scratch: &Path) -> (Way, Result<Lives, Unclear>) {
+    /// The forks may leave a start out that changes nothing, the plain starts do not: that is compared as well.
+    fn prove(
+        &self,
+        mut template: Template,
+        (dir, scratch): (&Path, &Path),
+        untouched: Option<&dyn Fn(&Path) -> bool>,
+    ) -> (Way, Result<Lives, Unclear>) {
         let copy = scratch.join("copy");
         if let Err(e) = copy_tree(dir, &copy) {
             return (Way::Plain, Err(Unclear::Failed(format!("cannot copy {}: {e}", dir.display()))));
         }
-        let forked = self.lives_by(Some(&mut template), &copy, scratch, false);
-        let plain = self.lives_by(None, dir, scratch, false);
+        let stands = untouched.map(|untouched| || untouched(&copy));
+        let stands = stands.as_ref().map(|stands| stands as &dyn Fn() -> bool);
+        let forked = self.lives_by(Some(&mut template), (&copy, scratch), false, stands);
+        let plain = self.lives_by(None, (dir, scratch), false, None);
         let _ = std::fs::remove_dir_all(&copy);
         let (Ok(a), Ok(b)) = (&forked, &plain) else { return (Way::Unproven(template), plain) };
         let way = if !same(a, b) {
@@ -122,25 +130,43 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-impl Recover for RespRecovery {
-    fn lives(&mut self, dir: &Path, scratch: &Path, _now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
+impl RespRecovery {
+    /// Recovers by the way that has been found, or finds one.
+    fn recover(
+        &mut self,
+        (dir, scratch): (&Path, &Path),
+        alone: bool,
+        untouched: Option<&dyn Fn(&Path) -> bool>,
+    ) -> Result<Lives, Unclear> {
         if alone {
-            return self.lives_by(None, dir, scratch, true);
+            return self.lives_by(None, (dir, scratch), true, None);
         }
+        let stands = untouched.map(|untouched| || untouched(dir));
+        let stands = stands.as_ref().map(|stands| stands as &dyn Fn() -> bool);
         let way = match std::mem::replace(&mut self.starts.0, Way::Plain) {
             Way::Untried => self.template(scratch),
             way => way,
         };
         let result;
         (self.starts.0, result) = match way {
-            Way::Unproven(template) => self.prove(template, dir, scratch),
+            Way::Unproven(template) => self.prove(template, (dir, scratch), untouched),
             Way::Forks(mut template) => {
-                let result = self.lives_by(Some(&mut template), dir, scratch, false);
+                let result = self.lives_by(Some(&mut template), (dir, scratch), false, stands);
                 (Way::Forks(template), result)
             }
-            Way::Plain | Way::Untried => (Way::Plain, self.lives_by(None, dir, scratch, false)),
+            Way::Plain | Way::Untried => (Way::Plain, self.lives_by(None, (dir, scratch), false, stands)),
         };
         result
+    }
+}
+
+impl Recover for RespRecovery {
+    fn lives(&mut self, dir: &Path, scratch: &Path, _now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
+        self.recover((dir, scratch), alone, None)
+    }
+
+    fn lives_on(&mut self, ground: &Ground<'_>, _now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
+        self.recover((ground.dir, ground.scratch), alone, Some(&|dir| ground.stands_in(dir)))
     }
 }
 
