@@ -4,6 +4,7 @@ use crate::dump::{Dump, Entry};
 use crate::target::client::{Client, ClientError};
 use crate::target::resp_op::{canonical_key, canonical_list, canonical_string};
 use crate::target::value::{Value, encode_command};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What is asked first: in one piece, and whether or not the server has loaded its data.
@@ -41,25 +42,43 @@ pub(crate) fn dump(client: &mut Client, first: &First, patience: Duration) -> Re
     let mut dump = Dump::default();
     let command = |args: &[&[u8]]| args.iter().map(|a| a.to_vec()).collect::<Vec<_>>();
     let text = first.keyspace.bytes().ok_or_else(|| unexpected("INFO", &first.keyspace))?;
-    dump_keys(client, 0, &first.keys, &mut dump, patience)?;
-    let others: Vec<u32> = databases(text).into_iter().filter(|db| *db != 0).collect();
-    for db in &others {
+    let databases = databases(text);
+    dump_keys(client, 0, &first.keys, databases.get(&0).copied(), &mut dump, patience)?;
+    let others = databases.range(1..);
+    for (db, counts) in others.clone() {
         let select = [command(&[b"SELECT", db.to_string().as_bytes()]), command(&[b"KEYS", b"*"])];
         let replies = client.pipeline(&select, patience)?;
         if let [_, keys] = replies.as_slice() {
-            dump_keys(client, *db, keys, &mut dump, patience)?;
+            dump_keys(client, *db, keys, Some(*counts), &mut dump, patience)?;
         }
     }
-    if !others.is_empty() {
+    if others.count() > 0 {
         client.call(&["SELECT", "0"], patience)?;
     }
     Ok(dump)
 }
 
-/// The numbers in INFO's lines `db0:keys=...`.
-fn databases(info: &[u8]) -> Vec<u32> {
+/// How many keys a database has, and how many of them expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counts {
+    keys: usize,
+    expires: usize,
+}
+
+/// What INFO's lines `db0:keys=4,expires=1,avg_ttl=0` say.
+fn databases(info: &[u8]) -> BTreeMap<u32, Counts> {
     let text = String::from_utf8_lossy(info);
-    text.lines().filter_map(|l| l.strip_prefix("db")?.split_once(':')?.0.parse().ok()).collect()
+    let count = |counts: &str, name: &str| {
+        let of = |pair: &str| pair.split_once('=').filter(|(key, _)| *key == name)?.1.parse().ok();
+        // What is not told may be many.
+        counts.split(',').find_map(of).unwrap_or(usize::MAX)
+    };
+    let line = |line: &str| {
+        let (number, counts) = line.trim_end().strip_prefix("db")?.split_once(':')?;
+        let counts = Counts { keys: count(counts, "keys"), expires: count(counts, "expires") };
+        Some((number.parse().ok()?, counts))
+    };
+    text.lines().filter_map(line).collect()
 }
 
 /// Reads the keys: all strings and expiries in one round trip, then what is no string, as a list.
@@ -67,6 +86,7 @@ fn dump_keys(
     client: &mut Client,
     db: u32,
     keys: &Value,
+    counts: Option<Counts>,
     into: &mut Dump,
     patience: Duration,
 ) -> Result<(), ClientError> {
@@ -77,16 +97,20 @@ fn dump_keys(
     }
     let mut bytes = Vec::new();
     encode_command(&mut bytes, &[&[&b"MGET"[..]], keys.as_slice()].concat());
-    keys.iter().for_each(|key| encode_command(&mut bytes, &[&b"PEXPIRETIME"[..], key]));
-    let replies = client.replies(&bytes, 1 + keys.len(), patience)?;
+    // Not asked for key by key where none expires; whoever has not counted these keys does not know.
+    let none_expires = counts == Some(Counts { keys: keys.len(), expires: 0 });
+    let asked = if none_expires { 0 } else { keys.len() };
+    keys[..asked].iter().for_each(|key| encode_command(&mut bytes, &[&b"PEXPIRETIME"[..], key]));
+    let replies = client.replies(&bytes, 1 + asked, patience)?;
     let Some((strings, expiries)) = replies.split_first() else { return Ok(()) };
     let values = strings.items().filter(|values| values.len() == keys.len());
     let values = values.ok_or_else(|| unexpected("MGET", strings))?;
     let mut others = Vec::new();
-    for ((key, value), expiry) in keys.iter().zip(values).zip(expiries) {
-        let expires_at_ms = match expiry {
-            Value::Int(ms) => u64::try_from(*ms).ok(),
-            other => return Err(unexpected("PEXPIRETIME", other)),
+    for (at, (key, value)) in keys.iter().zip(values).enumerate() {
+        let expires_at_ms = match expiries.get(at) {
+            None => None,
+            Some(Value::Int(ms)) => u64::try_from(*ms).ok(),
+            Some(other) => return Err(unexpected("PEXPIRETIME", other)),
         };
         match value {
             Value::Bulk(Some(string)) => {
@@ -125,4 +149,17 @@ fn dump_lists(
 
 fn unexpected(command: &str, reply: &Value) -> ClientError {
     ClientError::Refused(format!("{reply:?} in reply to {command}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_read() {
+        let text = b"# Keyspace\r\ndb0:keys=4,expires=1,avg_ttl=0\r\ndb12:keys=1,expires=0,avg_ttl=0,x=9\r\ndb2:new\r\n";
+        let counts = |keys, expires| Counts { keys, expires };
+        let expected = [(0, counts(4, 1)), (2, counts(usize::MAX, usize::MAX)), (12, counts(1, 0))];
+        assert_eq!(databases(text), BTreeMap::from(expected));
+    }
 }

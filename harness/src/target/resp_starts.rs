@@ -56,15 +56,19 @@ impl RespRecovery {
             return Way::Plain;
         }
         let socket = scratch.join("s");
-        let command = self.program.command(&dir, &socket, self.policy, &self.extra);
         let serving = || is_serving(&socket, Duration::from_millis(100));
-        match Template::start(command, &dir, &scratch.join("template.log"), self.wall / 4, serving) {
-            Ok(template) => Way::Unproven(template),
-            Err(why) => {
-                eprintln!("no fork server for {}: {why}", self.program.path().display());
-                Way::Plain
+        let mut refusal = String::new();
+        // What is measured for each command takes a table for each that is used; old servers do not know the option.
+        for spared in [&["--latency-tracking", "no"][..], &[]] {
+            let mut command = self.program.command(&dir, &socket, self.policy, &self.extra);
+            command.args(spared);
+            match Template::start(command, &dir, &scratch.join("template.log"), self.wall / 4, serving) {
+                Ok(template) => return Way::Unproven(template),
+                Err(why) => refusal = why,
             }
         }
+        eprintln!("no fork server for {}: {refusal}", self.program.path().display());
+        Way::Plain
     }
 
     /// Recovers by both ways, and tells how to go on. The plain starts' result counts.
