@@ -8,9 +8,8 @@ mod common;
 mod gate_support;
 
 use common::directory;
-use gate_support::{Started, cc};
+use gate_support::{cc, run_to_end};
 use std::process::{Command, ExitStatus, Stdio};
-use unplug_faults::gate::{ClockPolicy, GateOptions, Step};
 use unplug_faults::plan::Plan;
 use unplug_faults::record::{Options, Recorder};
 use unplug_faults::trace::{Meta, Trace};
@@ -24,17 +23,7 @@ fn run(part: &str, options: impl FnOnce(&mut Options)) -> (ExitStatus, Trace) {
     let recorder = Recorder::start(asked).unwrap();
     let mut command = Command::new(program);
     command.arg(part).current_dir(dir.path()).stdin(Stdio::null());
-    recorder.arm(&mut command);
-    let gate = recorder.gate(GateOptions { seed: 1, ..GateOptions::default() }).unwrap();
-    let status = if let Some(mut gate) = gate {
-        let mut child = Started(command.spawn().unwrap());
-        gate.started(child.0.id());
-        let ran = gate.run_until_idle(ClockPolicy::Until(1 << 60), 1_000_000).unwrap();
-        assert_eq!(ran.end, Step::Exited);
-        child.0.wait().unwrap()
-    } else {
-        common::wait(&mut command)
-    };
+    let status = run_to_end(&recorder, &mut command, 1);
     (status, recorder.finish(Meta::default()).unwrap())
 }
 
@@ -69,6 +58,10 @@ fn small_stacks_are_left_alone() {
     for part in ["go", "go-library"] {
         let trace = goes_well(part, "recorded", |_| {});
         assert_eq!(trace.blind, [], "{part}");
-        assert_eq!(common::lines(&trace), ["create ./g File", "write g 0 \"from a small stack\" None"], "{part}");
+        assert_eq!(
+            common::lines(&trace),
+            ["create ./g File", "write g 0 \"from a small stack\" None"],
+            "{part}"
+        );
     }
 }

@@ -6,7 +6,7 @@
 //! listening sockets and epoll instances of its own, and goes on as if it had just been started there.
 //!
 //! Whether a server has really touched nothing by then is not decided here: the other side looks at the
-//! template, and compares with plain starts (`harness/src/target/fork_server.rs`).
+//! template, and compares with plain starts (`harness/src/target/template.rs`, `resp_starts.rs`).
 //!
 //! On the control socket (its number stands in the environment variable [`ENV`]; integers are native):
 //! - to the harness, once: [`READY`], or [`UNFIT`] where something is open that a child cannot have anew;

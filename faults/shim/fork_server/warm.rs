@@ -46,7 +46,8 @@ pub unsafe fn receive_more(control: c_int, count: usize) {
     // SAFETY: one thread (see `Cell`); a span is three numbers, of which every bit pattern is one.
     unsafe {
         let spans = &mut *SPANS.0.get();
-        let bytes = core::slice::from_raw_parts_mut(spans.all.as_mut_ptr().cast::<u8>(), count * size_of::<Span>());
+        let bytes =
+            core::slice::from_raw_parts_mut(spans.all.as_mut_ptr().cast::<u8>(), count * size_of::<Span>());
         crate::receive(control, bytes);
         spans.len = count;
     }

@@ -4,6 +4,7 @@
 #include <linux/close_range.h>
 #include <linux/openat2.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
@@ -212,6 +213,39 @@ static void vforked(int calls_exec) {
     put(n, "last");
 }
 
+/* A thread gives a number away anew while a child that shares the memory has it still. `turn` says who goes on:
+   1 the thread makes the number mean g, 2 and 3 both write, in the order that the role wants. */
+static volatile int turn, beside_n, beside_g, child_first;
+static void until(int value) { while (turn != value) sched_yield(); }
+static void *beside(void *x) {
+    until(1);
+    need(dup2(beside_g, beside_n) == beside_n, "dup2");
+    if (child_first) { turn = 2; until(3); }
+    put(beside_n, "thread");
+    turn = child_first ? 4 : 2;
+    return x;
+}
+static int beside_child(void *x) {
+    turn = 1;
+    until(2);
+    put(beside_n, "child");
+    turn = 3;
+    if (child_first) until(4);
+    _exit(x != 0);
+}
+static void share(int by_vfork) {
+    static char stack[65536];
+    pthread_t t;
+    beside_g = made("g"), beside_n = made("f"), child_first = !by_vfork;
+    put(beside_n, "parent");
+    need(pthread_create(&t, 0, beside, 0) == 0, "thread");
+    pid_t child = by_vfork ? vfork() : clone(beside_child, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, 0);
+    if (child == 0) beside_child(0);
+    int status;
+    need(child > 0 && waitpid(child, &status, 0) == child && status == 0, "child");
+    pthread_join(t, 0);
+}
+
 /* posix_spawn gives its child descriptors; meanwhile and afterwards the parent's stay what they are. */
 static void spawned(void) {
     int g = made("g"), n = made("f");
@@ -310,6 +344,8 @@ int main(int count, char **args) {
     else if (!strcmp(role, "forked")) forked();
     else if (!strcmp(role, "vforked")) vforked(0);
     else if (!strcmp(role, "vforked-exec-fails")) vforked(1);
+    else if (!strcmp(role, "beside-vfork")) share(1);
+    else if (!strcmp(role, "beside-clone")) share(0);
     else if (!strcmp(role, "spawned")) spawned();
     else if (!strcmp(role, "executed")) executed(args[0]);
     else if (!strcmp(role, "after-exec")) after_exec(atoi(args[2]), atoi(args[3]));
