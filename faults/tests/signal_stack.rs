@@ -35,7 +35,7 @@ fn goes_well(part: &str, how: &str, options: impl FnOnce(&mut Options)) -> Trace
 
 #[test]
 fn no_call_is_handled_on_the_alternate_stack() {
-    let plan = || Plan::parse("write no-such-file EIO\n").unwrap();
+    let plan = || "write no-such-file EIO".parse::<Plan>().unwrap();
     let traces = [
         goes_well("calls", "recorded", |_| {}),
         goes_well("calls", "in virtual time", |o| o.virtual_epoch_ms = Some(1_700_000_000_000)),
@@ -50,7 +50,7 @@ fn no_call_is_handled_on_the_alternate_stack() {
 #[test]
 fn a_handler_in_a_call_that_blocks_has_the_threads_stack() {
     goes_well("interrupt", "recorded", |_| {});
-    goes_well("interrupt", "under a plan", |o| o.faults = Plan::parse("fsync no-such-file EIO\n").unwrap());
+    goes_well("interrupt", "under a plan", |o| o.faults = "fsync no-such-file EIO".parse().unwrap());
 }
 
 #[test]

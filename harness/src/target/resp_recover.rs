@@ -58,8 +58,10 @@ impl RespRecovery {
         let socket = scratch.join("s");
         let _ = std::fs::remove_file(&socket);
         let log = scratch.join("log");
-        let mut server = if let Some(template) = template.as_mut() {
-            let fork = template.fork(dir, &log).map_err(|e| Unclear::Failed(format!("fork server: {e}")))?;
+        self.starts.made.set(self.starts.made.get() + 1);
+        // A fork that cannot be made is no result: the start is made in the other way.
+        let fork = template.as_mut().and_then(|template| template.fork(dir, &log).ok());
+        let mut server = if let Some(fork) = fork {
             Server::forked(fork, &log)
         } else {
             let command = self.program.command(dir, &socket, self.policy, &self.extra);

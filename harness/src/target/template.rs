@@ -29,6 +29,7 @@ pub(crate) struct Template {
     /// What its forks are known to touch, until it has been told.
     to_tell: Vec<Span>,
     has_learnt: bool,
+    broken: bool,
 }
 
 /// Why there is no template, in words.
@@ -92,7 +93,7 @@ impl Template {
 
     /// Whether a fork can pass for a start in another directory.
     fn look(&self, dir: &Path) -> Result<(), Unfit> {
-        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let proc = PathBuf::from(format!("/proc/{}", self.pid()));
         let said = |e: io::Error| format!("its /proc entry: {e}");
         if proc.join("task").read_dir().map_err(said)?.count() != 1 {
             return Err("it has threads that the library did not see".into());
@@ -109,11 +110,27 @@ impl Template {
         Ok(())
     }
 
+    /// The process's number, which is also its group's.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether a fork could not be made: it may have ended.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Forks a server that serves `dir` and writes to `log`.
     ///
     /// # Errors
     /// The template has ended, or the fork could not be made.
     pub(crate) fn fork(&mut self, dir: &Path, log: &Path) -> io::Result<Fork> {
+        let fork = self.try_fork(dir, log);
+        self.broken |= fork.is_err();
+        fork
+    }
+
+    fn try_fork(&mut self, dir: &Path, log: &Path) -> io::Result<Fork> {
         let spans = std::mem::take(&mut self.to_tell);
         let (dir, log) = (dir.as_os_str().as_bytes(), log.as_os_str().as_bytes());
         let mut request = Vec::with_capacity(6 + dir.len() + log.len());
@@ -145,14 +162,14 @@ impl Template {
     pub(crate) fn learn(&mut self, fork: u32) {
         if !std::mem::replace(&mut self.has_learnt, true) {
             // What cannot be read is not told: forks are only slower.
-            self.to_tell = touched(self.child.id(), fork).unwrap_or_default();
+            self.to_tell = touched(self.pid(), fork).unwrap_or_default();
         }
     }
 }
 
 impl Drop for Template {
     fn drop(&mut self) {
-        kill_group(self.child.id());
+        kill_group(self.pid());
         let _ = self.child.wait();
     }
 }
