@@ -50,7 +50,12 @@ fn run_as(args: &[&str], gated: bool) -> Option<Trace> {
     let recorder = Recorder::start(options).unwrap();
     let mut command = Command::new(program()?);
     command.args(args).current_dir(dir.path());
-    let status = gate_support::run_to_end(&recorder, &mut command, 1);
+    let status = if gated {
+        gate_support::run_gated(&recorder, &mut command, 1)
+    } else {
+        recorder.arm(&mut command);
+        common::wait(&mut command)
+    };
     assert!(status.success(), "{args:?}: {status}");
     Some(recorder.finish(Meta::default()).unwrap())
 }

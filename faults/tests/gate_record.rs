@@ -3,7 +3,7 @@
 
 mod gate_support;
 
-use gate_support::{cc, run_to_end};
+use gate_support::{cc, run_gated};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use unplug_faults::gate::GateOptions;
@@ -19,7 +19,7 @@ fn record(program: &Path, seed: u64, sync_nanos: u64) -> Trace {
     let recorder = Recorder::start(options).unwrap();
     let mut command = Command::new(program);
     command.current_dir(dir.path()).stdin(Stdio::null());
-    assert_eq!(run_to_end(&recorder, &mut command, seed).code(), Some(0));
+    assert_eq!(run_gated(&recorder, &mut command, seed).code(), Some(0));
     let meta = Meta { seed, ..Meta::default() };
     recorder.finish(meta).unwrap()
 }

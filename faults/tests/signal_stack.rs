@@ -8,7 +8,7 @@ mod common;
 mod gate_support;
 
 use common::directory;
-use gate_support::{cc, run_to_end};
+use gate_support::{cc, run_gated};
 use std::process::{Command, ExitStatus, Stdio};
 use unplug_faults::plan::Plan;
 use unplug_faults::record::{Options, Recorder};
@@ -20,10 +20,16 @@ fn run(part: &str, options: impl FnOnce(&mut Options)) -> (ExitStatus, Trace) {
     let program = cc("signal_stack", include_str!("signal_stack.c"), programs.path());
     let mut asked = Options::new(dir.path());
     options(&mut asked);
+    let gated = asked.gated;
     let recorder = Recorder::start(asked).unwrap();
     let mut command = Command::new(program);
     command.arg(part).current_dir(dir.path()).stdin(Stdio::null());
-    let status = run_to_end(&recorder, &mut command, 1);
+    let status = if gated {
+        run_gated(&recorder, &mut command, 1)
+    } else {
+        recorder.arm(&mut command);
+        common::wait(&mut command)
+    };
     (status, recorder.finish(Meta::default()).unwrap())
 }
 

@@ -228,15 +228,13 @@ pub fn cc(name: &str, source: &str, into: &Path) -> PathBuf {
     program
 }
 
-/// Runs the command under a recorder, to its end; gated, if the recorder was asked for that.
-pub fn run_to_end(recorder: &Recorder, command: &mut Command, seed: u64) -> ExitStatus {
+/// Runs the command under a recorder that was asked for a gated run, to its end.
+pub fn run_gated(recorder: &Recorder, command: &mut Command, seed: u64) -> ExitStatus {
     recorder.arm(command);
-    let gate = recorder.gate(GateOptions { seed, ..GateOptions::default() }).unwrap();
+    let mut gate = recorder.gate(GateOptions { seed, ..GateOptions::default() }).unwrap().unwrap();
     let mut child = Started(command.spawn().unwrap());
-    if let Some(mut gate) = gate {
-        gate.started(child.0.id());
-        let ran = gate.run_until_idle(ClockPolicy::Until(1 << 60), 1_000_000).unwrap();
-        assert_eq!(ran.end, Step::Exited);
-    }
+    gate.started(child.0.id());
+    let ran = gate.run_until_idle(ClockPolicy::Until(1 << 60), 1_000_000).unwrap();
+    assert_eq!(ran.end, Step::Exited);
     child.0.wait().unwrap()
 }
