@@ -49,7 +49,7 @@ fn no_call_is_handled_on_the_alternate_stack() {
         goes_well("calls", "gated", |o| o.gated = true),
     ];
     for trace in &traces {
-        assert!(trace.events.len() > 30, "{}", trace.events.len());
+        assert!(trace.events.len() > 25, "{}", trace.events.len());
     }
 }
 

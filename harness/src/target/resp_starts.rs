@@ -349,7 +349,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let image = scratch.path().join("image");
         let mut forks = recovery("redis-server", Policy::Always, Starts::by(Way::Untried));
-        let mut recover = |forks: &mut RespRecovery| {
+        let recover = |forks: &mut RespRecovery| {
             let _ = std::fs::remove_dir_all(&image);
             lay_out(&image, &[&["SET", "k", "v"]], 0, 0);
             forks.lives(&image, scratch.path(), 0, false)

@@ -58,8 +58,14 @@ impl Template {
         let child = command.spawn().map_err(said("it does not start"))?;
         // The command keeps the other end of the socket; the server's end must be the only one left.
         drop(command);
-        let mut template =
-            Template { child, control: ours, _library: library, to_tell: Vec::new(), has_learnt: false };
+        let mut template = Template {
+            child,
+            control: ours,
+            _library: library,
+            to_tell: Vec::new(),
+            has_learnt: false,
+            broken: false,
+        };
         template.wait_ready(patience, serving)?;
         template.look(dir)?;
         Ok(template)
