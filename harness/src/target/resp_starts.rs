@@ -297,6 +297,7 @@ mod tests {
             let ground = Ground { dir: &at, scratch: scratch.path(), image: &shared };
             let lay_out = || {
                 let _ = std::fs::remove_dir_all(&at);
+                std::fs::create_dir_all(&at).unwrap();
                 image.lay_out(&at).unwrap();
             };
             let mut plain = recovery("redis-server", Policy::Always, Starts::plain());
