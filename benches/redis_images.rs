@@ -1,4 +1,4 @@
-//! Images of a redis-server recovered and checked a second, by two workers: three starts of the server each.
+//! Images of a redis-server recovered and checked a second, by two workers: two or three starts of the server each.
 
 mod support;
 
