@@ -156,15 +156,19 @@ fn classes(flags: u32) -> [Class; NUMBERS] {
     for &nr in HARMLESS {
         classes[nr] = Class::Allow;
     }
-    classes[OPEN] = Class::Open;
-    classes[OPENAT] = Class::Openat;
-    classes[MMAP] = Class::Mmap;
-    classes[MPROTECT] = Class::Mprotect;
-    classes[PKEY_MPROTECT] = Class::Mprotect;
-    classes[IOCTL] = Class::Ioctl;
-    classes[PRCTL] = Class::Prctl;
-    classes[FCNTL] = Class::Fcntl;
-    classes[CLOSE_RANGE] = Class::CloseRange;
+    for (nr, class) in [
+        (OPEN, Class::Open),
+        (OPENAT, Class::Openat),
+        (MMAP, Class::Mmap),
+        (MPROTECT, Class::Mprotect),
+        (PKEY_MPROTECT, Class::Mprotect),
+        (IOCTL, Class::Ioctl),
+        (PRCTL, Class::Prctl),
+        (FCNTL, Class::Fcntl),
+        (CLOSE_RANGE, Class::CloseRange),
+    ] {
+        classes[nr] = class;
+    }
     if flags & FLAG_GATED != 0 {
         for &nr in gate::TRAPS {
             classes[nr] = Class::Trap;
@@ -195,8 +199,25 @@ fn classes(flags: u32) -> [Class; NUMBERS] {
     classes
 }
 
-fn argument(n: u32) -> u32 {
-    16 + 8 * n
+impl Program {
+    /// Loads the lower half of an argument.
+    fn load(&mut self, argument: u32) {
+        self.emit(LD, 0, 0, 16 + 8 * argument);
+    }
+
+    /// Skips the one instruction that allows if any of these bits is set in the argument.
+    fn trap_bits(&mut self, argument: u32, bits: u32) {
+        self.load(argument);
+        self.emit(JSET, 1, 0, bits);
+    }
+
+    /// Skips it if the argument has one of these values.
+    fn trap_values(&mut self, argument: u32, values: &[u32]) {
+        self.load(argument);
+        for (at, &value) in values.iter().enumerate() {
+            self.emit(JEQ, values.len() - at, 0, value);
+        }
+    }
 }
 
 /// The check of one class; falls through where the call is to be trapped, given the distance-free form
@@ -205,60 +226,44 @@ fn block(program: &mut Program, class: Class) {
     // O_ACCMODE | O_CREAT | O_TRUNC; O_TMPFILE needs an access mode that writes.
     const WRITING: u32 = 3 | 0o100 | 0o1000;
     match class {
-        Class::Open | Class::Openat => {
-            program.emit(LD, 0, 0, argument(if class == Class::Open { 1 } else { 2 }));
-            program.emit(JSET, 1, 0, WRITING);
-        }
+        Class::Open => program.trap_bits(1, WRITING),
+        Class::Openat => program.trap_bits(2, WRITING),
         Class::Mmap => {
             // MAP_ANONYMOUS, MAP_SHARED
-            program.emit(LD, 0, 0, argument(3));
+            program.load(3);
             program.emit(JSET, 1, 0, 0x20);
             program.emit(JSET, 1, 0, 1);
         }
-        Class::Mprotect => {
-            program.emit(LD, 0, 0, argument(2));
-            program.emit(JSET, 1, 0, 2);
-        }
+        // PROT_WRITE
+        Class::Mprotect => program.trap_bits(2, 2),
         Class::Ioctl => {
             // Of the terminals' letter all but TIOCGPTPEER; of the sockets' those that no protocol defines.
-            program.emit(LD, 0, 0, argument(1));
+            program.load(1);
             program.emit(JEQ, 5, 0, 0x5441);
             program.emit(JGE, 0, 1, 0x8900);
             program.emit(JGE, 0, 2, 0x89e0);
             program.emit(AND, 0, 0, 0xff00);
             program.emit(JEQ, 0, 1, 0x5400);
         }
-        Class::Prctl => {
-            // PR_SET_SECCOMP, PR_SET_SYSCALL_USER_DISPATCH
-            program.emit(LD, 0, 0, argument(0));
-            program.emit(JEQ, 2, 0, 22);
-            program.emit(JEQ, 1, 0, 59);
-        }
-        Class::Fcntl => {
-            // F_SETFL, F_DUPFD, F_DUPFD_CLOEXEC
-            program.emit(LD, 0, 0, argument(1));
-            program.emit(JEQ, 3, 0, 4);
-            program.emit(JEQ, 2, 0, 0);
-            program.emit(JEQ, 1, 0, 1030);
-        }
-        Class::CloseRange => {
-            // CLOSE_RANGE_UNSHARE
-            program.emit(LD, 0, 0, argument(2));
-            program.emit(JSET, 1, 0, 2);
-        }
+        // PR_SET_SECCOMP, PR_SET_SYSCALL_USER_DISPATCH
+        Class::Prctl => program.trap_values(0, &[22, 59]),
+        // F_SETFL, F_DUPFD, F_DUPFD_CLOEXEC
+        Class::Fcntl => program.trap_values(1, &[4, 0, 1030]),
+        // CLOSE_RANGE_UNSHARE
+        Class::CloseRange => program.trap_bits(2, 2),
         Class::Read => {
             // sizeof(struct filebuf.buf) of glibc's elf/dl-load.c.
-            program.emit(LD, 0, 0, argument(2));
+            program.load(2);
             program.emit(JEQ, 0, 1, 832);
         }
         Class::MapFile => {
             // MAP_ANONYMOUS
-            program.emit(LD, 0, 0, argument(3));
+            program.load(3);
             program.emit(JSET, 0, 1, 0x20);
         }
         Class::Seek => {
             // SEEK_DATA and what follows it
-            program.emit(LD, 0, 0, argument(2));
+            program.load(2);
             program.emit(JGE, 1, 0, 3);
         }
         Class::Trap | Class::Allow => {}

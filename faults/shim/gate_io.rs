@@ -2,8 +2,9 @@
 
 use crate::abi_gate::*;
 use crate::gate_turn::{Ended, block_on, yield_turn};
+use crate::limits::{self, Form, Sets};
 use crate::num::*;
-use crate::{sys, time};
+use crate::sys;
 use core::sync::atomic::Ordering::*;
 
 const EINTR: isize = 4;
@@ -117,86 +118,32 @@ unsafe fn write_pipe(area: &'static GateArea, slot: &Slot, args: &[usize; 6]) ->
     done as isize
 }
 
-/// Where and in what form a call of the poll family has its time limit, and its signal mask.
-unsafe fn limits(area: &GateArea, nr: usize, args: &[usize; 6]) -> (u64, Option<u64>) {
+/// The signal mask that a call of the poll family has for its time.
+unsafe fn own_mask(nr: usize, args: &[usize; 6]) -> Option<u64> {
     // SAFETY: the target's own pointers.
     unsafe {
-        let millis = |v: usize| match v as i32 {
-            v if v < 0 => NEVER,
-            v => time::after(area, v as u64 * 1_000_000),
+        let at = match nr {
+            EPOLL_PWAIT | EPOLL_PWAIT2 => args[4],
+            PPOLL => args[3],
+            PSELECT6 if args[5] != 0 => *(args[5] as *const usize),
+            _ => 0,
         };
-        let spec = |at: usize| if at == 0 { NEVER } else { time::after(area, time::duration(at)) };
-        let set = |at: usize| if at == 0 { None } else { Some(*(at as *const u64)) };
-        match nr {
-            POLL => (millis(args[2]), None),
-            EPOLL_WAIT => (millis(args[3]), None),
-            EPOLL_PWAIT => (millis(args[3]), set(args[4])),
-            EPOLL_PWAIT2 => (spec(args[3]), set(args[4])),
-            PPOLL => (spec(args[2]), set(args[3])),
-            SELECT if args[4] != 0 => {
-                let [seconds, micros] = *(args[4] as *const [u64; 2]);
-                (time::after(area, seconds.saturating_mul(1_000_000_000).saturating_add(micros * 1000)), None)
-            }
-            PSELECT6 if args[5] != 0 => (spec(args[4]), set(*(args[5] as *const usize))),
-            PSELECT6 => (spec(args[4]), None),
-            _ => (NEVER, None),
-        }
+        (at != 0).then(|| *(at as *const u64))
     }
 }
-
-/// The three sets of select, which the call overwrites.
-type Sets = [[u64; 16]; 3];
 
 /// One try without waiting.
 unsafe fn attempt(nr: usize, args: &[usize; 6], sets: &Sets) -> isize {
     let zero = [0usize; 2];
     let at = &raw const zero as usize;
     let mut now = *args;
-    match nr {
-        POLL => now[2] = 0,
-        EPOLL_WAIT | EPOLL_PWAIT => now[3] = 0,
-        EPOLL_PWAIT2 => now[3] = at,
-        PPOLL => now[2] = at,
-        _ => {
-            now[4] = at;
-            // SAFETY: the target's own sets, of which `sets` is the state at the call.
-            unsafe { put_sets(args, sets) };
-        }
+    let (limit, form) = limits::place(nr);
+    now[limit] = if form == Form::Millis { 0 } else { at };
+    // SAFETY: the target's own call with a time limit of 0, and its own sets as they were at the call.
+    unsafe {
+        sets.put_back(nr, args);
+        sys::call(nr, &now)
     }
-    // SAFETY: the target's own call with a time limit of 0.
-    unsafe { sys::call(nr, &now) }
-}
-
-fn set_words(args: &[usize; 6]) -> usize {
-    (args[0].min(1024)).div_ceil(64)
-}
-
-unsafe fn put_sets(args: &[usize; 6], sets: &Sets) {
-    for (n, set) in sets.iter().enumerate() {
-        if args[n + 1] != 0 {
-            // SAFETY: the target's own set of so many bits.
-            unsafe { core::ptr::copy_nonoverlapping(set.as_ptr(), args[n + 1] as *mut u64, set_words(args)) };
-        }
-    }
-}
-
-unsafe fn get_sets(nr: usize, args: &[usize; 6]) -> Sets {
-    let mut sets = [[0; 16]; 3];
-    if matches!(nr, SELECT | PSELECT6) {
-        for (n, set) in sets.iter_mut().enumerate() {
-            if args[n + 1] != 0 {
-                // SAFETY: as `put_sets`.
-                unsafe {
-                    core::ptr::copy_nonoverlapping(
-                        args[n + 1] as *const u64,
-                        set.as_mut_ptr(),
-                        set_words(args),
-                    );
-                }
-            }
-        }
-    }
-    sets
 }
 
 /// Whether [`attempt`] would find something, without taking it: an epoll descriptor is itself one to poll.
@@ -207,7 +154,7 @@ unsafe fn would_find(nr: usize, args: &[usize; 6], sets: &Sets) -> bool {
             EPOLL_WAIT | EPOLL_PWAIT | EPOLL_PWAIT2 => is_ready(args[0], POLLIN),
             POLL | PPOLL => sys::call3(POLL, args[0], args[1], 0) != 0,
             _ => {
-                let mut copy = *sets;
+                let mut copy = sets.0;
                 let at = |n: usize, set: *mut u64| if args[n] == 0 { 0 } else { set as usize };
                 let zero = [0usize; 2];
                 let (r, w) = (at(1, copy[0].as_mut_ptr()), at(2, copy[1].as_mut_ptr()));
@@ -222,8 +169,8 @@ unsafe fn would_find(nr: usize, args: &[usize; 6], sets: &Sets) -> bool {
 pub unsafe fn poll(area: &'static GateArea, slot: &Slot, nr: usize, args: &[usize; 6]) -> isize {
     // SAFETY: the target's own call.
     unsafe {
-        let sets = get_sets(nr, args);
-        let (deadline, mask) = limits(area, nr, args);
+        let sets = Sets::of(nr, args);
+        let (deadline, mask) = (limits::deadline(area, nr, args).unwrap_or(NEVER), own_mask(nr, args));
         let mut ret = attempt(nr, args, &sets);
         if ret == 0 && deadline <= area.nanos.load(Acquire) {
             // A loop of polls without waiting must let others run.
@@ -235,9 +182,7 @@ pub unsafe fn poll(area: &'static GateArea, slot: &Slot, nr: usize, args: &[usiz
             match block_on(area, slot, KIND_IO, deadline, mask, &can) {
                 Ended::Expired => return attempt(nr, args, &sets),
                 Ended::Released => {
-                    if matches!(nr, SELECT | PSELECT6) {
-                        put_sets(args, &sets);
-                    }
+                    sets.put_back(nr, args);
                     return sys::call(nr, args);
                 }
                 // With a mask of its own the call handles the signal itself, at the next attempt.

@@ -2,6 +2,7 @@
 
 use crate::abi_gate::*;
 use crate::gate_turn::{Ended, block_on, yield_turn};
+use crate::limits::{self, Nap};
 use crate::num::*;
 use crate::{gate_signal, sys, time};
 use core::sync::atomic::Ordering::*;
@@ -11,25 +12,14 @@ const EAGAIN: isize = 11;
 
 /// nanosleep and clock_nanosleep.
 pub unsafe fn nanosleep(area: &'static GateArea, slot: &Slot, nr: usize, args: &[usize; 6]) -> isize {
-    const TIMER_ABSTIME: usize = 1;
-    let (request, left, absolute) = if nr == NANOSLEEP {
-        (args[0], args[1], false)
-    } else {
-        (args[2], args[3], args[1] & TIMER_ABSTIME != 0)
-    };
     // SAFETY: the target's own pointers.
     unsafe {
-        let Some(wanted) = time::checked(request) else { return -22 };
-        let deadline =
-            if absolute { time::instant(area, args[0] as i32, wanted) } else { time::after(area, wanted) };
-        match block_on(area, slot, KIND_SLEEP, deadline, None, &|| false) {
-            Ended::Signal(_) => {
-                if left != 0 && !absolute {
-                    let rest = deadline.saturating_sub(area.nanos.load(Acquire));
-                    *(left as *mut [u64; 2]) = [rest / 1_000_000_000, rest % 1_000_000_000];
-                }
-                -EINTR
-            }
+        let nap = match Nap::of(area, nr, args) {
+            Ok(nap) => nap,
+            Err(error) => return error,
+        };
+        match block_on(area, slot, KIND_SLEEP, nap.deadline, None, &|| false) {
+            Ended::Signal(_) => nap.interrupted(area),
             _ => 0,
         }
     }
@@ -78,7 +68,7 @@ pub unsafe fn sigtimedwait(area: &'static GateArea, slot: &Slot, args: &[usize; 
     // SAFETY: the target's own pointers.
     unsafe {
         let wanted = *(args[0] as *const u64);
-        let deadline = if args[2] == 0 { NEVER } else { time::after(area, time::duration(args[2])) };
+        let deadline = limits::deadline(area, RT_SIGTIMEDWAIT, args).unwrap_or(NEVER);
         let zero = [0usize; 2];
         loop {
             let ret = sys::call4(RT_SIGTIMEDWAIT, args[0], args[1], &raw const zero as usize, args[3]);

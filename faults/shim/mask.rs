@@ -1,10 +1,11 @@
 //! A blocked or replaced SIGSYS would kill the target at its next trapped call: neither is let through.
 
-use crate::sigsys::{Action, SIGSYS};
+use crate::sigsys::{self, Action, SIGSYS};
 use crate::{num, sys};
 
 /// SIGSYS in a signal set.
 pub const SIGSYS_BIT: u64 = 1 << (SIGSYS - 1);
+const SIGURG: usize = 23;
 const EINVAL: isize = 22;
 
 /// rt_sigprocmask: edits the mask that the handler's return restores.
@@ -32,9 +33,16 @@ pub unsafe fn sigprocmask(saved: *mut u64, args: &[usize; 6]) -> isize {
 }
 
 /// rt_sigaction: leaves SIGSYS alone, and keeps it out of the masks of other handlers.
+///
+/// Who wants SIGSYS, or SIGURG, on an alternate stack has stacks on which no signal frame fits: Go's runtime, which
+/// asks for the first as a program, for the second as a library too, before any goroutine runs.
 pub unsafe fn sigaction(args: &[usize; 6]) -> isize {
     // SAFETY: the caller's own pointers.
     unsafe {
+        let small_stacks = matches!(args[0], SIGSYS | SIGURG) && args[1] != 0;
+        if small_stacks && (*(args[1] as *const Action)).flags & sigsys::SA_ONSTACK != 0 {
+            sigsys::use_alternate_stack();
+        }
         if args[0] == SIGSYS {
             if args[2] != 0 {
                 *(args[2] as *mut Action) = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };

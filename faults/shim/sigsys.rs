@@ -6,6 +6,8 @@ use crate::{dispatch, mask, num, ring, sys};
 
 /// The signal's number.
 pub const SIGSYS: usize = 31;
+/// The handler is to run on the thread's alternate stack.
+pub const SA_ONSTACK: u64 = 0x0800_0000;
 /// What the probe answers where a filter and its handler are in place.
 pub const PROBE_ANSWER: isize = 0x600d;
 /// A number that no kernel knows, and the argument that makes it a probe.
@@ -52,17 +54,29 @@ pub struct Action {
 }
 
 /// Installs the handler and unblocks the signal.
+///
+/// It runs on the stack of the call that it stands for, not on the alternate one that threads may have for their
+/// signals: a call that blocks keeps its frame there, with the handlers of other signals on top of it, and Rust's
+/// threads have 8 KiB, of which the processor's state alone takes up to 3.5.
 pub unsafe fn install() -> bool {
-    // SA_SIGINFO | SA_RESTORER | SA_ONSTACK | SA_RESTART | SA_NODEFER
-    const FLAGS: u64 = 0x4 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x4000_0000;
-    let action =
-        Action { handler: on_sigsys as *const () as usize, flags: FLAGS, restorer: sys::restorer(), mask: 0 };
     let unblock = mask::SIGSYS_BIT;
+    // SAFETY: our own memory.
+    unsafe { set_action(0) && sys::call4(num::RT_SIGPROCMASK, 1, &raw const unblock as usize, 0, 8) == 0 }
+}
+
+/// From now on the handler runs on the alternate stack, where a thread has one.
+pub unsafe fn use_alternate_stack() {
+    // SAFETY: as `install`; what was installed there stays, should it fail.
+    unsafe { set_action(SA_ONSTACK) };
+}
+
+unsafe fn set_action(more: u64) -> bool {
+    // SA_SIGINFO | SA_RESTORER | SA_RESTART | SA_NODEFER
+    const FLAGS: u64 = 0x4 | 0x0400_0000 | 0x1000_0000 | 0x4000_0000;
+    let handler = on_sigsys as *const () as usize;
+    let action = Action { handler, flags: FLAGS | more, restorer: sys::restorer(), mask: 0 };
     // SAFETY: the handler lives as long as the process.
-    unsafe {
-        sys::call4(num::RT_SIGACTION, SIGSYS, &raw const action as usize, 0, 8) == 0
-            && sys::call4(num::RT_SIGPROCMASK, 1, &raw const unblock as usize, 0, 8) == 0
-    }
+    unsafe { sys::call4(num::RT_SIGACTION, SIGSYS, &raw const action as usize, 0, 8) == 0 }
 }
 
 /// Whether a filter that traps was inherited (over exec).

@@ -1,6 +1,7 @@
 //! Waits for virtual time in a run that is not gated.
 
 use crate::abi_gate::*;
+use crate::limits::{self, Form, Nap, Sets};
 use crate::num::*;
 use crate::{sys, time};
 use core::sync::atomic::Ordering::*;
@@ -34,22 +35,13 @@ pub unsafe fn sleep(area: &GateArea, deadline: u64, through: bool) -> bool {
 
 /// nanosleep and clock_nanosleep.
 pub unsafe fn nanosleep(area: &GateArea, nr: usize, args: &[usize; 6]) -> isize {
-    const TIMER_ABSTIME: usize = 1;
-    let absolute = nr == CLOCK_NANOSLEEP && args[1] & TIMER_ABSTIME != 0;
-    let (request, left) = if nr == NANOSLEEP { (args[0], args[1]) } else { (args[2], args[3]) };
     // SAFETY: the target's own pointers.
     unsafe {
-        let Some(wanted) = time::checked(request) else { return -22 };
-        let deadline =
-            if absolute { time::instant(area, args[0] as i32, wanted) } else { time::after(area, wanted) };
-        if sleep(area, deadline, false) {
-            return 0;
+        match Nap::of(area, nr, args) {
+            Ok(nap) if sleep(area, nap.deadline, false) => 0,
+            Ok(nap) => nap.interrupted(area),
+            Err(error) => error,
         }
-        if left != 0 && !absolute {
-            let rest = deadline.saturating_sub(area.nanos.load(Acquire));
-            *(left as *mut [u64; 2]) = [rest / 1_000_000_000, rest % 1_000_000_000];
-        }
-        -EINTR
     }
 }
 
@@ -132,69 +124,23 @@ pub unsafe fn futex(area: &GateArea, args: &[usize; 6]) -> isize {
 
 /// poll, select, epoll_wait and sigtimedwait with a time limit: in slices of real time.
 pub unsafe fn sliced(area: &GateArea, nr: usize, args: &[usize; 6]) -> isize {
-    let at = match nr {
-        POLL | PPOLL | RT_SIGTIMEDWAIT => 2,
-        EPOLL_WAIT | EPOLL_PWAIT | EPOLL_PWAIT2 => 3,
-        _ => 4,
-    };
-    let millis = matches!(nr, POLL | EPOLL_WAIT | EPOLL_PWAIT);
-    let micros = nr == SELECT;
+    let (at, form) = limits::place(nr);
     // SAFETY: the target's own call and pointers.
     unsafe {
-        let limit = match (millis, args[at]) {
-            (true, v) if (v as i32) < 0 => return sys::call(nr, args),
-            (true, v) => v as u32 as u64 * 1_000_000,
-            (false, 0) => return sys::call(nr, args),
-            (false, spec) if micros => {
-                let [seconds, micros] = *(spec as *const [u64; 2]);
-                seconds.saturating_mul(1_000_000_000).saturating_add(micros.saturating_mul(1000))
-            }
-            (false, spec) => time::duration(spec),
-        };
-        let deadline = time::after(area, limit);
-        let sets = save(nr, args);
+        let Some(deadline) = limits::deadline(area, nr, args) else { return sys::call(nr, args) };
+        let sets = Sets::of(nr, args);
         loop {
             let over = deadline <= area.nanos.load(Acquire);
             let real = if over { 0 } else { SLICE };
-            let mut spec = [0, if micros { real / 1000 } else { real }];
+            let mut spec = [0, if form == Form::Timeval { real / 1000 } else { real }];
             let mut now = *args;
-            now[at] = if millis { real / 1_000_000 } else { &raw mut spec as usize };
+            now[at] = if form == Form::Millis { real / 1_000_000 } else { &raw mut spec as usize };
             let ret = sys::call(nr, &now);
             let nothing = ret == 0 || (nr == RT_SIGTIMEDWAIT && ret == -EAGAIN);
             if !nothing || over {
                 return ret;
             }
-            load(nr, args, &sets);
-        }
-    }
-}
-
-type Sets = [[u64; 16]; 3];
-
-fn words(args: &[usize; 6]) -> usize {
-    args[0].min(1024).div_ceil(64)
-}
-
-/// The sets of select, which the call empties when its time is over.
-unsafe fn save(nr: usize, args: &[usize; 6]) -> Sets {
-    let mut sets = [[0; 16]; 3];
-    if matches!(nr, SELECT | PSELECT6) {
-        for (n, set) in sets.iter_mut().enumerate().filter(|(n, _)| args[n + 1] != 0) {
-            // SAFETY: the target's own set.
-            unsafe {
-                core::ptr::copy_nonoverlapping(args[n + 1] as *const u64, set.as_mut_ptr(), words(args))
-            };
-        }
-    }
-    sets
-}
-
-/// Puts them back.
-unsafe fn load(nr: usize, args: &[usize; 6], sets: &Sets) {
-    if matches!(nr, SELECT | PSELECT6) {
-        for (n, set) in sets.iter().enumerate().filter(|(n, _)| args[n + 1] != 0) {
-            // SAFETY: the target's own set.
-            unsafe { core::ptr::copy_nonoverlapping(set.as_ptr(), args[n + 1] as *mut u64, words(args)) };
+            sets.put_back(nr, args);
         }
     }
 }

@@ -22,5 +22,7 @@ impl ForkServer {
     /// Has the command's process preload the library and find its control socket under the number `control`.
     pub fn arm(&self, command: &mut Command, control: i32) {
         command.env("LD_PRELOAD", path_of(&self.0)).env("UNPLUG_FORK_FD", control.to_string());
+        // What is looked up once in the template is not looked up again in each fork.
+        command.env("LD_BIND_NOW", "1");
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod gate_support;
 
 use common::{directory, lines};
 use std::path::PathBuf;
@@ -39,12 +40,22 @@ fn program() -> Option<&'static PathBuf> {
 }
 
 fn run(args: &[&str]) -> Option<Trace> {
+    run_as(args, false)
+}
+
+fn run_as(args: &[&str], gated: bool) -> Option<Trace> {
     let dir = directory();
-    let recorder = Recorder::start(Options::new(dir.path())).unwrap();
+    let mut options = Options::new(dir.path());
+    options.gated = gated;
+    let recorder = Recorder::start(options).unwrap();
     let mut command = Command::new(program()?);
     command.args(args).current_dir(dir.path());
-    recorder.arm(&mut command);
-    let status = common::wait(&mut command);
+    let status = if gated {
+        gate_support::run_gated(&recorder, &mut command, 1)
+    } else {
+        recorder.arm(&mut command);
+        common::wait(&mut command)
+    };
     assert!(status.success(), "{args:?}: {status}");
     Some(recorder.finish(Meta::default()).unwrap())
 }
@@ -95,6 +106,33 @@ fn a_number_that_means_another_thing_is_not_taken_for_the_old_one() {
     let Some(trace) = run(&["reuse", "mkstemp"]) else { return };
     assert_eq!(trace.blind, []);
     assert_eq!(lines(&trace).len(), 8);
+}
+
+/// In a gated run the gate makes these calls, since they may wait: what they give away is forgotten as well.
+#[test]
+fn a_number_that_the_gate_gives_away_is_not_taken_for_the_old_one() {
+    let kept = ["write f 0 \"first   \" None", "write f 8 \"second  \" None", "write f 16 \"third   \" None"];
+    for how in ["recvmsg", "recvmsg-raw", "recvmmsg", "recvmmsg-raw", "accept", "accept4"] {
+        let Some(trace) = run_as(&["reuse", how], true) else { return };
+        assert_eq!(trace.blind, [], "{how}");
+        let mut lines = lines(&trace);
+        lines.retain(|line| line.starts_with("write"));
+        assert_eq!(lines, kept, "{how}");
+    }
+}
+
+/// While a child shares the memory, what a number stands for differs between it and its parent's other threads.
+#[test]
+fn a_child_and_a_thread_beside_it_mean_different_things() {
+    for (role, order) in [
+        // The thread writes first: what it has found out is not the child's.
+        ("beside-vfork", ["write g 0 \"thread  \" None", "write f 8 \"child   \" None"]),
+        // The child writes first: what it has found out is not the thread's.
+        ("beside-clone", ["write f 8 \"child   \" None", "write g 0 \"thread  \" None"]),
+    ] {
+        let before = ["create ./g File", "create ./f File", "write f 0 \"parent  \" None"];
+        assert_lines(&[role], &[&before[..], &order].concat());
+    }
 }
 
 #[test]

@@ -3,10 +3,10 @@
 
 mod gate_support;
 
-use gate_support::{Started, cc};
+use gate_support::{cc, run_gated};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use unplug_faults::gate::{ClockPolicy, GateOptions, Step};
+use unplug_faults::gate::GateOptions;
 use unplug_faults::record::{Options, Recorder};
 use unplug_faults::trace::{Meta, Trace};
 
@@ -17,15 +17,9 @@ fn record(program: &Path, seed: u64, sync_nanos: u64) -> Trace {
     options.gated = true;
     options.sync_nanos = sync_nanos;
     let recorder = Recorder::start(options).unwrap();
-    let mut gate = recorder.gate(GateOptions { seed, ..GateOptions::default() }).unwrap().unwrap();
     let mut command = Command::new(program);
     command.current_dir(dir.path()).stdin(Stdio::null());
-    recorder.arm(&mut command);
-    let mut child = Started(command.spawn().unwrap());
-    gate.started(child.0.id());
-    let ran = gate.run_until_idle(ClockPolicy::Until(1 << 60), 1_000_000).unwrap();
-    assert_eq!(ran.end, Step::Exited);
-    assert_eq!(child.code(), Some(0));
+    assert_eq!(run_gated(&recorder, &mut command, seed).code(), Some(0));
     let meta = Meta { seed, ..Meta::default() };
     recorder.finish(meta).unwrap()
 }

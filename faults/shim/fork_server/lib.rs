@@ -6,24 +6,28 @@
 //! listening sockets and epoll instances of its own, and goes on as if it had just been started there.
 //!
 //! Whether a server has really touched nothing by then is not decided here: the other side looks at the
-//! template, and compares with plain starts (`harness/src/target/fork_server.rs`).
+//! template, and compares with plain starts (`harness/src/target/template.rs`, `resp_starts.rs`).
 //!
 //! On the control socket (its number stands in the environment variable [`ENV`]; integers are native):
 //! - to the harness, once: [`READY`], or [`UNFIT`] where something is open that a child cannot have anew;
-//! - to the template: two lengths of 16 bits, then a directory and a log file's path;
-//! - to the harness: [`RUNNING`] and the child's number, or [`FAILED`] and an errno;
-//! - to the harness, at the child's end: `si_code` and `si_status` of waitid(2);
-//! - to the template: one byte; only now is the child reaped, so that its number, and its group's, stays its own.
+//! - to the template: three numbers of 16 bits: the lengths of a directory and of a log file's path, which follow,
+//!   and how many spans of memory follow them ([`warm::Span`]);
+//! - to the harness: [`RUNNING`] or [`FAILED`], the child's number (0 where there is no child), and an errno.
+//!
+//! The child is the harness's own ([`clone`]): how it ends is none of the template's business.
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 #![allow(clippy::missing_safety_doc)]
 
 mod child;
+mod clone;
+mod exit;
 mod libc;
 mod registry;
+mod warm;
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 const ENV: &CStr = c"UNPLUG_FORK_FD";
 const READY: u8 = b'R';
@@ -47,16 +51,33 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
     unsafe { core::arch::asm!("ud2", options(noreturn)) }
 }
 
-/// The next definition of a symbol, behind this library's.
-///
-/// # Safety
-/// `F` is the function pointer type of the symbol.
-unsafe fn next<F: Copy>(name: &CStr) -> F {
-    // SAFETY: a null-terminated name; the caller vouches for the type. A missing symbol would be a null function
-    // pointer: the jump to it ends the process, as there is nothing else to do.
-    unsafe {
-        let symbol = libc::dlsym(libc::RTLD_NEXT, name.as_ptr());
-        core::mem::transmute_copy::<*mut c_void, F>(&symbol)
+/// A symbol of which another library has the next definition, behind this library's.
+struct Next {
+    name: &'static CStr,
+    /// Found once: each search costs the loader's walk through all libraries, and a child begins with several.
+    found: AtomicPtr<c_void>,
+}
+
+impl Next {
+    const fn new(name: &'static CStr) -> Next {
+        Next { name, found: AtomicPtr::new(core::ptr::null_mut()) }
+    }
+
+    /// The next definition.
+    ///
+    /// # Safety
+    /// `F` is the function pointer type of the symbol.
+    unsafe fn get<F: Copy>(&self) -> F {
+        let mut symbol = self.found.load(Ordering::Relaxed);
+        // SAFETY: a null-terminated name; the caller vouches for the type. A missing symbol would be a null function
+        // pointer: the jump to it ends the process, as there is nothing else to do.
+        unsafe {
+            if symbol.is_null() {
+                symbol = libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr());
+                self.found.store(symbol, Ordering::Relaxed);
+            }
+            core::mem::transmute_copy::<*mut c_void, F>(&symbol)
+        }
     }
 }
 
@@ -71,21 +92,23 @@ unsafe extern "C" fn pthread_create(
     start: *const c_void,
     argument: *mut c_void,
 ) -> c_int {
+    static NEXT: Next = Next::new(c"pthread_create");
     static SERVED: AtomicBool = AtomicBool::new(false);
     if !SERVED.swap(true, Ordering::Relaxed) {
         // SAFETY: the process has one thread, which is here.
         unsafe { serve_if_asked() };
     }
     // SAFETY: the target's own call, passed on.
-    unsafe { next::<Create>(c"pthread_create")(thread, attributes, start, argument) }
+    unsafe { NEXT.get::<Create>()(thread, attributes, start, argument) }
 }
 
 /// epoll_ctl(2): a child needs its registrations again, in an epoll instance of its own.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn epoll_ctl(epoll: c_int, op: c_int, fd: c_int, event: *mut libc::EpollEvent) -> c_int {
+    static NEXT: Next = Next::new(c"epoll_ctl");
     // SAFETY: the target's own call, passed on; the kernel has accepted `event` before it is read.
     unsafe {
-        let result = next::<Ctl>(c"epoll_ctl")(epoll, op, fd, event);
+        let result = NEXT.get::<Ctl>()(epoll, op, fd, event);
         if result == 0 {
             registry::note(epoll, op, fd, event);
         }
@@ -93,68 +116,60 @@ unsafe extern "C" fn epoll_ctl(epoll: c_int, op: c_int, fd: c_int, event: *mut l
     }
 }
 
+/// The control socket, if this process is a template.
+fn control() -> Option<c_int> {
+    // SAFETY: getenv, which nothing changes at the same time: there is one thread, or a child does not ask. The value
+    // is null-terminated.
+    unsafe {
+        let value = libc::getenv(ENV.as_ptr());
+        if value.is_null() { None } else { number(CStr::from_ptr(value)) }
+    }
+}
+
 /// Waits for directories, if this process is a template. Returns in the children only.
 unsafe fn serve_if_asked() {
-    // SAFETY: getenv in a process with one thread; the value is null-terminated.
-    let control = unsafe {
-        let value = libc::getenv(ENV.as_ptr());
-        if value.is_null() {
-            return;
-        }
-        number(CStr::from_ptr(value))
-    };
-    let Some(control) = control else { return };
-    let fit = registry::fit();
+    let Some(control) = control() else { return };
+    let (fit, thread) = (registry::fit(), clone::Thread::this());
     // SAFETY: system calls on buffers of this function.
     unsafe {
-        send(control, &[if fit { READY } else { UNFIT }]);
+        send(control, &[if fit && thread.is_some() { READY } else { UNFIT }]);
+        let Some(thread) = thread else { libc::_exit(1) };
         loop {
             let (mut dir, mut log) = ([0u8; PATH], [0u8; PATH]);
-            let mut lengths = [0u8; 4];
-            receive(control, &mut lengths);
-            let dir_len = usize::from(u16::from_ne_bytes([lengths[0], lengths[1]]));
-            let log_len = usize::from(u16::from_ne_bytes([lengths[2], lengths[3]]));
-            if dir_len >= PATH || log_len >= PATH {
+            let mut header = [0u8; 6];
+            receive(control, &mut header);
+            let [dir_len, log_len, spans] =
+                [0, 2, 4].map(|at| usize::from(u16::from_ne_bytes([header[at], header[at + 1]])));
+            if dir_len >= PATH || log_len >= PATH || spans > warm::ROOM {
                 libc::_exit(1);
             }
             receive(control, &mut dir[..dir_len]);
             receive(control, &mut log[..log_len]);
-            match libc::fork() {
-                0 => {
-                    let ready = child::move_into(dir.as_ptr().cast::<c_char>(), log.as_ptr().cast::<c_char>());
-                    let (tag, number) = match ready {
-                        Ok(()) => (RUNNING, libc::getpid()),
-                        Err(errno) => (FAILED, errno),
-                    };
-                    send(control, &[tag]);
-                    send(control, &number.to_ne_bytes());
-                    if tag == FAILED {
-                        libc::_exit(1);
-                    }
+            warm::receive_more(control, spans);
+            let pid = thread.fork();
+            let end = match pid {
+                0 => child::move_into(dir.as_ptr().cast::<c_char>(), log.as_ptr().cast::<c_char>()),
+                pid if pid < 0 => Err(*libc::__errno_location()),
+                _ => continue,
+            };
+            let mut answer = [RUNNING, 0, 0, 0, 0, 0, 0, 0, 0];
+            if let Err(errno) = end {
+                answer[0] = FAILED;
+                answer[5..].copy_from_slice(&errno.to_ne_bytes());
+            }
+            let own = if pid == 0 { libc::getpid() } else { 0 };
+            answer[1..5].copy_from_slice(&own.to_ne_bytes());
+            send(control, &answer);
+            match (pid, end) {
+                (0, Ok(())) => {
                     libc::close(control);
+                    warm::up();
                     return;
                 }
-                pid if pid < 0 => {
-                    send(control, &[FAILED]);
-                    send(control, &(*libc::__errno_location()).to_ne_bytes());
-                }
-                pid => watch(control, pid),
+                (0, Err(_)) => libc::_exit(1),
+                _ => {}
             }
         }
-    }
-}
-
-/// Tells how the child ended, and reaps it when the harness is done with its process group.
-unsafe fn watch(control: c_int, pid: c_int) {
-    // SAFETY: system calls on buffers of this function.
-    unsafe {
-        let mut info = [0 as c_int; 32];
-        while libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOWAIT) < 0 {}
-        // siginfo_t of SIGCHLD on x86-64: signo, errno, code, padding, pid, uid, status.
-        send(control, &info[2].to_ne_bytes());
-        send(control, &info[6].to_ne_bytes());
-        receive(control, &mut [0]);
-        while libc::waitpid(pid, core::ptr::null_mut(), 0) < 0 {}
     }
 }
 

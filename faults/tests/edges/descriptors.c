@@ -4,6 +4,7 @@
 #include <linux/close_range.h>
 #include <linux/openat2.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
@@ -41,27 +42,43 @@ static int made(const char *name) {
     return fd;
 }
 
-/* Sends a descriptor over a socket and receives it again. */
-static int through_socket(int fd, int many, int raw) {
+/* Room for a message with one descriptor. */
+struct parcel {
+    char room[CMSG_SPACE(sizeof(int))], byte;
+    struct iovec one;
+    struct mmsghdr all;
+};
+static void wrap(struct parcel *p) {
+    *p = (struct parcel){.one = {&p->byte, 1}};
+    p->all.msg_hdr = (struct msghdr){.msg_iov = &p->one, .msg_iovlen = 1, .msg_control = p->room,
+                                     .msg_controllen = sizeof p->room};
+}
+
+/* Sends a descriptor; gives the socket at which it waits to be received, with a high number. */
+static int sent(int fd) {
     int pair[2];
     need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
-    char room[CMSG_SPACE(sizeof(int))] = {0}, byte = 'x';
-    struct iovec one = {&byte, 1};
-    struct mmsghdr all = {{0, 0, &one, 1, room, sizeof room, 0}, 0};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&all.msg_hdr);
+    struct parcel p;
+    wrap(&p);
+    struct cmsghdr *c = CMSG_FIRSTHDR(&p.all.msg_hdr);
     c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(c), &fd, sizeof fd);
-    need(sendmsg(pair[0], &all.msg_hdr, 0) == 1, "sendmsg");
-    /* The lowest free number goes to what is received: the sockets stand above. */
+    need(sendmsg(pair[0], &p.all.msg_hdr, 0) == 1, "sendmsg");
     int above = fcntl(pair[1], F_DUPFD, 100);
     shut(pair[0]), shut(pair[1]);
-    memset(room, 0, sizeof room);
-    all.msg_hdr.msg_controllen = sizeof room;
-    if (many && raw) need(syscall(SYS_recvmmsg, above, &all, 1, 0, 0) == 1, "recvmmsg");
-    else if (many) need(recvmmsg(above, &all, 1, 0, 0) == 1, "recvmmsg");
-    else if (raw) need(syscall(SYS_recvmsg, above, &all.msg_hdr, 0) == 1, "recvmsg");
-    else need(recvmsg(above, &all.msg_hdr, 0) == 1, "recvmsg");
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&all.msg_hdr)), sizeof fd);
+    return above;
+}
+
+/* Receives it: it gets the lowest free number. No other call has given that number away meanwhile. */
+static int received(int above, int many, int raw) {
+    struct parcel p;
+    wrap(&p);
+    if (many && raw) need(syscall(SYS_recvmmsg, above, &p.all, 1, 0, 0) == 1, "recvmmsg");
+    else if (many) need(recvmmsg(above, &p.all, 1, 0, 0) == 1, "recvmmsg");
+    else if (raw) need(syscall(SYS_recvmsg, above, &p.all.msg_hdr, 0) == 1, "recvmsg");
+    else need(recvmsg(above, &p.all.msg_hdr, 0) == 1, "recvmsg");
+    int fd;
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&p.all.msg_hdr)), sizeof fd);
     return fd;
 }
 
@@ -75,7 +92,7 @@ static int listener(void) {
 }
 
 /* Makes the number `want`, which is the lowest free one, mean something else, in the way `how`. */
-static int make(const char *how, int want, int g, int pipe_end, int server, int pty, int low) {
+static int make(const char *how, int want, int g, int pipe_end, int waiting, int server, int pty, int low) {
     int two[2];
 #define IS(name) (strcmp(how, name) == 0)
     if (IS("socket")) { need(socketpair(AF_UNIX, SOCK_DGRAM, 0, two) == 0, how); return two[0]; }
@@ -96,10 +113,10 @@ static int make(const char *how, int want, int g, int pipe_end, int server, int 
     if (IS("memfd-raw")) return syscall(SYS_memfd_create, "m", 0);
     if (IS("accept")) return accept(server, 0, 0);
     if (IS("accept4")) return accept4(server, 0, 0, SOCK_CLOEXEC);
-    if (IS("recvmsg")) return through_socket(pipe_end, 0, 0);
-    if (IS("recvmsg-raw")) return through_socket(pipe_end, 0, 1);
-    if (IS("recvmmsg")) return through_socket(pipe_end, 1, 0);
-    if (IS("recvmmsg-raw")) return through_socket(pipe_end, 1, 1);
+    if (IS("recvmsg")) return received(waiting, 0, 0);
+    if (IS("recvmsg-raw")) return received(waiting, 0, 1);
+    if (IS("recvmmsg")) return received(waiting, 1, 0);
+    if (IS("recvmmsg-raw")) return received(waiting, 1, 1);
     if (IS("open")) return open("h", O_CREAT | O_WRONLY, 0644);
     if (IS("creat")) return creat("h", 0644);
     if (IS("openat2")) {
@@ -118,13 +135,13 @@ static int make(const char *how, int want, int g, int pipe_end, int server, int 
 static void reuse(const char *how) {
     int two[2], low = open("/dev/null", O_RDONLY);
     need(low >= 0 && pipe(two) == 0, "pipe");
-    int g = made("g"), pipe_end = two[1], server = listener(), pty = open("/dev/ptmx", O_RDWR | O_NOCTTY);
+    int g = made("g"), pipe_end = two[1], waiting = sent(pipe_end), server = listener(), pty = open("/dev/ptmx", O_RDWR | O_NOCTTY);
     if (pty >= 0) unlockpt(pty);
     int n = made("f"), other = dup(n);
     put(n, "first");
     put(n, "second");
     if (strcmp(how, "dup2") && strcmp(how, "dup2-raw") && strcmp(how, "dup3")) shut(n);
-    int again = make(how, n, g, pipe_end, server, pty, low);
+    int again = make(how, n, g, pipe_end, waiting, server, pty, low);
     if (again != n) fprintf(stderr, "%s: %d, not %d\n", how, again, n);
     need(again == n, how);
     signal(SIGPIPE, SIG_IGN);
@@ -210,6 +227,39 @@ static void vforked(int calls_exec) {
     put(n, "again");
     put(g, "after");
     put(n, "last");
+}
+
+/* A thread gives a number away anew while a child that shares the memory has it still. `turn` says who goes on:
+   1 the thread makes the number mean g, 2 and 3 both write, in the order that the role wants. */
+static volatile int turn, beside_n, beside_g, child_first;
+static void until(int value) { while (turn != value) sched_yield(); }
+static void *beside(void *x) {
+    until(1);
+    need(dup2(beside_g, beside_n) == beside_n, "dup2");
+    if (child_first) { turn = 2; until(3); }
+    put(beside_n, "thread");
+    turn = child_first ? 4 : 2;
+    return x;
+}
+static int beside_child(void *x) {
+    turn = 1;
+    until(2);
+    put(beside_n, "child");
+    turn = 3;
+    if (child_first) until(4);
+    _exit(x != 0);
+}
+static void share(int by_vfork) {
+    static char stack[65536];
+    pthread_t t;
+    beside_g = made("g"), beside_n = made("f"), child_first = !by_vfork;
+    put(beside_n, "parent");
+    need(pthread_create(&t, 0, beside, 0) == 0, "thread");
+    pid_t child = by_vfork ? vfork() : clone(beside_child, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, 0);
+    if (child == 0) beside_child(0);
+    int status;
+    need(child > 0 && waitpid(child, &status, 0) == child && status == 0, "child");
+    pthread_join(t, 0);
 }
 
 /* posix_spawn gives its child descriptors; meanwhile and afterwards the parent's stay what they are. */
@@ -310,6 +360,8 @@ int main(int count, char **args) {
     else if (!strcmp(role, "forked")) forked();
     else if (!strcmp(role, "vforked")) vforked(0);
     else if (!strcmp(role, "vforked-exec-fails")) vforked(1);
+    else if (!strcmp(role, "beside-vfork")) share(1);
+    else if (!strcmp(role, "beside-clone")) share(0);
     else if (!strcmp(role, "spawned")) spawned();
     else if (!strcmp(role, "executed")) executed(args[0]);
     else if (!strcmp(role, "after-exec")) after_exec(atoi(args[2]), atoi(args[3]));

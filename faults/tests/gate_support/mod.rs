@@ -11,9 +11,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use unplug_faults::gate::{Area, Clock, Gate, GateOptions};
+use unplug_faults::gate::{Area, Clock, ClockPolicy, Gate, GateOptions, Step};
+use unplug_faults::record::Recorder;
 
 /// The shim, as the build script left it.
 const SHIM: &str = concat!(env!("OUT_DIR"), "/libunplug_shim.so");
@@ -225,4 +226,15 @@ pub fn cc(name: &str, source: &str, into: &Path) -> PathBuf {
         .expect("a C compiler");
     assert!(status.success());
     program
+}
+
+/// Runs the command under a recorder that was asked for a gated run, to its end.
+pub fn run_gated(recorder: &Recorder, command: &mut Command, seed: u64) -> ExitStatus {
+    recorder.arm(command);
+    let mut gate = recorder.gate(GateOptions { seed, ..GateOptions::default() }).unwrap().unwrap();
+    let mut child = Started(command.spawn().unwrap());
+    gate.started(child.0.id());
+    let ran = gate.run_until_idle(ClockPolicy::Until(1 << 60), 1_000_000).unwrap();
+    assert_eq!(ran.end, Step::Exited);
+    child.0.wait().unwrap()
 }

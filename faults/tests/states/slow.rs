@@ -36,6 +36,8 @@ fn touches(kind: &EffectKind, x: FileId) -> bool {
         }
         EffectKind::Meta(Meta::Exchange { a_dir, b_dir, a, b, .. }) => [a_dir, b_dir, a, b].contains(&&x),
         EffectKind::Meta(Meta::Truncate { file, .. } | Meta::Allocate { file, .. }) => *file == x,
+        // Only in the effects that btrfs is given; not compared here.
+        EffectKind::Meta(Meta::Return { .. }) => false,
     }
 }
 

@@ -99,8 +99,15 @@ impl Client {
     /// # Errors
     /// The socket's error, a closed connection, or bytes that are not RESP.
     pub fn try_reply(&mut self) -> Result<Option<Reply>, ClientError> {
-        self.fill()?;
-        if let Some((value, len)) = parse(&self.buffer)? {
+        // Replies to one piece come in one piece: the socket is asked only when the last of them is taken.
+        let whole = match parse(&self.buffer)? {
+            None => {
+                self.fill()?;
+                parse(&self.buffer)?
+            }
+            whole => whole,
+        };
+        if let Some((value, len)) = whole {
             let raw: Vec<u8> = self.buffer.drain(..len).collect();
             self.taken += len as u64;
             return Ok(Some(Reply { raw, value, stream_end: self.taken }));
@@ -150,8 +157,21 @@ impl Client {
         for command in commands {
             encode_command(&mut bytes, command);
         }
-        self.send(&bytes, patience)?;
-        commands.iter().map(|_| Ok(self.reply(patience)?.value)).collect()
+        self.replies(&bytes, commands.len(), patience)
+    }
+
+    /// Sends encoded commands in one piece and waits for so many replies.
+    ///
+    /// # Errors
+    /// As [`Client::send`] and [`Client::reply`].
+    pub fn replies(
+        &mut self,
+        commands: &[u8],
+        count: usize,
+        patience: Duration,
+    ) -> Result<Vec<Value>, ClientError> {
+        self.send(commands, patience)?;
+        (0..count).map(|_| Ok(self.reply(patience)?.value)).collect()
     }
 
     /// Waits until something can be read, or for `at_most`.
@@ -164,11 +184,17 @@ impl Client {
 
     /// Reads what has come.
     fn fill(&mut self) -> std::io::Result<()> {
-        let mut chunk = [0; 16 << 10];
+        let mut chunk = [0; 4 << 10];
         while !self.closed {
             match self.stream.read(&mut chunk) {
                 Ok(0) => self.closed = true,
-                Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
+                Ok(n) => {
+                    self.buffer.extend_from_slice(&chunk[..n]);
+                    // Less than there was room for is all that there was.
+                    if n < chunk.len() {
+                        break;
+                    }
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 // A killed server's socket may answer with a reset: to the client it is closed.

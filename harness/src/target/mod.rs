@@ -20,6 +20,7 @@ pub mod rig;
 pub mod server;
 pub(crate) mod template;
 pub mod value;
+pub(crate) mod warm;
 
 use crate::contract::Contract;
 use crate::dump::{Digest, Dump};

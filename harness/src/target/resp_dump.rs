@@ -3,82 +3,163 @@
 use crate::dump::{Dump, Entry};
 use crate::target::client::{Client, ClientError};
 use crate::target::resp_op::{canonical_key, canonical_list, canonical_string};
-use crate::target::value::Value;
+use crate::target::value::{Value, encode_command};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// All that a server holds.
+/// What is asked first: in one piece, and whether or not the server has loaded its data.
+#[derive(Debug)]
+pub(crate) struct First {
+    keys: Value,
+    keyspace: Value,
+}
+
+impl First {
+    /// Asks. INFO is answered during loading too, but not before KEYS, which is not.
+    pub(crate) fn ask(client: &mut Client, patience: Duration) -> Result<(), ClientError> {
+        let mut bytes = Vec::new();
+        encode_command(&mut bytes, &["KEYS", "*"]);
+        encode_command(&mut bytes, &["INFO", "keyspace"]);
+        client.send(&bytes, patience)
+    }
+
+    /// What the answers say, in the order of the questions; `None` while the server loads its data.
+    pub(crate) fn read([keys, keyspace]: [Value; 2]) -> Result<Option<First>, ClientError> {
+        match &keys {
+            Value::Error(text) if text.starts_with(b"LOADING") => Ok(None),
+            Value::Error(text) => Err(ClientError::Refused(String::from_utf8_lossy(text).into_owned())),
+            _ => Ok(Some(First { keys, keyspace })),
+        }
+    }
+}
+
+/// All that a server holds that has answered the first questions.
 ///
 /// # Errors
 /// The connection's; [`ClientError::Refused`] where the server does not let itself be read, or holds a type that
 /// has no canonical form here.
-pub fn dump(client: &mut Client, patience: Duration) -> Result<Dump, ClientError> {
+pub(crate) fn dump(client: &mut Client, first: &First, patience: Duration) -> Result<Dump, ClientError> {
     let mut dump = Dump::default();
     let command = |args: &[&[u8]]| args.iter().map(|a| a.to_vec()).collect::<Vec<_>>();
-    let first = [command(&[b"INFO", b"keyspace"]), command(&[b"KEYS", b"*"])];
-    let replies = client.pipeline(&first, patience)?;
-    let [info, keys] = replies.as_slice() else { return Err(unexpected("INFO", &Value::Array(None))) };
-    let text = info.bytes().ok_or_else(|| unexpected("INFO", info))?;
-    dump_keys(client, 0, keys, &mut dump, patience)?;
-    let others: Vec<u32> = databases(text).into_iter().filter(|db| *db != 0).collect();
-    for db in &others {
+    let text = first.keyspace.bytes().ok_or_else(|| unexpected("INFO", &first.keyspace))?;
+    let databases = databases(text);
+    dump_keys(client, 0, &first.keys, databases.get(&0).copied(), &mut dump, patience)?;
+    let others = databases.range(1..);
+    for (db, counts) in others.clone() {
         let select = [command(&[b"SELECT", db.to_string().as_bytes()]), command(&[b"KEYS", b"*"])];
         let replies = client.pipeline(&select, patience)?;
         if let [_, keys] = replies.as_slice() {
-            dump_keys(client, *db, keys, &mut dump, patience)?;
+            dump_keys(client, *db, keys, Some(*counts), &mut dump, patience)?;
         }
     }
-    if !others.is_empty() {
+    if others.count() > 0 {
         client.call(&["SELECT", "0"], patience)?;
     }
     Ok(dump)
 }
 
-/// The numbers in INFO's lines `db0:keys=...`.
-fn databases(info: &[u8]) -> Vec<u32> {
-    let text = String::from_utf8_lossy(info);
-    text.lines().filter_map(|l| l.strip_prefix("db")?.split_once(':')?.0.parse().ok()).collect()
+/// How many keys a database has, and how many of them expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counts {
+    keys: usize,
+    expires: usize,
 }
 
-/// Reads the keys in one round trip: each is asked for as a string and as a list, as its type is not known
-/// before; the one that does not fit answers with a short error.
+/// What INFO's lines `db0:keys=4,expires=1,avg_ttl=0` say.
+fn databases(info: &[u8]) -> BTreeMap<u32, Counts> {
+    let text = String::from_utf8_lossy(info);
+    let count = |counts: &str, name: &str| {
+        let of = |pair: &str| pair.split_once('=').filter(|(key, _)| *key == name)?.1.parse().ok();
+        // What is not told may be many.
+        counts.split(',').find_map(of).unwrap_or(usize::MAX)
+    };
+    let line = |line: &str| {
+        let (number, counts) = line.trim_end().strip_prefix("db")?.split_once(':')?;
+        let counts = Counts { keys: count(counts, "keys"), expires: count(counts, "expires") };
+        Some((number.parse().ok()?, counts))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// Reads the keys: all strings and expiries in one round trip, then what is no string, as a list.
 fn dump_keys(
     client: &mut Client,
     db: u32,
     keys: &Value,
+    counts: Option<Counts>,
     into: &mut Dump,
     patience: Duration,
 ) -> Result<(), ClientError> {
     let keys = keys.items().ok_or_else(|| unexpected("KEYS", keys))?;
     let keys: Vec<&[u8]> = keys.iter().filter_map(Value::bytes).collect();
-    let mut commands: Vec<Vec<Vec<u8>>> = Vec::with_capacity(keys.len() * 4);
-    for key in &keys {
-        for args in [&[&b"TYPE"[..], key][..], &[b"PEXPIRETIME", key], &[b"GET", key]] {
-            commands.push(args.iter().map(|a| a.to_vec()).collect());
-        }
-        commands.push([&b"LRANGE"[..], key, b"0", b"-1"].iter().map(|a| a.to_vec()).collect());
+    if keys.is_empty() {
+        return Ok(());
     }
-    let replies = client.pipeline(&commands, patience)?;
-    for (key, replies) in keys.iter().zip(replies.chunks(4)) {
-        let [kind, expiry, string, list] = replies else { continue };
-        let value = match kind.bytes() {
-            Some(b"string") => canonical_string(string.bytes().ok_or_else(|| unexpected("GET", string))?),
-            Some(b"list") => {
-                let items = list.items().ok_or_else(|| unexpected("LRANGE", list))?;
-                canonical_list(items.iter().filter_map(Value::bytes))
+    let mut bytes = Vec::new();
+    encode_command(&mut bytes, &[&[&b"MGET"[..]], keys.as_slice()].concat());
+    // Not asked for key by key where none expires; whoever has not counted these keys does not know.
+    let none_expires = counts == Some(Counts { keys: keys.len(), expires: 0 });
+    let asked = if none_expires { 0 } else { keys.len() };
+    keys[..asked].iter().for_each(|key| encode_command(&mut bytes, &[&b"PEXPIRETIME"[..], key]));
+    let replies = client.replies(&bytes, 1 + asked, patience)?;
+    let Some((strings, expiries)) = replies.split_first() else { return Ok(()) };
+    let values = strings.items().filter(|values| values.len() == keys.len());
+    let values = values.ok_or_else(|| unexpected("MGET", strings))?;
+    let mut others = Vec::new();
+    for (at, (key, value)) in keys.iter().zip(values).enumerate() {
+        let expires_at_ms = match expiries.get(at) {
+            None => None,
+            Some(Value::Int(ms)) => u64::try_from(*ms).ok(),
+            Some(other) => return Err(unexpected("PEXPIRETIME", other)),
+        };
+        match value {
+            Value::Bulk(Some(string)) => {
+                let value = canonical_string(string);
+                into.0.insert(canonical_key(db, key), Entry { value, expires_at_ms });
             }
-            // Expired between the two round trips.
-            Some(b"none") => continue,
-            _ => return Err(unexpected("TYPE", kind)),
-        };
-        let expires_at_ms = match expiry {
-            Value::Int(ms) => u64::try_from(*ms).ok(),
-            other => return Err(unexpected("PEXPIRETIME", other)),
-        };
-        into.0.insert(canonical_key(db, key), Entry { value, expires_at_ms });
+            Value::Bulk(None) => others.push((*key, expires_at_ms)),
+            other => return Err(unexpected("MGET", other)),
+        }
+    }
+    dump_lists(client, db, &others, into, patience)
+}
+
+/// Reads the keys that are no strings.
+fn dump_lists(
+    client: &mut Client,
+    db: u32,
+    keys: &[(&[u8], Option<u64>)],
+    into: &mut Dump,
+    patience: Duration,
+) -> Result<(), ClientError> {
+    let mut bytes = Vec::new();
+    keys.iter().for_each(|(key, _)| encode_command(&mut bytes, &[&b"LRANGE"[..], key, b"0", b"-1"]));
+    let replies = client.replies(&bytes, keys.len(), patience)?;
+    for ((key, expires_at_ms), list) in keys.iter().zip(&replies) {
+        // An error where it is neither string nor list.
+        let items = list.items().ok_or_else(|| unexpected("LRANGE", list))?;
+        // No list is empty: the key has expired since it was named.
+        if !items.is_empty() {
+            let value = canonical_list(items.iter().filter_map(Value::bytes));
+            into.0.insert(canonical_key(db, key), Entry { value, expires_at_ms: *expires_at_ms });
+        }
     }
     Ok(())
 }
 
 fn unexpected(command: &str, reply: &Value) -> ClientError {
     ClientError::Refused(format!("{reply:?} in reply to {command}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_read() {
+        let text = b"# Keyspace\r\ndb0:keys=4,expires=1,avg_ttl=0\r\ndb12:keys=1,expires=0,avg_ttl=0,x=9\r\ndb2:new\r\n";
+        let counts = |keys, expires| Counts { keys, expires };
+        let expected = [(0, counts(4, 1)), (2, counts(usize::MAX, usize::MAX)), (12, counts(1, 0))];
+        assert_eq!(databases(text), BTreeMap::from(expected));
+    }
 }

@@ -4,13 +4,14 @@ use crate::dump::{Dump, Entry};
 use crate::recovery::{Lives, Outcome};
 use crate::target::client::{Client, ClientError};
 use crate::target::policy::Policy;
-use crate::target::resp_dump::dump;
+use crate::target::resp_dump::{First, dump};
 use crate::target::resp_op::{canonical_key, canonical_list, canonical_string};
 use crate::target::resp_starts::Starts;
-use crate::target::server::{Program, Server, how, is_ready};
+use crate::target::server::{Program, Server, how, not_yet};
 use crate::target::template::Template;
 use crate::target::value::Value;
 use crate::worker::serve::Unclear;
+use crate::worker::three::{Lived, Part, three_lives};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,9 +33,6 @@ pub struct RespRecovery {
     pub starts: Starts,
 }
 
-/// One life's end: what came back and what the probes added, or why there is nothing to say.
-type LifeResult = Result<(Outcome, Dump), Unclear>;
-
 /// How a life went wrong.
 enum Trouble {
     /// The server is at fault.
@@ -42,45 +40,122 @@ enum Trouble {
     Unclear(String),
 }
 
+/// How long a server that does not answer is left alone before its process is looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+/// How long a connection that is not taken yet is waited for.
+const PAUSE: Duration = Duration::from_micros(300);
+/// How often a server that is about to end is looked at without a pause.
+const AT_ONCE: u32 = 100;
+
 impl RespRecovery {
-    /// Starts it, waits until it has loaded, and lets `then` talk to it.
+    /// Starts it, waits until it has loaded, and reads all; then, if `part` says so, has it write and stop.
     fn life(
         &self,
-        template: Option<&mut Template>,
-        dir: &Path,
-        scratch: &Path,
-        then: impl FnOnce(&Self, &mut Client, &mut Server) -> Result<(Dump, Dump), Trouble>,
-    ) -> LifeResult {
+        mut template: Option<&mut Template>,
+        (dir, scratch): (&Path, &Path),
+        part: Part<'_>,
+    ) -> Lived {
         let socket = scratch.join("s");
         let _ = std::fs::remove_file(&socket);
         let log = scratch.join("log");
-        let mut server = if let Some(template) = template {
-            let fork = template.fork(dir, &log).map_err(|e| Unclear::Failed(format!("fork server: {e}")))?;
+        self.starts.made.set(self.starts.made.get() + 1);
+        // A fork that cannot be made is no result: the start is made in the other way.
+        let fork = template.as_mut().and_then(|template| template.fork(dir, &log).ok());
+        let mut server = if let Some(fork) = fork {
             Server::forked(fork, &log)
         } else {
             let command = self.program.command(dir, &socket, self.policy, &self.extra);
             Server::spawn(command, &log).map_err(|e| Unclear::Failed(e.to_string()))?
         };
-        let talked = self.wait_ready(&mut server, &socket).and_then(|mut c| then(self, &mut c, &mut server));
-        match talked {
-            Ok((held, probes)) => Ok((Outcome::Recovered(held), probes)),
-            Err(Trouble::Outcome(outcome)) => Ok((outcome, Dump::default())),
-            Err(Trouble::Unclear(why)) => Err(Unclear::Failed(why)),
+        let (held, mut client) = match self.first_dump(&mut server, &socket) {
+            Ok(read) => read,
+            Err(Trouble::Outcome(outcome)) => return Ok((outcome, None)),
+            Err(Trouble::Unclear(why)) => return Err(Unclear::Failed(why)),
+        };
+        if !part.goes_on() {
+            return Ok((Outcome::Recovered(held), None));
+        }
+        let written = self.probe(&mut client, &mut server).and_then(|()| {
+            if let Some(template) = template {
+                template.learn(server.pid());
+            }
+            self.stop(&mut client, &mut server)
+        });
+        match (written, part) {
+            (Ok(()), _) => Ok((Outcome::Recovered(held), Some(probe_dump()))),
+            // Which half of a life that was two is to blame shows when they are two.
+            (Err(Trouble::Outcome(_)), Part::Both(_)) => Err(Unclear::Suspect),
+            (Err(Trouble::Outcome(outcome)), _) => Ok((outcome, None)),
+            (Err(Trouble::Unclear(why)), _) => Err(Unclear::Failed(why)),
         }
     }
 
-    fn wait_ready(&self, server: &mut Server, socket: &Path) -> Result<Client, Trouble> {
+    /// What the server holds, once it has loaded it, and the connection by which that was read.
+    fn first_dump(&self, server: &mut Server, socket: &Path) -> Result<(Dump, Client), Trouble> {
         let start = Instant::now();
         loop {
-            match is_ready(socket, Duration::from_millis(100)) {
-                Ok(Some(client)) => return Ok(client),
-                Ok(None) => {}
-                Err(e) => return Err(self.trouble(server, &e)),
+            match Client::connect(socket) {
+                Ok(mut client) => {
+                    if let Some(first) = self.first_answers(server, &mut client, start)? {
+                        let dump = dump(&mut client, &first, self.wall);
+                        return Ok((dump.map_err(|e| self.trouble(server, &e))?, client));
+                    }
+                }
+                Err(e) if not_yet(&e) => {}
+                Err(e) => return Err(self.trouble(server, &e.into())),
             }
             if let Some(trouble) = self.look(server, start) {
                 return Err(trouble);
             }
-            std::thread::sleep(Duration::from_micros(300));
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Asks until it has loaded its data; `None` where the connection ends before.
+    fn first_answers(
+        &self,
+        server: &mut Server,
+        client: &mut Client,
+        start: Instant,
+    ) -> Result<Option<First>, Trouble> {
+        let mut asked = 0_u32;
+        loop {
+            if let Err(e) = First::ask(client, self.wall) {
+                return self.lost(server, &e);
+            }
+            let mut answers = [const { Value::Array(None) }; 2];
+            let mut next = 0;
+            while next < answers.len() {
+                match client.reply(GLANCE) {
+                    Ok(reply) => {
+                        answers[next] = reply.value;
+                        next += 1;
+                    }
+                    Err(ClientError::Silent(_)) => self.look(server, start).map_or(Ok(()), Err)?,
+                    Err(e) => return self.lost(server, &e),
+                }
+            }
+            match First::read(answers) {
+                Ok(Some(first)) => return Ok(Some(first)),
+                Ok(None) => self.look(server, start).map_or(Ok(()), Err)?,
+                Err(e) => return Err(self.trouble(server, &e)),
+            }
+            // A server answers as it begins to load, and then when it has loaded a good deal: of a small image the
+            // second question finds it ready.
+            if asked > 1 {
+                std::thread::sleep(PAUSE);
+            }
+            asked += 1;
+        }
+    }
+
+    /// Of an error before the first answer: whether another connection may be tried.
+    fn lost(&self, server: &mut Server, error: &ClientError) -> Result<Option<First>, Trouble> {
+        match error {
+            // The server's end, perhaps: the caller looks at the process.
+            ClientError::Closed { .. } => Ok(None),
+            ClientError::Io(e) if not_yet(e) => Ok(None),
+            e => Err(self.trouble(server, e)),
         }
     }
 
@@ -129,16 +204,8 @@ impl RespRecovery {
         }
     }
 
-    fn dump(&self, client: &mut Client, server: &mut Server) -> Result<Dump, Trouble> {
-        dump(client, self.wall).map_err(|e| self.trouble(server, &e))
-    }
-
-    /// The second life: what it holds, then the probes, then an orderly end.
-    fn probe_and_stop(&self, client: &mut Client, server: &mut Server) -> Result<(Dump, Dump), Trouble> {
-        let held = self.dump(client, server)?;
-        let refused = |what: &str, reply: &Value| {
-            Trouble::Outcome(Outcome::Refused { message: format!("after recovery, {what}: {reply:?}") })
-        };
+    /// Writes the probes.
+    fn probe(&self, client: &mut Client, server: &mut Server) -> Result<(), Trouble> {
         let probes = probes();
         let commands: Vec<Vec<Vec<u8>>> = probes.iter().map(|(command, _)| command.clone()).collect();
         let replies = client.pipeline(&commands, self.wall).map_err(|e| self.trouble(server, &e))?;
@@ -153,16 +220,21 @@ impl RespRecovery {
                 other => return Err(refused("SAVE", &other)),
             }
         }
+        Ok(())
+    }
+
+    /// Has it end in order.
+    fn stop(&self, client: &mut Client, server: &mut Server) -> Result<(), Trouble> {
         match client.call(&["SHUTDOWN"], self.wall) {
             Err(ClientError::Closed { .. } | ClientError::Io(_)) => {}
             Ok(reply) => return Err(refused("SHUTDOWN", &reply)),
             Err(e) => return Err(self.trouble(server, &e)),
         }
         let start = Instant::now();
-        loop {
+        for looked in 0_u32.. {
             if let Some(status) = server.ended() {
                 if status.success() {
-                    return Ok((held, probe_dump()));
+                    return Ok(());
                 }
                 let message = format!("after recovery, SHUTDOWN: {}; {}", how(status), server.log_tail());
                 return Err(Trouble::Outcome(Outcome::Crashed { message }));
@@ -171,39 +243,28 @@ impl RespRecovery {
             if let Some(trouble) = self.overdue(server, start) {
                 return Err(trouble);
             }
-            std::thread::sleep(Duration::from_micros(200));
+            // What has closed its sockets is all but gone.
+            if looked < AT_ONCE { std::thread::yield_now() } else { std::thread::sleep(PAUSE) }
         }
+        Ok(())
     }
 }
 
+fn refused(what: &str, reply: &Value) -> Trouble {
+    Trouble::Outcome(Outcome::Refused { message: format!("after recovery, {what}: {reply:?}") })
+}
+
 impl RespRecovery {
-    /// The three lives, by one way of starting.
+    /// The three lives, by one way of starting. `untouched` tells whether the directory stands as it was laid out.
     pub(super) fn lives_by(
         &self,
         mut template: Option<&mut Template>,
-        dir: &Path,
-        scratch: &Path,
+        ground: (&Path, &Path),
         alone: bool,
+        untouched: Option<&dyn Fn() -> bool>,
     ) -> Result<Lives, Unclear> {
-        let convict = |(outcome, probes): (Outcome, Dump)| match outcome {
-            Outcome::Crashed { .. } | Outcome::Hung { .. } if !alone => Err(Unclear::Suspect),
-            outcome => Ok((outcome, probes)),
-        };
-        let look = |this: &Self, client: &mut Client, server: &mut Server| {
-            Ok((this.dump(client, server)?, Dump::default()))
-        };
-        let (first, _) = self.life(template.as_deref_mut(), dir, scratch, look).and_then(convict)?;
-        let mut lives = Lives { first, second: None, third: None, probes: Dump::default() };
-        if let Outcome::Recovered(_) = lives.first {
-            let second = self.life(template.as_deref_mut(), dir, scratch, Self::probe_and_stop);
-            let (second, probes) = second.and_then(convict)?;
-            let goes_on = matches!(second, Outcome::Recovered(_));
-            (lives.second, lives.probes) = (Some(second), probes);
-            if goes_on {
-                lives.third = Some(self.life(template, dir, scratch, look).and_then(convict)?.0);
-            }
-        }
-        Ok(lives)
+        let lives = three_lives(alone, untouched, |part| self.life(template.as_deref_mut(), ground, part));
+        lives.map(|(lives, _)| lives)
     }
 }
 

@@ -6,15 +6,20 @@
 
 use crate::recovery::{Lives, Outcome};
 use crate::target::resp_recover::RespRecovery;
-use crate::target::server::is_ready;
+use crate::target::server::is_serving;
 use crate::target::template::Template;
-use crate::worker::serve::{Recover, Unclear};
+use crate::worker::serve::{Ground, Recover, Unclear};
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
 /// How a server is started on an image.
 #[derive(Debug)]
-pub struct Starts(Way);
+pub struct Starts {
+    way: Way,
+    /// How often one was, in whatever way.
+    pub(super) made: Cell<u64>,
+}
 
 #[derive(Debug)]
 enum Way {
@@ -32,19 +37,28 @@ pub const ENV_FORK_SERVER: &str = "UNPLUG_FORK_SERVER";
 impl Default for Starts {
     fn default() -> Starts {
         let no = std::env::var_os(ENV_FORK_SERVER).is_some_and(|v| v == "no");
-        Starts(if no { Way::Plain } else { Way::Untried })
+        Starts::by(if no { Way::Plain } else { Way::Untried })
     }
 }
 
 impl Starts {
+    fn by(way: Way) -> Starts {
+        Starts { way, made: Cell::new(0) }
+    }
+
     /// By plain starts only.
     pub fn plain() -> Starts {
-        Starts(Way::Plain)
+        Starts::by(Way::Plain)
+    }
+
+    /// How many starts there were.
+    pub fn made(&self) -> u64 {
+        self.made.get()
     }
 
     /// Whether forks have proved to give what plain starts give.
     pub fn are_forks(&self) -> bool {
-        matches!(self.0, Way::Forks(_))
+        matches!(self.way, Way::Forks(_))
     }
 }
 
@@ -56,25 +70,37 @@ impl RespRecovery {
             return Way::Plain;
         }
         let socket = scratch.join("s");
-        let command = self.program.command(&dir, &socket, self.policy, &self.extra);
-        let serving = || matches!(is_ready(&socket, Duration::from_millis(100)), Ok(Some(_)));
-        match Template::start(command, &dir, &scratch.join("template.log"), self.wall / 4, serving) {
-            Ok(template) => Way::Unproven(template),
-            Err(why) => {
-                eprintln!("no fork server for {}: {why}", self.program.path().display());
-                Way::Plain
+        let serving = || is_serving(&socket, Duration::from_millis(100));
+        let mut refusal = String::new();
+        // What is measured for each command takes a table for each that is used; old servers do not know the option.
+        for spared in [&["--latency-tracking", "no"][..], &[]] {
+            let mut command = self.program.command(&dir, &socket, self.policy, &self.extra);
+            command.args(spared);
+            match Template::start(command, &dir, &scratch.join("template.log"), self.wall / 4, serving) {
+                Ok(template) => return Way::Unproven(template),
+                Err(why) => refusal = why,
             }
         }
+        eprintln!("no fork server for {}: {refusal}", self.program.path().display());
+        Way::Plain
     }
 
     /// Recovers by both ways, and tells how to go on. The plain starts' result counts.
-    fn prove(&self, mut template: Template, dir: &Path, scratch: &Path) -> (Way, Result<Lives, Unclear>) {
+    /// The forks may leave a start out that changes nothing, the plain starts do not: that is compared as well.
+    fn prove(
+        &self,
+        mut template: Template,
+        (dir, scratch): (&Path, &Path),
+        untouched: Option<&dyn Fn(&Path) -> bool>,
+    ) -> (Way, Result<Lives, Unclear>) {
         let copy = scratch.join("copy");
         if let Err(e) = copy_tree(dir, &copy) {
             return (Way::Plain, Err(Unclear::Failed(format!("cannot copy {}: {e}", dir.display()))));
         }
-        let forked = self.lives_by(Some(&mut template), &copy, scratch, false);
-        let plain = self.lives_by(None, dir, scratch, false);
+        let stands = untouched.map(|untouched| || untouched(&copy));
+        let stands = stands.as_ref().map(|stands| stands as &dyn Fn() -> bool);
+        let forked = self.lives_by(Some(&mut template), (&copy, scratch), false, stands);
+        let plain = self.lives_by(None, (dir, scratch), false, None);
         let _ = std::fs::remove_dir_all(&copy);
         let (Ok(a), Ok(b)) = (&forked, &plain) else { return (Way::Unproven(template), plain) };
         let way = if !same(a, b) {
@@ -122,25 +148,49 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-impl Recover for RespRecovery {
-    fn lives(&mut self, dir: &Path, scratch: &Path, _now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
+impl RespRecovery {
+    /// Recovers by the way that has been found, or finds one.
+    fn recover(
+        &mut self,
+        (dir, scratch): (&Path, &Path),
+        alone: bool,
+        untouched: Option<&dyn Fn(&Path) -> bool>,
+    ) -> Result<Lives, Unclear> {
         if alone {
-            return self.lives_by(None, dir, scratch, true);
+            return self.lives_by(None, (dir, scratch), true, None);
         }
-        let way = match std::mem::replace(&mut self.starts.0, Way::Plain) {
+        let stands = untouched.map(|untouched| || untouched(dir));
+        let stands = stands.as_ref().map(|stands| stands as &dyn Fn() -> bool);
+        let way = match std::mem::replace(&mut self.starts.way, Way::Plain) {
             Way::Untried => self.template(scratch),
             way => way,
         };
         let result;
-        (self.starts.0, result) = match way {
-            Way::Unproven(template) => self.prove(template, dir, scratch),
+        (self.starts.way, result) = match way {
+            Way::Unproven(template) => self.prove(template, (dir, scratch), untouched),
             Way::Forks(mut template) => {
-                let result = self.lives_by(Some(&mut template), dir, scratch, false);
-                (Way::Forks(template), result)
+                let result = self.lives_by(Some(&mut template), (dir, scratch), false, stands);
+                // Another is tried then, and has to prove itself again.
+                (if template.is_broken() { Way::Untried } else { Way::Forks(template) }, result)
             }
-            Way::Plain | Way::Untried => (Way::Plain, self.lives_by(None, dir, scratch, false)),
+            Way::Plain | Way::Untried => (Way::Plain, self.lives_by(None, (dir, scratch), false, stands)),
         };
         result
+    }
+}
+
+impl Recover for RespRecovery {
+    fn lives(&mut self, dir: &Path, scratch: &Path, _now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
+        self.recover((dir, scratch), alone, None)
+    }
+
+    fn lives_on(&mut self, ground: &Ground<'_>, _now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
+        let stands = |dir: &Path| {
+            // It is asked once, and goes on if so.
+            ground.merged.set(ground.stands_in(dir));
+            ground.merged.get()
+        };
+        self.recover((ground.dir, ground.scratch), alone, Some(&stands))
     }
 }
 
@@ -150,6 +200,8 @@ mod tests {
     use crate::target::policy::Policy;
     use crate::target::server::Program;
     use crate::target::value::encode_command;
+    use unplug_faults::event::NodeKind;
+    use unplug_faults::image::{Image, ImageNode};
 
     fn recovery(program: &str, policy: Policy, starts: Starts) -> RespRecovery {
         let (cpu, wall) = (Duration::from_secs(5), Duration::from_secs(60));
@@ -199,7 +251,7 @@ mod tests {
         let images: [(usize, usize, usize); 7] =
             [(0, 0, 0), (4, 0, 0), (4, 9, 0), (4, 0, 12), (4, 0, 5), (2, 0, 0), (3, 1, 0)];
         for policy in [Policy::Always, Policy::No] {
-            let mut forks = recovery("redis-server", policy, Starts(Way::Untried));
+            let mut forks = recovery("redis-server", policy, Starts::by(Way::Untried));
             let mut plain = recovery("redis-server", policy, Starts::plain());
             let mut refused = 0;
             for (n, cut, zeros) in images {
@@ -220,6 +272,65 @@ mod tests {
         }
     }
 
+    /// A start on an image that it leaves as it is, is not made again, whichever way it is made: what comes out is what
+    /// comes out where nothing is spared.
+    #[test]
+    fn a_start_that_changes_nothing_is_made_once() {
+        if redis_is_missing() {
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let at = scratch.path().join("image");
+        let mut incr = Vec::new();
+        encode_command(&mut incr, &["SELECT", "0"]);
+        encode_command(&mut incr, &["SET", "k", "v"]);
+        encode_command(&mut incr, &["PEXPIREAT", "k", "9999999999999"]);
+        let manifest = b"file appendonly.aof.1.incr.aof seq 1 type i\n".to_vec();
+        let whole = incr.len();
+        for (ending, all, spared) in [(whole, 3, 2), (whole - 3, 3, 3), (whole + 9, 1, 1)] {
+            let mut log = incr.clone();
+            // Cut short, it is truncated; longer than it was, it ends in zeros, which the server refuses.
+            log.resize(ending, 0);
+            let mut image = Image::default();
+            let mut put = |name: &[u8], kind, data| {
+                image.nodes.insert(name.to_vec(), ImageNode { kind, data, link_to: None });
+            };
+            put(b"appendonlydir", NodeKind::Dir, Vec::new());
+            put(b"appendonlydir/appendonly.aof.manifest", NodeKind::File, manifest.clone());
+            put(b"appendonlydir/appendonly.aof.1.incr.aof", NodeKind::File, log);
+            let shared = (&image).into();
+            let ground = Ground {
+                dir: &at,
+                scratch: scratch.path(),
+                image: &shared,
+                watch: None,
+                merged: &std::cell::Cell::new(false),
+            };
+            let lay_out = || {
+                let _ = std::fs::remove_dir_all(&at);
+                std::fs::create_dir_all(&at).unwrap();
+                image.lay_out(&at).unwrap();
+            };
+            let mut plain = recovery("redis-server", Policy::Always, Starts::plain());
+            lay_out();
+            let expected = plain.lives(&at, scratch.path(), 0, false).unwrap();
+            lay_out();
+            let lives = plain.lives_on(&ground, 0, false).unwrap();
+            assert!(same(&expected, &lives), "{ending}: {expected:?} and {lives:?}");
+            assert_eq!(plain.starts.made(), all + spared, "{ending}");
+            let mut forks = recovery("redis-server", Policy::Always, Starts::by(Way::Untried));
+            // First the forks are compared with plain starts, of which none is spared. A refusal proves nothing.
+            for starts in [spared + all, if all > 1 { spared } else { spared + all }] {
+                lay_out();
+                let before = forks.starts.made();
+                let lives = forks.lives_on(&ground, 0, false).unwrap();
+                assert!(same(&expected, &lives), "{ending}: {expected:?} and {lives:?}");
+                assert_eq!(forks.starts.made() - before, starts, "{ending}");
+            }
+            assert_eq!(forks.starts.are_forks(), all > 1);
+        }
+    }
+
     #[test]
     fn snapshots_too() {
         if redis_is_missing() {
@@ -228,7 +339,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let image = scratch.path().join("image");
         std::fs::create_dir_all(&image).unwrap();
-        let mut forks = recovery("redis-server", Policy::Snapshot, Starts(Way::Untried));
+        let mut forks = recovery("redis-server", Policy::Snapshot, Starts::by(Way::Untried));
         let first = forks.lives(&image, scratch.path(), 0, false).unwrap();
         assert!(matches!(&first.second, Some(Outcome::Recovered(_))), "{first:?}");
         // The second life has saved its probes: the image now has data.
@@ -243,16 +354,36 @@ mod tests {
     }
 
     #[test]
+    fn a_template_that_ends_is_replaced() {
+        if redis_is_missing() {
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let image = scratch.path().join("image");
+        let mut forks = recovery("redis-server", Policy::Always, Starts::by(Way::Untried));
+        let recover = |forks: &mut RespRecovery| {
+            let _ = std::fs::remove_dir_all(&image);
+            lay_out(&image, &[&["SET", "k", "v"]], 0, 0);
+            forks.lives(&image, scratch.path(), 0, false)
+        };
+        let first = recover(&mut forks).unwrap();
+        let Way::Forks(template) = &forks.starts.way else { panic!("{:?}", forks.starts) };
+        crate::worker::fork::kill_group(template.pid());
+        assert!(same(&first, &recover(&mut forks).unwrap()) && !forks.starts.are_forks());
+        assert!(same(&first, &recover(&mut forks).unwrap()) && forks.starts.are_forks());
+    }
+
+    #[test]
     fn what_has_no_first_thread_is_started_plainly() {
         let scratch = tempfile::tempdir().unwrap();
         let image = scratch.path().join("image");
         std::fs::create_dir_all(&image).unwrap();
-        let mut recovery = recovery("/bin/false", Policy::Always, Starts(Way::Untried));
+        let mut recovery = recovery("/bin/false", Policy::Always, Starts::by(Way::Untried));
         let lives = recovery.lives(&image, scratch.path(), 0, false).unwrap();
         assert!(
             matches!(&lives.first, Outcome::Refused { message } if message.contains("exit status: 1")),
             "{lives:?}"
         );
-        assert!(matches!(recovery.starts.0, Way::Plain));
+        assert!(matches!(recovery.starts.way, Way::Plain));
     }
 }

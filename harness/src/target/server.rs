@@ -1,10 +1,9 @@
 //! A server process: its command line, its life, its end.
 
 use crate::record::RecordError;
-use crate::target::client::{Client, ClientError};
+use crate::target::client::Client;
 use crate::target::policy::Policy;
 use crate::target::template::Fork;
-use crate::target::value::Value;
 use crate::worker::fork::{kill_group, tie_to_parent};
 use crate::worker::process::cpu_time;
 use crate::worker::serve::log_tail;
@@ -12,7 +11,6 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -109,7 +107,7 @@ pub struct Server {
 enum Process {
     /// This process.
     Child(Child),
-    /// A template.
+    /// A template; but it is this process's child.
     Fork(Fork),
 }
 
@@ -167,18 +165,13 @@ impl Server {
         if self.status.is_some() {
             return self.status;
         }
-        match &mut self.process {
-            Process::Fork(fork) => self.status = fork.ended().map(ExitStatus::from_raw),
-            Process::Child(child) => {
-                // Looks without reaping: while the process is not reaped its number, and with it its group's,
-                // cannot be another's, so the group can be killed.
-                let pid = Pid::from_raw(i32::try_from(child.id()).ok()?);
-                let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-                match waitid(Id::Pid(pid), flags) {
-                    Ok(WaitStatus::StillAlive) => return None,
-                    _ => self.kill(),
-                }
-            }
+        // Looks without reaping: while the process is not reaped its number, and with it its group's,
+        // cannot be another's, so the group can be killed.
+        let pid = Pid::from_raw(i32::try_from(self.pid()).ok()?);
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(pid), flags) {
+            Ok(WaitStatus::StillAlive) => {}
+            _ => self.kill(),
         }
         self.status
     }
@@ -188,12 +181,10 @@ impl Server {
         if self.status.is_some() {
             return;
         }
+        kill_group(self.pid());
         self.status = match &mut self.process {
-            Process::Fork(fork) => Some(ExitStatus::from_raw(fork.kill())),
-            Process::Child(child) => {
-                kill_group(child.id());
-                child.wait().ok()
-            }
+            Process::Fork(fork) => Some(fork.reap()),
+            Process::Child(child) => child.wait().ok(),
         };
     }
 
@@ -228,29 +219,13 @@ pub(crate) fn how(status: ExitStatus) -> String {
     status.to_string()
 }
 
-/// Whether the server on this socket takes commands: `false` while it does not listen, or is loading.
-///
-/// # Errors
-/// It talks, but not as a RESP server does.
-pub fn is_ready(socket: &Path, patience: Duration) -> Result<Option<Client>, ClientError> {
-    let mut client = match Client::connect(socket) {
-        Ok(client) => client,
-        Err(e) if not_yet(&e) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
-    match client.call(&["PING"], patience) {
-        Ok(Value::Simple(pong)) if pong == b"PONG" => Ok(Some(client)),
-        Ok(Value::Error(text)) if text.starts_with(b"LOADING") => Ok(None),
-        Ok(Value::Error(text)) => Err(ClientError::Refused(String::from_utf8_lossy(&text).into_owned())),
-        Ok(other) => Err(ClientError::Protocol(format!("{other:?} in reply to PING"))),
-        // It went away, or is still busy loading: the caller looks at the process.
-        Err(ClientError::Closed { .. } | ClientError::Silent(_)) => Ok(None),
-        Err(ClientError::Io(e)) if not_yet(&e) => Ok(None),
-        Err(e) => Err(e),
-    }
+/// Whether the server on this socket answers: `false` while it does not listen, or is busy.
+pub(crate) fn is_serving(socket: &Path, patience: Duration) -> bool {
+    Client::connect(socket).is_ok_and(|mut client| client.call(&["PING"], patience).is_ok())
 }
 
-fn not_yet(error: &io::Error) -> bool {
+/// Whether there may be a connection later.
+pub(crate) fn not_yet(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
     matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
 }

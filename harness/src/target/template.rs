@@ -6,13 +6,17 @@
 //! after the fork only a comparison shows: [`crate::target::resp_recover`] makes it, and goes back to plain starts
 //! where anything differs.
 
+use crate::target::warm::{Span, touched};
 use crate::worker::fork::{WORKER_FD, kill_group, pass_socket, tie_to_parent};
+use nix::errno::Errno;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::rc::Rc;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use unplug_faults::fork_server::ForkServer;
 
@@ -20,8 +24,12 @@ use unplug_faults::fork_server::ForkServer;
 #[derive(Debug)]
 pub(crate) struct Template {
     child: Child,
-    control: Rc<UnixStream>,
+    control: UnixStream,
     _library: ForkServer,
+    /// What its forks are known to touch, until it has been told.
+    to_tell: Vec<Span>,
+    has_learnt: bool,
+    broken: bool,
 }
 
 /// Why there is no template, in words.
@@ -50,20 +58,28 @@ impl Template {
         let child = command.spawn().map_err(said("it does not start"))?;
         // The command keeps the other end of the socket; the server's end must be the only one left.
         drop(command);
-        let template = Template { child, control: Rc::new(ours), _library: library };
+        let mut template = Template {
+            child,
+            control: ours,
+            _library: library,
+            to_tell: Vec::new(),
+            has_learnt: false,
+            broken: false,
+        };
         template.wait_ready(patience, serving)?;
         template.look(dir)?;
         Ok(template)
     }
 
-    fn wait_ready(&self, patience: Duration, serving: impl Fn() -> bool) -> Result<(), Unfit> {
+    fn wait_ready(&mut self, patience: Duration, serving: impl Fn() -> bool) -> Result<(), Unfit> {
         let begin = Instant::now();
         let mut tag = [0];
         loop {
             self.patient(Duration::from_millis(20))?;
-            match (&*self.control).read(&mut tag) {
+            match self.control.read(&mut tag) {
                 Ok(0) => return Err("it ended before its first thread".into()),
-                Ok(_) if tag == *b"R" => return Ok(()),
+                // A fork's answer is waited for longer, but not for ever.
+                Ok(_) if tag == *b"R" => return self.patient(Duration::from_secs(60)),
                 Ok(_) => return Err("it has something open that a fork cannot have anew".into()),
                 Err(e) if is_silence(&e) => {}
                 Err(e) => return Err(format!("its control socket: {e}")),
@@ -83,7 +99,7 @@ impl Template {
 
     /// Whether a fork can pass for a start in another directory.
     fn look(&self, dir: &Path) -> Result<(), Unfit> {
-        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let proc = PathBuf::from(format!("/proc/{}", self.pid()));
         let said = |e: io::Error| format!("its /proc entry: {e}");
         if proc.join("task").read_dir().map_err(said)?.count() != 1 {
             return Err("it has threads that the library did not see".into());
@@ -100,39 +116,66 @@ impl Template {
         Ok(())
     }
 
+    /// The process's number, which is also its group's.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether a fork could not be made: it may have ended.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Forks a server that serves `dir` and writes to `log`.
     ///
     /// # Errors
     /// The template has ended, or the fork could not be made.
     pub(crate) fn fork(&mut self, dir: &Path, log: &Path) -> io::Result<Fork> {
+        let fork = self.try_fork(dir, log);
+        self.broken |= fork.is_err();
+        fork
+    }
+
+    fn try_fork(&mut self, dir: &Path, log: &Path) -> io::Result<Fork> {
+        let spans = std::mem::take(&mut self.to_tell);
         let (dir, log) = (dir.as_os_str().as_bytes(), log.as_os_str().as_bytes());
-        let mut request = Vec::with_capacity(4 + dir.len() + log.len());
-        for path in [dir, log] {
-            let len = u16::try_from(path.len()).map_err(io::Error::other)?;
-            request.extend_from_slice(&len.to_ne_bytes());
+        let mut request = Vec::with_capacity(6 + dir.len() + log.len());
+        for len in [dir.len(), log.len(), spans.len()] {
+            request.extend_from_slice(&u16::try_from(len).map_err(io::Error::other)?.to_ne_bytes());
         }
         request.extend_from_slice(dir);
         request.extend_from_slice(log);
-        (&*self.control).write_all(&request)?;
-        let mut answer = [0; 5];
-        self.control.set_read_timeout(Some(Duration::from_secs(60)))?;
-        (&*self.control).read_exact(&mut answer)?;
-        let [tag, number @ ..] = answer;
-        let number = i32::from_ne_bytes(number);
-        match (tag, u32::try_from(number)) {
-            (b'K', Ok(pid)) => {
-                self.control.set_nonblocking(true)?;
-                Ok(Fork { pid, control: self.control.clone(), said: Vec::new() })
+        spans.iter().for_each(|span| request.extend_from_slice(&span.bytes()));
+        self.control.write_all(&request)?;
+        let mut answer = [0; 9];
+        self.control.read_exact(&mut answer)?;
+        let [tag, number @ .., e0, e1, e2, e3] = answer;
+        let (number, errno) = (i32::from_ne_bytes(number), i32::from_ne_bytes([e0, e1, e2, e3]));
+        let fork = u32::try_from(number).ok().filter(|pid| *pid > 0).map(|pid| Fork { pid });
+        match (tag, fork) {
+            (b'K', Some(fork)) => Ok(fork),
+            (b'E', fork) => {
+                // One that could not be made whole is on its way out.
+                fork.map(|mut fork| fork.reap());
+                Err(io::Error::from_raw_os_error(errno))
             }
-            (b'E', _) => Err(io::Error::from_raw_os_error(number)),
             _ => Err(io::Error::other("the fork server's answer is not one")),
+        }
+    }
+
+    /// Notes what a fork of it has touched, so that later ones have it at once. `fork` must have done all that
+    /// forks do, and must be alive.
+    pub(crate) fn learn(&mut self, fork: u32) {
+        if !std::mem::replace(&mut self.has_learnt, true) {
+            // What cannot be read is not told: forks are only slower.
+            self.to_tell = touched(self.pid(), fork).unwrap_or_default();
         }
     }
 }
 
 impl Drop for Template {
     fn drop(&mut self) {
-        kill_group(self.child.id());
+        kill_group(self.pid());
         let _ = self.child.wait();
     }
 }
@@ -141,51 +184,26 @@ fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-/// A forked server. It is reaped when its end has been seen: by [`Fork::ended`] or [`Fork::kill`].
+/// A forked server, which is a child of this process. To be killed and reaped by its owner.
 #[derive(Debug)]
 pub(crate) struct Fork {
     /// The process's number, which is also its group's.
     pub(crate) pid: u32,
-    control: Rc<UnixStream>,
-    said: Vec<u8>,
 }
 
-/// `si_code` of a child that exited, and of one that dumped core, from waitid(2).
-const CLD_EXITED: i32 = 1;
-const CLD_DUMPED: i32 = 3;
-
 impl Fork {
-    /// Its status as wait(2) encodes it, if it has ended. To be asked until it has, and no longer.
-    pub(crate) fn ended(&mut self) -> Option<i32> {
-        let mut bytes = [0; 8];
-        match (&*self.control).read(&mut bytes[self.said.len()..]) {
-            // The template is gone, and its forks died with it.
-            Ok(0) => return Some(libc::SIGKILL),
-            Ok(n) => self.said.extend_from_slice(&bytes[self.said.len()..][..n]),
-            Err(e) if is_silence(&e) => return None,
-            Err(_) => return Some(libc::SIGKILL),
-        }
-        let (code, status) = self.said.split_first_chunk::<4>()?;
-        let status = status.first_chunk::<4>()?;
-        let (code, status) = (i32::from_ne_bytes(*code), i32::from_ne_bytes(*status));
-        // Not reaped yet, so its number is still its own, and its group's.
-        kill_group(self.pid);
-        let _ = self.control.set_nonblocking(false).and_then(|()| (&*self.control).write_all(&[0]));
-        Some(match code {
-            CLD_EXITED => (status & 0xff) << 8,
-            CLD_DUMPED => status | 0x80,
-            _ => status,
-        })
-    }
-
-    /// Kills it and its group, and has it reaped.
-    pub(crate) fn kill(&mut self) -> i32 {
-        kill_group(self.pid);
-        let _ = self.control.set_nonblocking(false);
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
+    /// Waits for its end.
+    pub(crate) fn reap(&mut self) -> ExitStatus {
+        // What cannot be waited for is gone: as if it had been killed.
+        let pid = Pid::from_raw(i32::try_from(self.pid).unwrap_or(i32::MAX));
+        let raw = loop {
+            match waitpid(pid, None) {
+                Err(Errno::EINTR) => {}
+                Ok(WaitStatus::Exited(_, status)) => break (status & 0xff) << 8,
+                Ok(WaitStatus::Signaled(_, signal, core)) => break signal as i32 | i32::from(core) << 7,
+                _ => break libc::SIGKILL,
             }
-        }
+        };
+        ExitStatus::from_raw(raw)
     }
 }

@@ -12,6 +12,7 @@ pub mod protocol;
 pub mod scratch;
 pub mod serve;
 pub mod store;
+pub(crate) mod three;
 
 pub use pool::{Limits, Workers};
 pub use serve::{Recover, Unclear, serve};

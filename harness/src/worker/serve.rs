@@ -48,7 +48,12 @@ pub struct Ground<'a> {
 impl Ground<'_> {
     /// Whether the directory holds what was laid out there, and nothing else. What cannot be read is not known to.
     pub fn is_untouched(&self) -> bool {
-        let look = || self.image.stands_in(self.dir).unwrap_or(false);
+        self.stands_in(self.dir)
+    }
+
+    /// The same of another directory in which it was laid out.
+    pub fn stands_in(&self, dir: &Path) -> bool {
+        let look = || self.image.stands_in(dir).unwrap_or(false);
         match self.watch {
             Some(watch) => watch.quietly(look),
             None => look(),

@@ -4,6 +4,7 @@ use crate::dump::Dump;
 use crate::recovery::{Lives, Outcome};
 use crate::worker::fork::{ChildEnd, Farewell, in_child};
 use crate::worker::serve::{Ground, Recover, Unclear};
+use crate::worker::three::{Lived, Part, three_lives};
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -68,18 +69,6 @@ enum Life {
     Unclear,
 }
 
-/// Which of the three lives.
-#[derive(Clone, Copy)]
-enum Part<'a> {
-    /// Open, dump, be killed.
-    Killed,
-    /// Open, dump, write the probes, close.
-    Probed,
-    /// The first and the second in one, if opening has left the directory as it was: the second start would be the
-    /// first again, by a process that knows nothing else. If not, only the first.
-    Both(&'a dyn Fn() -> bool),
-}
-
 impl<S: Subject> StoreRecovery<S> {
     /// A recovery whose forked lives may use `cpu_s` seconds of CPU time. Keeps panics off the standard error
     /// of this process, which must be a worker's.
@@ -115,12 +104,7 @@ impl<S: Subject> StoreRecovery<S> {
                 return Err(e);
             }
         };
-        let goes_on = match part {
-            Part::Killed => false,
-            Part::Probed => true,
-            Part::Both(untouched) => untouched(),
-        };
-        if !goes_on {
+        if !part.goes_on() {
             s.abandon(life);
             return Ok(Life::Lived(held, None));
         }
@@ -170,17 +154,10 @@ impl<S: Subject> StoreRecovery<S> {
         untouched: Option<&dyn Fn() -> bool>,
     ) -> Result<(Lives, bool), Unclear> {
         let in_process = self.subject.reusable() && !alone;
-        let mut live = |part: Part<'_>| {
-            let lived = match in_process {
-                true => outcome(self.live(dir, now_ms, part)),
-                false => self.forked(dir, scratch, now_ms, part),
-            };
-            match lived? {
-                (Outcome::Crashed { .. } | Outcome::Hung { .. }, _) if !alone => Err(Unclear::Suspect),
-                lived => Ok(lived),
-            }
-        };
-        three_lives(&mut live, untouched)
+        three_lives(alone, untouched, |part| match in_process {
+            true => outcome(self.live(dir, now_ms, part)),
+            false => self.forked(dir, scratch, now_ms, part),
+        })
     }
 }
 
@@ -191,39 +168,10 @@ impl<S: Subject> Recover for StoreRecovery<S> {
 
     fn lives_on(&mut self, ground: &Ground<'_>, now_ms: u64, alone: bool) -> Result<Lives, Unclear> {
         let untouched = || ground.is_untouched();
-        // What is repeated alone convicts: there every life is one of its own.
-        let untouched: Option<&dyn Fn() -> bool> = if alone { None } else { Some(&untouched) };
-        let (lives, merged) = self.three((ground.dir, ground.scratch), now_ms, alone, untouched)?;
+        let (lives, merged) = self.three((ground.dir, ground.scratch), now_ms, alone, Some(&untouched))?;
         ground.merged.set(merged);
         Ok(lives)
     }
-}
-
-/// What one life came to, and what its probes added, if it wrote them.
-type Lived = Result<(Outcome, Option<Dump>), Unclear>;
-
-/// The order of the lives, each only if the one before recovered. The third is killed as the first is. Says also
-/// whether the first went on as the second.
-fn three_lives(
-    live: &mut impl FnMut(Part<'_>) -> Lived,
-    untouched: Option<&dyn Fn() -> bool>,
-) -> Result<(Lives, bool), Unclear> {
-    let recovered = |o: &Outcome| matches!(o, Outcome::Recovered(_));
-    let (first, probed) = live(untouched.map_or(Part::Killed, Part::Both))?;
-    let merged = probed.is_some();
-    let mut lives = Lives { first, second: None, third: None, probes: Dump::default() };
-    if recovered(&lives.first) {
-        let (second, probes) = match probed {
-            Some(probes) => (lives.first.clone(), Some(probes)),
-            None => live(Part::Probed)?,
-        };
-        let goes_on = recovered(&second);
-        (lives.second, lives.probes) = (Some(second), probes.unwrap_or_default());
-        if goes_on {
-            lives.third = Some(live(Part::Killed)?.0);
-        }
-    }
-    Ok((lives, merged))
 }
 
 /// The last panic's message and place, left there by the hook.
