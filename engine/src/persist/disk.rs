@@ -126,7 +126,14 @@ pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), Replac
     let prev = prev_name(path);
     let prepare = || -> Result<(), FileError> {
         if exists(path)? {
-            remove_if_there(&prev)?;
+            // A second name that is still there is of a replacement whose end failed: of the two names it may be the
+            // only one that is durable, until the directory has been synced.
+            if exists(&prev)? {
+                if !sabotaged!("second-name-removed-unsynced") {
+                    sync_dir(dir)?;
+                }
+                remove_if_there(&prev)?;
+            }
             match fs::hard_link(path, &prev) {
                 // A file system without links: its rename has to be atomic by itself.
                 Err(e) if e.kind() == io::ErrorKind::Unsupported || e.raw_os_error() == Some(libc::EPERM) => {

@@ -77,6 +77,10 @@ impl Model for Journalling {
         graph.force(&forced);
         vec![Box::new(graph)]
     }
+
+    fn stops(&self) -> bool {
+        self.stops
+    }
 }
 
 impl Journalling {
