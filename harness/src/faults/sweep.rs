@@ -43,6 +43,8 @@ pub struct Sweep<'a> {
     pub contract: Contract,
     /// Which faults.
     pub asked: &'a Asked,
+    /// Mechanisms that are known to show without any fault.
+    pub shown: &'a BTreeSet<String>,
     /// Under which models each faulted run is crashed.
     pub models: Vec<&'static dyn Model>,
     /// Crash states of each faulted run under each model, at the most.
@@ -172,7 +174,7 @@ impl Sweep<'_> {
         base: &Trace,
         pool: &mut dyn Pool,
     ) -> Result<Vec<CellResult>, SweepError> {
-        let mut results = Results::default();
+        let mut results = Results { mechanisms: self.shown.clone(), ..Results::default() };
         self.without_faults(base, &mut results, pool);
         (self.told)(Told::Stage("single faults", planned.len() as u64));
         recording::ahead(self.target, &planned, |(single, workload), recorded| {
