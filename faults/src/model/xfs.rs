@@ -20,6 +20,7 @@ pub(crate) static XFS: Journalling = Journalling {
     // Measured: a hole within a page was durable (by a later change that was forced), its zeros were not.
     zeros_first: false,
     forces,
+    // A truncate writes out first what was appended to the last page: `Rules::wait_for_appended`.
     // "XFS's on-disk size stays old" after a failed fsync: that is SizeAfterData. (A failed log write shuts the
     // file system down; then nothing is answered with success any more.)
     stops: false,
