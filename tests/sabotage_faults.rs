@@ -14,6 +14,7 @@ struct Bug {
     name: &'static str,
     policy: &'static str,
     faults: &'static str,
+    model: &'static str,
     found_as: &'static [&'static str],
     /// Why it must be that. Read this before a row is changed.
     because: &'static str,
@@ -25,6 +26,7 @@ const BUGS: &[Bug] = &[
         name: "failed-fsync-ignored",
         policy: "always",
         faults: "fdatasync:EIO",
+        model: "posix",
         found_as: &["acknowledged-loss", "refuses-to-open"],
         because: "a reply says durable, and the sync had failed; a later mark says that it had not",
     },
@@ -32,6 +34,7 @@ const BUGS: &[Bug] = &[
         name: "fsync-tried-again",
         policy: "always",
         faults: "fdatasync:EIO",
+        model: "posix",
         found_as: &["acknowledged-loss", "refuses-to-open"],
         because: "the second sync succeeds, and the pages of the first are gone all the same",
     },
@@ -39,6 +42,7 @@ const BUGS: &[Bug] = &[
         name: "short-write-taken-whole",
         policy: "always",
         faults: "write:short",
+        model: "posix",
         found_as: &["acknowledged-loss", "refuses-to-open"],
         because: "half a batch was acknowledged; what follows it stands behind half a batch",
     },
@@ -46,6 +50,7 @@ const BUGS: &[Bug] = &[
         name: "full-disk-acknowledged",
         policy: "always",
         faults: "write:ENOSPC",
+        model: "posix",
         found_as: &["acknowledged-loss", "gap", "refuses-to-open"],
         because: "the batch was never written, the later ones are",
     },
@@ -53,6 +58,7 @@ const BUGS: &[Bug] = &[
         name: "failed-child-installed",
         policy: "always",
         faults: "kill",
+        model: "posix",
         found_as: &["refuses-to-open", "acknowledged-loss", "gap"],
         because: "the base is half a file, or none",
     },
@@ -60,13 +66,23 @@ const BUGS: &[Bug] = &[
         name: "failed-rename-ignored",
         policy: "always",
         faults: "rename:EIO",
+        model: "posix",
         found_as: &["acknowledged-loss", "refuses-to-open"],
         because: "what the manifest on the disk lists is deleted, and what it does not list is written to",
+    },
+    Bug {
+        name: "second-name-removed-unsynced",
+        policy: "always",
+        faults: "fsync:EIO",
+        model: "posix-split",
+        found_as: &["refuses-to-open"],
+        because: "the new manifest's name was not durable, and the second name of the old one is gone",
     },
     Bug {
         name: "checksum-skipped",
         policy: "always",
         faults: "rest",
+        model: "posix",
         found_as: &["silent-corruption"],
         because: "a flipped bit inside a value is a value",
     },
@@ -126,7 +142,7 @@ fn a_recovery_that_does_not_end_is_found_and_named() {
 fn checked(program: &Path, dir: &Path, bug: &Bug, sabotage: &str) -> Output {
     let mut command = Command::new(program);
     command.args(["check", "engine", "--policy", bug.policy, "--faults", bug.faults, "--ops", "18"]);
-    command.args(["--model", "posix", "--format", "json", "--budget", "1200"]);
+    command.args(["--model", bug.model, "--format", "json", "--budget", "1200"]);
     command.current_dir(dir).stdin(Stdio::null()).env("UNPLUG_SABOTAGE", sabotage);
     for name in ["UNPLUG_SEED", "UNPLUG_BUDGET"] {
         command.env_remove(name);
