@@ -14,7 +14,6 @@ struct Bug {
     name: &'static str,
     policy: &'static str,
     faults: &'static str,
-    model: &'static str,
     found_as: &'static [&'static str],
     /// Why it must be that. Read this before a row is changed.
     because: &'static str,
@@ -26,7 +25,6 @@ const BUGS: &[Bug] = &[
         name: "failed-fsync-ignored",
         policy: "always",
         faults: "fdatasync:EIO",
-        model: "posix",
         found_as: &["acknowledged-loss", "refuses-to-open"],
         because: "a reply says durable, and the sync had failed; a later mark says that it had not",
     },
@@ -34,7 +32,6 @@ const BUGS: &[Bug] = &[
         name: "fsync-tried-again",
         policy: "always",
         faults: "fdatasync:EIO",
-        model: "posix",
         found_as: &["acknowledged-loss", "refuses-to-open"],
         because: "the second sync succeeds, and the pages of the first are gone all the same",
     },
@@ -42,7 +39,6 @@ const BUGS: &[Bug] = &[
         name: "short-write-taken-whole",
         policy: "always",
         faults: "write:short",
-        model: "posix",
         found_as: &["acknowledged-loss", "refuses-to-open"],
         because: "half a batch was acknowledged; what follows it stands behind half a batch",
     },
@@ -50,7 +46,6 @@ const BUGS: &[Bug] = &[
         name: "full-disk-acknowledged",
         policy: "always",
         faults: "write:ENOSPC",
-        model: "posix",
         found_as: &["acknowledged-loss", "gap", "refuses-to-open"],
         because: "the batch was never written, the later ones are",
     },
@@ -58,7 +53,6 @@ const BUGS: &[Bug] = &[
         name: "failed-child-installed",
         policy: "always",
         faults: "kill",
-        model: "posix",
         found_as: &["refuses-to-open", "acknowledged-loss", "gap"],
         because: "the base is half a file, or none",
     },
@@ -66,23 +60,13 @@ const BUGS: &[Bug] = &[
         name: "failed-rename-ignored",
         policy: "always",
         faults: "rename:EIO",
-        model: "posix",
         found_as: &["acknowledged-loss", "refuses-to-open"],
         because: "what the manifest on the disk lists is deleted, and what it does not list is written to",
-    },
-    Bug {
-        name: "second-name-removed-unsynced",
-        policy: "always",
-        faults: "fsync:EIO",
-        model: "posix-split",
-        found_as: &["refuses-to-open"],
-        because: "the new manifest's name was not durable, and the second name of the old one is gone",
     },
     Bug {
         name: "checksum-skipped",
         policy: "always",
         faults: "rest",
-        model: "posix",
         found_as: &["silent-corruption"],
         because: "a flipped bit inside a value is a value",
     },
@@ -115,6 +99,26 @@ fn every_sabotage_of_what_fails_is_found_and_named() {
     assert!(wrong.is_empty(), "{table}\nnot as expected: {wrong:?}");
 }
 
+/// The end of a rewrite: the sync of the directory fails that makes the new manifest's name durable, and its second name
+/// stays. The next rewrite may take that away only when the directory has been synced. Found by a sweep, of which this is
+/// one run: it takes two rewrites, and a rename in pieces.
+#[test]
+fn a_second_name_that_goes_too_early_is_found_and_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let built = build();
+    std::fs::write(dir.path().join("plan"), "fsync appendonlydir EIO nth=10 in=main\n").expect("written");
+    let run = |sabotage: &str| {
+        let mut command = Command::new(&built);
+        command.args(["check", "engine", "--policy", "always", "--ops", "48", "--model", "posix-split"]);
+        command.args(["--faults", "plan", "--budget", "16000", "--recovery-depth", "0", "--format", "json"]);
+        command.current_dir(dir.path()).stdin(Stdio::null()).env("UNPLUG_SABOTAGE", sabotage);
+        command.env_remove("UNPLUG_SEED").env_remove("UNPLUG_BUDGET");
+        seen(&command.output().unwrap_or_else(|e| panic!("{command:?}: {e}")))
+    };
+    assert_eq!(run(""), Ok(BTreeSet::new()));
+    assert_eq!(run("second-name-removed-unsynced"), Ok(["refuses-to-open".to_owned()].into()));
+}
+
 /// Written before the first run. Of few states only: each that hangs costs the limit of CPU time in the run, and once
 /// more alone.
 #[test]
@@ -142,7 +146,7 @@ fn a_recovery_that_does_not_end_is_found_and_named() {
 fn checked(program: &Path, dir: &Path, bug: &Bug, sabotage: &str) -> Output {
     let mut command = Command::new(program);
     command.args(["check", "engine", "--policy", bug.policy, "--faults", bug.faults, "--ops", "18"]);
-    command.args(["--model", bug.model, "--format", "json", "--budget", "1200"]);
+    command.args(["--model", "posix", "--format", "json", "--budget", "1200"]);
     command.current_dir(dir).stdin(Stdio::null()).env("UNPLUG_SABOTAGE", sabotage);
     for name in ["UNPLUG_SEED", "UNPLUG_BUDGET"] {
         command.env_remove(name);

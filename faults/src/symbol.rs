@@ -34,7 +34,8 @@ type Identity = (u64, u64, u64, i64, i64);
 
 /// What this process has found out so far, about offsets of files. A sweep records thousands of runs of one program,
 /// and to read its debug information takes longer than to record it.
-static KNOWN: Mutex<BTreeMap<(Identity, u64), Arc<[Place]>>> = Mutex::new(BTreeMap::new());
+static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
+type Known = BTreeMap<(Identity, u64), Arc<[Place]>>;
 
 fn identity(path: &str) -> Option<Identity> {
     let meta = std::fs::metadata(path).ok()?;
