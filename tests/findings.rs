@@ -57,7 +57,10 @@ fn every_repro_is_legal_under_the_models_of_this_build() {
             continue;
         }
         let effects = Effects::of(&repro.trace);
-        let point = repro.violation.crash_point;
+        // Between the last event and the crash nothing happened but time.
+        let end =
+            repro.trace.events.iter().map(|e| e.begin.max(e.end.min(repro.violation.crash_point))).max();
+        let point = repro.violation.crash_point.min(end.expect("a run"));
         let model = unplug_faults::model::by_name(&repro.model).expect("a model");
         let space = Space::new(&repro.trace, &effects, model, &[]).within(point..=point);
         // A repro's trace ends at the crash: what came later cannot end the interval in which the state was legal.
