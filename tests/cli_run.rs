@@ -132,6 +132,7 @@ fn a_gate_on_some_models_leaves_the_others_open() {
     let gated = |models| run(&[&search[..], &dropped, &["--fail-on", models]].concat(), dir);
     assert_code(&gated("posix"), 1);
     assert_code(&gated("prefix"), 0);
+    assert_code(&gated("all"), 1);
 }
 
 #[test]

@@ -37,6 +37,12 @@ fn a_gate_on_a_model_that_is_not_explored_is_refused() {
 }
 
 #[test]
+fn slow_syncs_are_for_a_policy_that_speaks_of_time() {
+    let said = refused(&["check", "--policy", "always,no", "--slow-syncs"]);
+    assert!(said.contains("--slow-syncs: only everysec speaks of time"), "{said}");
+}
+
+#[test]
 fn an_unknown_policy_is_answered_with_the_policies() {
     let said = refused(&["check", "--policy", "sometimes"]);
     for word in ["sometimes", "always", "everysec", "no", "snapshot"] {

@@ -146,6 +146,7 @@ fn swept(policy: Policy, extra: &[(&str, &str)], faults: &str, repros: &Path) ->
     let cancel = AtomicBool::new(false);
     let told = |_: Told<'_>| {};
     let sweep_all = Sweep {
+        shown: &std::collections::BTreeSet::new(),
         target: &target,
         workload: &workload,
         contract: contract.clone(),

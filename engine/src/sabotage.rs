@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 27] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -28,6 +28,7 @@ pub const NAMES: [&str; 26] = [
     "full-disk-acknowledged",
     "failed-child-installed",
     "failed-rename-ignored",
+    "second-name-removed-unsynced",
     // Recovery.
     "checksum-skipped",
     "tail-not-cut",

@@ -2,6 +2,8 @@
 
 use object::{Object, ObjectSegment};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is known of one address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,12 +26,38 @@ struct Module {
 #[derive(Default)]
 pub(crate) struct Symbols {
     modules: BTreeMap<String, Module>,
+    files: BTreeMap<String, Option<Identity>>,
+}
+
+/// A file as it stood when it was looked at: device, inode, length, time of the last change.
+type Identity = (u64, u64, u64, i64, i64);
+
+/// What this process has found out so far, about offsets of files. A sweep records thousands of runs of one program,
+/// and to read its debug information takes longer than to record it.
+static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
+type Known = BTreeMap<(Identity, u64), Arc<[Place]>>;
+
+fn identity(path: &str) -> Option<Identity> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
 }
 
 impl Symbols {
     /// What stands at an offset of a module's file: the functions inlined there, the innermost first, and last the
     /// one that they are inlined into. The address is a return address, so the byte before it is asked for.
-    pub(crate) fn find(&mut self, path: &str, in_file: u64) -> Vec<Place> {
+    pub(crate) fn find(&mut self, path: &str, in_file: u64) -> Arc<[Place]> {
+        let file = *self.files.entry(path.to_string()).or_insert_with(|| identity(path));
+        let Some(file) = file else { return self.look_up(path, in_file).into() };
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(places) = known().get(&(file, in_file)) {
+            return Arc::clone(places);
+        }
+        let places: Arc<[Place]> = self.look_up(path, in_file).into();
+        known().insert((file, in_file), Arc::clone(&places));
+        places
+    }
+
+    fn look_up(&mut self, path: &str, in_file: u64) -> Vec<Place> {
         let module = self.modules.entry(path.to_string()).or_insert_with(|| Module::open(path));
         let segment = module.segments.iter().find(|(at, len, _)| (*at..at + len).contains(&in_file));
         let Some(&(at, _, address)) = segment else {

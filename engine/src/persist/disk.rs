@@ -147,9 +147,12 @@ pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), Replac
     let prev = prev_name(path);
     let prepare = || -> Result<(), FileError> {
         if exists(path)? {
+            // A second name that is still there is of a replacement whose end failed: of the two names it may be the
+            // only one that is durable, until the directory has been synced.
             if exists(&prev)? {
-                // An earlier replacement ended unknown: the second name may be the only durable one.
-                sync_dir(dir)?;
+                if !sabotaged!("second-name-removed-unsynced") {
+                    sync_dir(dir)?;
+                }
                 remove_if_there(&prev)?;
             }
             match fs::hard_link(path, &prev) {

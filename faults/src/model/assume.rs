@@ -4,6 +4,7 @@ use crate::effect::{EffectId, EffectKind, Effects, Meta};
 use crate::event::FileId;
 use crate::model::Rule;
 use crate::model::graph::{Grain, Graph, Need};
+use crate::model::visible::size_chain;
 use crate::state::Assumption;
 use std::collections::BTreeMap;
 
@@ -32,7 +33,8 @@ fn edge(from: EffectId, on: EffectId) -> (EffectId, Need) {
     (from, Need { on, grain: Grain::Whole, rule: Rule::Assumed })
 }
 
-/// A size needs the data of its page; those of the pages below follow, since sizes are nested.
+/// A size needs the data of its page; those of the pages below follow by the sizes before it, which not every model
+/// has in their order by itself.
 fn size_before_data(effects: &Effects, fresh_only: bool, edges: &mut Edges) {
     for (id, pair) in effects.list.windows(2).enumerate() {
         let (size, data) = (&pair[0], &pair[1]);
@@ -43,6 +45,7 @@ fn size_before_data(effects: &Effects, fresh_only: bool, edges: &mut Edges) {
             edges.push(edge(EffectId(id as u32), EffectId(id as u32 + 1)));
         }
     }
+    edges.extend(size_chain(effects).into_iter().map(|(id, need)| edge(id, need.on)));
 }
 
 fn ordered_names(effects: &Effects, edges: &mut Edges) {

@@ -97,6 +97,28 @@ pub(crate) fn first_failure(trace: &Trace) -> Clock {
     points(trace).iter().filter(|point| point.failed).map(|point| point.begin).min().unwrap_or(Event::NEVER)
 }
 
+/// When the first call began that changed something although a sync had failed before it, because the device or its
+/// space did. Where a file system [stops](crate::model::Model::stops), nothing of the run from there on can be.
+pub fn change_after_failure(trace: &Trace) -> Option<Clock> {
+    let failed = points(trace).iter().filter(|point| point.failed).map(|point| point.end).min()?;
+    let changes = |event: &&Event| {
+        let changing = matches!(
+            event.op,
+            Op::Create { .. }
+                | Op::Tmpfile { .. }
+                | Op::Link { .. }
+                | Op::Unlink { .. }
+                | Op::Rename { .. }
+                | Op::Exchange { .. }
+                | Op::Write { .. }
+                | Op::Truncate { .. }
+                | Op::Allocate { .. }
+        );
+        changing && event.errno == 0
+    };
+    trace.events.iter().filter(changes).map(|event| event.begin).find(|begin| *begin > failed)
+}
+
 /// All syncs that count, in the order of the trace.
 pub(crate) fn points(trace: &Trace) -> Vec<Point> {
     let mut points = Vec::new();

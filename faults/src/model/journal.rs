@@ -5,7 +5,9 @@ use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::{AllocateMode, Clock, Event, FileId};
 use crate::model::cover::{self, Forces, Strength};
 use crate::model::graph::{Grain, Graph, Need, Oddities};
-use crate::model::visible::{data_in_size, in_order, size_chain, size_needs_data, sizes_follow_data};
+use crate::model::visible::{
+    data_in_size, in_order, size_chain, size_needs_data, size_of, sizes_follow_data,
+};
 use crate::model::{Case, Kind, Model, Rule};
 use crate::trace::Trace;
 use std::collections::BTreeMap;
@@ -86,6 +88,10 @@ impl Model for Journalling {
         graph.force(&forced);
         vec![Box::new(graph)]
     }
+
+    fn stops(&self) -> bool {
+        self.stops
+    }
 }
 
 impl Journalling {
@@ -99,6 +105,10 @@ impl Journalling {
             end_zeros_first: self.end_zeros_first,
             nested: matches!(self.data, DataGoes::SizeAtAllocation(_)),
             fresh_tears: matches!(self.data, DataGoes::SizeAtAllocation(odd) if odd.tear_fresh),
+            data_before_truncate: match self.data {
+                DataGoes::SizeAfterData(_) => cover::first_failure(trace),
+                DataGoes::SizeAtAllocation(_) | DataGoes::IntoTheJournal => 0,
+            },
         };
         for (id, effect) in effects.list.iter().enumerate() {
             rules.effect(trace, effects, EffectId(id as u32), &effect.kind);
@@ -152,6 +162,8 @@ struct Rules {
     nested: bool,
     /// The first write-back of a page may be cut short too, so its sectors count one by one.
     fresh_tears: bool,
+    /// Until when a truncate waits for the data that it must not expose: a failed sync has taken them away.
+    data_before_truncate: Clock,
     /// All journalled changes so far.
     journal: Vec<EffectId>,
     files: BTreeMap<FileId, FileRules>,
@@ -274,6 +286,7 @@ impl Rules {
                 if self.end_zeros_first {
                     self.zeros(effects, id);
                 }
+                self.wait_for_appended(effects, id, *file, *size);
                 self.cut(id, *file, size.div_ceil(PAGE)..u64::MAX);
                 self.size_set(id, *file);
             }
@@ -307,6 +320,27 @@ impl Rules {
         let event = effects.list[id.0 as usize].event;
         for (on, _) in before.take_while(|(_, effect)| effect.event == event) {
             self.need(id, EffectId(on as u32), Grain::Whole, Rule::HoleAfterZeros);
+        }
+    }
+
+    /// Appends to the last page are not journalled before their data are on the disk, and no later page can have
+    /// brought a size beyond them there.
+    fn wait_for_appended(&mut self, effects: &Effects, id: EffectId, file: FileId, size: u64) {
+        let Some(known) = self.files.get(&file) else { return };
+        let last = known.last_size.map(|last| &effects.list[last.0 as usize].kind);
+        let Some(EffectKind::Size { to, .. }) = last else { return };
+        let page = to.saturating_sub(1) / PAGE;
+        if effects.list[id.0 as usize].issued > self.data_before_truncate {
+            return;
+        }
+        let seen = |on: &&EffectId| match &effects.list[on.0 as usize].kind {
+            EffectKind::Data { start, .. } => page * PAGE + u64::from(*start) < size,
+            _ => false,
+        };
+        let appended = |on: &&EffectId| size_of(effects, **on).is_some();
+        let data = known.pages.get(&page).map_or(&[][..], |page| &page.data);
+        for on in data.iter().filter(seen).filter(appended).copied().collect::<Vec<_>>() {
+            self.need(id, on, Grain::Whole, Rule::TruncateAfterData);
         }
     }
 

@@ -28,6 +28,7 @@ use fixedbitset::FixedBitSet;
 use num_bigint::BigUint;
 
 pub use btrfs::Btrfs;
+pub use cover::change_after_failure;
 pub use graph::{Grain, Graph, Need};
 pub use killed::Killed;
 pub use list::{all, by_name, usual};
@@ -52,6 +53,11 @@ pub trait Model: Send + Sync {
     }
     /// The cases, over [`effects`](Self::effects), whose union is the model's legal states: one for most file systems.
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>>;
+    /// Whether the file system takes no change any more once a sync has failed because the device or its space did.
+    /// A run that [changed something after that](change_after_failure) was on another one.
+    fn stops(&self) -> bool {
+        false
+    }
 }
 
 /// What a model's rules are of: where a violation under it is real.

@@ -25,6 +25,8 @@ pub enum Rule {
     HoleAfterZeros,
     /// R4 for XFS: a size is journalled when the data of its page are written.
     SizeAfterData,
+    /// XFS: what was appended since the last journalled size is written before a truncate journals another one.
+    TruncateAfterData,
     /// btrfs: a commit holds all changes of names and shapes issued before it.
     Commit,
     /// btrfs: what the log of a sync holds comes back together.
@@ -50,6 +52,7 @@ impl Rule {
             Rule::ReplaceViaRename => "a replacing rename follows the allocation",
             Rule::HoleAfterZeros => "a hole follows the zeros at its edges",
             Rule::SizeAfterData => "a size follows the data of its page",
+            Rule::TruncateAfterData => "a truncate follows the data before its end",
             Rule::Commit => "a commit holds what was issued before it",
             Rule::Log => "a log comes back as a whole",
             Rule::Place => "an entry needs its directory and a free name",
@@ -74,6 +77,9 @@ impl Rule {
             Rule::ReplaceViaRename => "ext4(5), auto_da_alloc; ext4_rename calls ext4_alloc_da_blocks",
             Rule::HoleAfterZeros => "ext4_block_zero_page_range calls ext4_jbd2_inode_add_write",
             Rule::SizeAfterData => "R4, measured; xfs_setfilesize runs when the I/O is complete",
+            Rule::TruncateAfterData => {
+                "xfs_setattr_size: 'previous writes that are beyond the on disk EOF and the new EOF' are written out first"
+            }
             Rule::Commit => "measured; a btrfs commit writes the trees as they are, without flushing data",
             Rule::Log => "measured; the tree log is written by the sync as a whole and replayed as a whole",
             Rule::Place => "btrfs_log_inode: new ancestors, and inodes whose names conflict, are logged too",

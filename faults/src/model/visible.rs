@@ -16,7 +16,7 @@ fn edge(from: EffectId, on: EffectId, rule: Rule) -> (EffectId, Need) {
 }
 
 /// The size that an extending write's data stand behind.
-fn size_of(effects: &Effects, data: EffectId) -> Option<EffectId> {
+pub(crate) fn size_of(effects: &Effects, data: EffectId) -> Option<EffectId> {
     let before = EffectId(data.0.checked_sub(1)?);
     let (size, here) = (effects.get(before)?, effects.get(data)?);
     match (&size.kind, &here.kind) {

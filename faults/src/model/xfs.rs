@@ -23,6 +23,7 @@ pub(crate) static XFS: Journalling = Journalling {
     // data to be written"); and no kernel has shown it otherwise.
     end_zeros_first: true,
     forces,
+    // A truncate writes out first what was appended to the last page: `Rules::wait_for_appended`.
     // "XFS's on-disk size stays old" after a failed fsync: that is SizeAfterData. (A failed log write shuts the
     // file system down; then nothing is answered with success any more.)
     stops: false,

@@ -66,6 +66,11 @@ pub struct Plan {
 pub struct Fired(pub Vec<u64>);
 
 impl Plan {
+    /// Whether calls are made to last.
+    pub fn delays(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.outcome, Outcome::Delay(_)))
+    }
+
     /// A plan of one rule.
     pub fn single(rule: Rule) -> Plan {
         Plan { rules: vec![rule] }

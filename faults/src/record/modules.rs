@@ -77,9 +77,11 @@ impl Sites {
 
     fn frames(&mut self, path: &str, in_file: u64, frames: &mut Vec<Frame>) {
         let module = path.rsplit('/').next().unwrap_or(path);
-        let frame =
-            |p: Place| Frame { module: module.to_string(), offset: p.offset, symbol: p.symbol, line: p.line };
-        frames.extend(self.symbols.find(path, in_file).into_iter().map(frame));
+        let frame = |p: &Place| {
+            let (symbol, line) = (p.symbol.clone(), p.line.clone());
+            Frame { module: module.to_string(), offset: p.offset, symbol, line }
+        };
+        frames.extend(self.symbols.find(path, in_file).iter().map(frame));
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::script::{Script, set};
 use std::collections::BTreeSet;
 use unplug_faults::effect::Effects;
+use unplug_faults::effect::PAGE;
 use unplug_faults::model;
-use unplug_faults::state::Assumption::NoTear;
+use unplug_faults::state::Assumption::{self, NoTear};
 use unplug_faults::state::Space;
 
 /// Two pages appended, no sync.
@@ -85,6 +86,35 @@ fn xfs_never_ends_in_zeros() {
     assert_eq!(found.len(), 8);
     assert!(found.iter().all(|state| !state.ends_with('0')), "{found:?}");
     assert!(found.contains("f=A00B") && found.contains("f=AB0B"), "{found:?}");
+}
+
+/// Taken away, the rule takes its states away: the size of a later page stood for those below it on ext4 alone.
+#[test]
+fn assumed_sizes_cover_the_pages_below() {
+    let script = Script::new().base("f", 'A', 1).append("f", 'B', 3);
+    for assumed in [Assumption::SizeWithData, Assumption::NoZeroFill] {
+        let found = script.at_end("xfs", &[NoTear, assumed]);
+        assert_eq!(found, set(&["f=A", "f=AB", "f=ABB", "f=ABBB"]), "{assumed:?}");
+    }
+}
+
+/// "If we do not write the data out, we expose ourselves to the null files problem" (xfs_setattr_size): a truncate
+/// journals no size over appended data that are not on the disk, unless a later page's size was there before.
+#[test]
+fn xfs_writes_appends_before_it_truncates() {
+    let grown = Script::new().base("f", 'A', 1).append("f", 'B', 1).truncate("f", 3 * PAGE);
+    assert_eq!(end(&grown, "xfs"), set(&["f=A", "f=AB", "f=AB0"]));
+    assert!(end(&grown, "ext4-ordered").contains("f=A00"));
+    let cut = Script::new().base("f", 'A', 1).append("f", 'B', 2).truncate("f", 2 * PAGE);
+    assert!(end(&cut, "xfs").contains("f=A0"));
+    // A failed sync has taken the data away: there is nothing left to be written.
+    let failed = Script::new()
+        .base("f", 'A', 1)
+        .append("f", 'B', 1)
+        .fsync("f")
+        .failed(libc::EIO)
+        .truncate("f", 3 * PAGE);
+    assert!(end(&failed, "xfs").contains("f=A00"));
 }
 
 /// "ext4 data=writeback,dioread_lock: stale bytes"; "with noauto_da_alloc the file is empty".

@@ -59,10 +59,14 @@ pub struct CheckArgs {
         help = "Only these policies (always, everysec, no, snapshot); all if none is named"
     )]
     pub policy: Vec<Policy>,
-    /// Also run it again and again with one fault each: all, a list such as EIO,short,kill,rest,fsync:ENOSPC, or the
-    /// rules of a file
+    /// Also run it again and again with one fault each: all, a list such as EIO,short,kill,rest,fsync:ENOSPC,
+    /// fdatasync:delay=1.5s, or the rules of a file
     #[arg(long, value_name = "all|LIST|FILE")]
     pub faults: Option<String>,
+    /// Run everysec also with syncs that take 0.5, 1.5 and 2.5 s, and all of the workload: a window is then a second,
+    /// and what two syncs add to it. Without it the embedded engine does so with appends only
+    #[arg(long)]
+    pub slow_syncs: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub search: SearchArgs,
@@ -146,7 +150,7 @@ pub struct SearchArgs {
     /// Where repro files are written
     #[arg(long, value_name = "DIR", default_value = "unplug-repros")]
     pub repro_dir: PathBuf,
-    /// Only violations under these models make the exit code 1
+    /// Only violations under these models make the exit code 1; `all`, as if nothing is given: under any
     #[arg(long, value_name = "MODELS", value_delimiter = ',')]
     pub fail_on: Vec<String>,
     /// Take a rule away, so that what it hides becomes visible

@@ -4,7 +4,7 @@ use super::args::{
     CheckArgs, ExploreArgs, Format, ImageArgs, RecordArgs, ReplayArgs, SearchArgs, ShowArgs, WithArgs,
 };
 use super::failure::Failure;
-use super::plan::{CheckPlan, ExplorePlan, RecordPlan, default_budget};
+use super::plan::{CheckPlan, ExplorePlan, RecordPlan, default_budget, gating};
 use super::progress::Progress;
 use super::runner::{Runner, Watch};
 use crate::cell::CellResult;
@@ -127,7 +127,7 @@ fn watched(
     let done = work(&progress);
     let (cells, notes, interrupted) = progress.finish();
     // A run that ended early, for whatever reason, has not shown that all holds.
-    let gate = Gate { fail_on: &args.fail_on, incomplete: interrupted || done.is_err() };
+    let gate = Gate { fail_on: gating(args), incomplete: interrupted || done.is_err() };
     // What was found before a failure is worth more than the failure: it is reported first.
     if !cells.is_empty() || done.is_ok() {
         written(print_cells(&cells, gate, args.format))?;

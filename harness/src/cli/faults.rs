@@ -9,6 +9,7 @@ use crate::target::Target;
 use crate::target::resp::RespTarget;
 use crate::worker::Workers;
 use crate::workload::Workload;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use unplug_faults::model;
 
@@ -16,12 +17,12 @@ use unplug_faults::model;
 /// what comes after the fault is new.
 const SHARE: u64 = 40;
 
-/// Sweeps over one policy's run.
+/// Sweeps over one policy's run, of which these mechanisms show without any fault.
 pub(super) fn faults(
     asked: &Asked,
-    target: &RespTarget,
-    workload: &Workload,
+    (target, workload): (&RespTarget, &Workload),
     contract: Contract,
+    shown: &BTreeSet<String>,
     plan: &CheckPlan,
     watch: &dyn Watch,
 ) -> Result<(), Failure> {
@@ -41,6 +42,7 @@ pub(super) fn faults(
             workload,
             contract: contract.clone(),
             asked,
+            shown,
             models,
             budget: (plan.explore.budget / SHARE).max(16),
             assume: &plan.explore.assume,

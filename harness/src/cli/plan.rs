@@ -55,6 +55,8 @@ pub struct CheckPlan {
     pub explore: ExplorePlan,
     /// Which faults are swept.
     pub faults: Option<Asked>,
+    /// Whether everysec is also run whole with syncs that take time.
+    pub slow_syncs: bool,
 }
 
 /// What `unplug record` is to do.
@@ -136,7 +138,14 @@ impl CheckPlan {
             ));
         }
         let SubjectArgs { seed, ops, .. } = args.subject;
-        Ok(CheckPlan { subject, policies, seed, ops, volatile, explore, faults })
+        let slow_syncs = args.slow_syncs;
+        if slow_syncs && !policies.contains(&Policy::EverySec) {
+            return Err(Failure::usage(
+                "--slow-syncs: only everysec speaks of time".into(),
+                "add --policy everysec, or leave it out".into(),
+            ));
+        }
+        Ok(CheckPlan { subject, policies, seed, ops, volatile, explore, faults, slow_syncs })
     }
 }
 
@@ -151,9 +160,10 @@ impl ExplorePlan {
         if args.model.iter().any(|name| name == ALL) {
             chosen = models.iter().map(|m| m.name.to_owned()).collect();
         }
-        let gating = known("--fail-on", &args.fail_on, models)?;
+        let gating = gating(args);
+        let gates = known("--fail-on", gating, models)?;
         // A gate on a model that is not explored would always be open.
-        if let Some(name) = gating.iter().find(|m| !args.fail_on.is_empty() && !chosen.contains(m)) {
+        if let Some(name) = gates.iter().find(|m| !gating.is_empty() && !chosen.contains(m)) {
             return Err(Failure::usage(
                 format!("--fail-on {name}: that model is not explored"),
                 format!("add --model {name}, or take it out of --fail-on"),
@@ -291,6 +301,11 @@ fn commanded(args: &SubjectArgs) -> Result<CommandSpec, Failure> {
         policy: None,
         volatile: args.volatile.clone(),
     })
+}
+
+/// The models that `--fail-on` names; none where every one counts.
+pub(super) fn gating(args: &SearchArgs) -> &[String] {
+    if args.fail_on.iter().any(|name| name == ALL) { &[] } else { &args.fail_on }
 }
 
 /// As a model's name: every model.

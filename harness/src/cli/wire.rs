@@ -63,15 +63,16 @@ impl Runner for Standard {
         };
         tell_budget(&plan.subject, &plan.explore, watch);
         drop_syncs(&mut runs, &plan.explore, watch)?;
-        runs.iter().try_for_each(|run| explore(run, &plan.explore, watch))?;
+        let shown = runs.iter().map(|run| explore(run, &plan.explore, watch));
+        let shown: Vec<BTreeSet<String>> = shown.collect::<Result<_, _>>()?;
         let Some(asked) = &plan.faults else { return Ok(()) };
-        for Run { trace, again, .. } in &runs {
+        for (Run { trace, again, .. }, shown) in runs.iter().zip(&shown) {
             // Runs with slow syncs measure a window; they add no call to those of the run without.
             let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0)
             else {
                 continue;
             };
-            faults(asked, target, workload, contract_of(target.policy, trace), plan, watch)?;
+            faults(asked, (target, workload), contract_of(target.policy, trace), shown, plan, watch)?;
         }
         Ok(())
     }
@@ -81,7 +82,7 @@ impl Runner for Standard {
             return Ok(command::record(spec, plan.policy, plan.seed, watch)?.trace);
         }
         let target = target(&plan.subject, plan.policy, &plan.volatile)?.interrupted_by(watch.interrupted());
-        record(&target, &workload(plan.policy, plan.seed, plan.ops, 0))
+        record(&target, &workload(plan.policy, plan.seed, plan.ops, 0, false))
     }
 
     fn explore(
@@ -98,7 +99,7 @@ impl Runner for Standard {
         }
         let mut runs = vec![Run { target, policy, trace, again: None }];
         drop_syncs(&mut runs, plan, watch)?;
-        runs.iter().try_for_each(|run| explore(run, plan, watch))
+        runs.iter().try_for_each(|run| explore(run, plan, watch).map(drop))
     }
 
     fn replay(&self, path: &Path, with: &WithArgs, watch: &dyn Watch) -> Result<Replayed, Failure> {
@@ -168,7 +169,7 @@ impl Runner for Standard {
 fn servers(plan: &CheckPlan, watch: &dyn Watch) -> Result<Vec<Run>, Failure> {
     let mut runs = Vec::new();
     for policy in &plan.policies {
-        for sync in sync_durations(&plan.subject, *policy) {
+        for sync in sync_durations(plan, *policy) {
             if watch.interrupted().load(Ordering::SeqCst) {
                 return Ok(runs);
             }
@@ -176,7 +177,8 @@ fn servers(plan: &CheckPlan, watch: &dyn Watch) -> Result<Vec<Run>, Failure> {
             let mut target =
                 target(&plan.subject, *policy, &plan.volatile)?.interrupted_by(watch.interrupted());
             target.conditions.sync_nanos = *sync;
-            let workload = workload(*policy, plan.seed, plan.ops, *sync);
+            let appends_only = *sync > 0 && !plan.slow_syncs;
+            let workload = workload(*policy, plan.seed, plan.ops, *sync, appends_only);
             match record(&target, &workload) {
                 Ok(trace) => {
                     let again = Some((target.clone(), workload));
@@ -263,30 +265,29 @@ const MS: u64 = 1_000_000;
 /// How long syncs take in the runs that measure what everysec loses on a slow disk.
 const SLOW: [u64; 4] = [0, 500 * MS, 1500 * MS, 2500 * MS];
 
-/// The durations of syncs under which a policy is run. Only everysec speaks of time, and only a gated target's time
-/// can be followed through its syncs.
-fn sync_durations(subject: &Subject, policy: Policy) -> &'static [u64] {
-    match (subject, policy) {
-        (Subject::Engine, Policy::EverySec) => &SLOW,
+/// The durations of syncs under which a policy is run. Only everysec speaks of time; a real server's run takes real
+/// time besides, so that it is asked for.
+fn sync_durations(plan: &CheckPlan, policy: Policy) -> &'static [u64] {
+    match policy {
+        Policy::EverySec if plan.slow_syncs || plan.subject == Subject::Engine => &SLOW,
         _ => &SLOW[..1],
     }
 }
 
-/// The workload of a check. With slow syncs it is appends only: rewrites and SAVE sync in the thread that serves
-/// clients, which then cannot begin the sync of the log, and no window is promised for that.
-fn workload(policy: Policy, seed: u64, ops: u32, sync_nanos: u64) -> Workload {
-    let shape = Shape::new(policy, u64::from(ops));
+/// The workload of a check. With slow syncs it is appends only where nothing else is asked for: rewrites and SAVE sync
+/// in the thread that serves clients, which then cannot begin the sync of the log, and no window is promised for that.
+fn workload(policy: Policy, seed: u64, ops: u32, sync_nanos: u64, appends_only: bool) -> Workload {
+    let mut workload = Shape::new(policy, u64::from(ops)).generate(seed);
     if sync_nanos == 0 {
-        return shape.generate(seed);
+        return workload;
     }
-    let mut workload = shape.generate(seed);
     let mut phases = 0;
     workload.steps.retain_mut(|step| {
         if let Step::Phase(name) = step {
             phases += 1;
             name.push_str(&slow_suffix(sync_nanos));
         }
-        phases <= 1
+        phases <= 1 || !appends_only
     });
     workload
 }
@@ -363,7 +364,8 @@ fn syncs(trace: &Trace) -> BTreeSet<String> {
     out
 }
 
-fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failure> {
+/// Explores a run under each model, and gives the mechanisms of what was found.
+fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<BTreeSet<String>, Failure> {
     let Run { target, policy, trace, again } = run;
     let contract = contract_of(*policy, trace);
     let record_again = |workload: &Workload| {
@@ -383,7 +385,7 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
         .map_err(pool_failed)?
         .interrupted_by(watch.interrupted());
     // The models of one trace give many images in common: each is recovered once.
-    let mut memo = Memo::new();
+    let (mut memo, mut shown) = (Memo::new(), BTreeSet::new());
     for name in &plan.models {
         if cancel.load(Ordering::SeqCst) {
             break;
@@ -413,9 +415,10 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<(), Failu
             watch.stage(&format!("{policy} / {name}: fewest operations"), 0);
             fewest_operations(&search, again, &mut cells, &mut shrunk, &mut pool, &cancel);
         }
+        shown.extend(cells.iter().flat_map(|cell| &cell.findings).map(|f| f.mechanism.clone()));
         cells.into_iter().for_each(|cell| watch.cell(cell));
     }
-    Ok(())
+    Ok(shown)
 }
 
 /// When a recovery counts as one that hangs.

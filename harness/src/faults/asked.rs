@@ -78,8 +78,20 @@ pub enum AskedError {
 }
 
 /// The words of a list.
-const KINDS: [&str; 11] =
-    ["EIO", "ENOSPC", "EDQUOT", "EINTR", "EAGAIN", "EMFILE", "ENOMEM", "short", "full", "kill", "rest"];
+const KINDS: [&str; 12] = [
+    "EIO",
+    "ENOSPC",
+    "EDQUOT",
+    "EINTR",
+    "EAGAIN",
+    "EMFILE",
+    "ENOMEM",
+    "short",
+    "delay=TIME",
+    "full",
+    "kill",
+    "rest",
+];
 
 impl FromStr for Asked {
     type Err = AskedError;
@@ -103,7 +115,8 @@ impl FromStr for Asked {
 fn item(word: &str) -> Result<(Option<Call>, Kind), AskedError> {
     let unknown = || AskedError::Unknown { word: word.to_owned() };
     let (call, kind) = word.split_once(':').map_or((None, word), |(call, kind)| (Some(call), kind));
-    if !KINDS.contains(&kind) {
+    let is_delay = kind.starts_with("delay=");
+    if !is_delay && !KINDS.contains(&kind) {
         return Err(unknown());
     }
     let call = call.map(str::parse).transpose().map_err(|e: unplug_faults::plan::UnknownCall| {
@@ -127,6 +140,16 @@ impl Wanted {
     pub fn has(&self, call: Option<Call>, kind: Kind) -> bool {
         let Some(items) = &self.items else { return true };
         items.iter().any(|(c, k)| *k == kind && (c.is_none() || *c == call))
+    }
+
+    /// How long calls of this kind are to be held up, each time in a run of its own: only where that is asked for.
+    pub fn delays(&self, call: Call) -> Vec<Outcome> {
+        let items = self.items.iter().flatten().filter(|(c, _)| c.is_none_or(|c| c == call));
+        let delay = |kind: &Kind| match kind {
+            Kind::Call(outcome @ Outcome::Delay(_)) => Some(*outcome),
+            _ => None,
+        };
+        items.filter_map(|(_, kind)| delay(kind)).collect()
     }
 
     /// Whether a call is named that only reads.
@@ -156,6 +179,11 @@ mod tests {
         assert!(list.has(call("fsync"), eio) && !list.has(call("write"), eio));
         assert!(list.has(call("write"), Kind::Call(Outcome::Short(0))) && list.has(None, Kind::Rest));
         assert!(!list.has(None, Kind::Kill) && !list.names_reads());
+        let Asked::Sweep(late) = "fsync:delay=1.5s,delay=20ms".parse().unwrap() else { panic!("a sweep") };
+        let fsync = late.delays("fsync".parse().unwrap());
+        assert_eq!(fsync, [Outcome::Delay(1_500_000_000), Outcome::Delay(20_000_000)]);
+        assert_eq!(late.delays("write".parse().unwrap()), [Outcome::Delay(20_000_000)]);
+        assert!(all.delays("fsync".parse().unwrap()).is_empty());
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("plan");
         std::fs::write(&file, "fsync * EIO\nwrite a short nth=2\n").unwrap();
@@ -168,6 +196,7 @@ mod tests {
         let said = |text: &str| text.parse::<Asked>().unwrap_err().to_string();
         assert!(said("EOOPS").contains("neither a kind of fault nor a file; the kinds are all, EIO, ENOSPC"));
         assert!(said("wriet:EIO").contains("no call is named `wriet`"));
+        assert!(said("delay=soon").contains("`delay=soon` is neither a kind of fault"));
         assert!(said("write:rest").contains("rest is not of one call"));
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("plan");

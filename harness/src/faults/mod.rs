@@ -8,6 +8,7 @@
 mod asked;
 mod census;
 mod killed;
+mod recording;
 mod rest;
 mod single;
 mod sweep;

@@ -18,6 +18,8 @@ pub(super) enum Group {
     Errors,
     /// A call moves less than it was asked to.
     Short,
+    /// A call begins late.
+    Delays,
     /// The disk fills.
     Full,
     /// A child process is killed.
@@ -32,6 +34,7 @@ impl Group {
         match self {
             Group::Errors => "fault: error",
             Group::Short => "fault: short",
+            Group::Delays => "fault: delay",
             Group::Full => "fault: disk full",
             Group::ChildKilled => "fault: child killed",
             Group::Plan => "fault: plan",
@@ -72,6 +75,9 @@ pub(super) fn singles(census: &Census, wanted: &Wanted, every: bool) -> Vec<Sing
         }
         if site.call.moves_bytes() {
             put(&mut out, site, wanted, Outcome::Short(0), Group::Short);
+        }
+        for outcome in wanted.delays(site.call) {
+            put(&mut out, site, wanted, outcome, Group::Delays);
         }
         if site.role == Role::Child && wanted.has(None, Kind::Kill) && !site.call.reads() {
             let plan = Plan::single(site.rule(Outcome::Kill));
@@ -142,6 +148,7 @@ mod tests {
         assert_eq!(texts("fsync:EIO", true), ["fsync f EIO in=child"]);
         assert_eq!(texts("EIO", false), ["write f EIO in=main"]);
         assert_eq!(texts("short", false), ["write f short in=main"]);
+        assert_eq!(texts("fsync:delay=1.5s", true), ["fsync f delay=1500ms in=child"]);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use super::asked::{Asked, Kind, Wanted};
 use super::census::Census;
 use super::killed::killed;
+use super::recording;
 use super::rest::at_rest;
 use super::single::{Group, Single, full_disks, singles};
 use super::tally::Tally;
-use super::trim::{fingerprint, from_fault, whole};
+use super::trim::{fingerprint, from_fault, on_one_that_stops, whole};
 use crate::cell::{CellResult, Finding};
 use crate::contract::Contract;
 use crate::explore::{Memo, Search, explore_last};
@@ -15,15 +16,15 @@ use crate::pool::{Pool, PoolError};
 use crate::record::RecordError;
 use crate::target::resp::RespTarget;
 use crate::target::resp_stop::{Stop, Survived};
-use crate::worker::scratch::Scratch;
 use crate::workload::{Step, Workload};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use unplug_faults::event::Op;
 use unplug_faults::image::Image;
 use unplug_faults::model::Model;
-use unplug_faults::plan::{Outcome, Plan as FaultPlan, image_of};
+use unplug_faults::plan::{Outcome, Plan as FaultPlan};
 use unplug_faults::state::{Assumption, Plan};
 use unplug_faults::trace::{Blind, Trace};
 
@@ -31,9 +32,6 @@ use unplug_faults::trace::{Blind, Trace};
 pub(super) const KILL: &str = "kill";
 /// The phase of the cell in which files are damaged at rest.
 pub(super) const REST: &str = "at rest";
-
-/// How often a run that got stuck is made again.
-const ATTEMPTS: u32 = 2;
 
 /// A sweep over one policy's run.
 pub struct Sweep<'a> {
@@ -45,6 +43,8 @@ pub struct Sweep<'a> {
     pub contract: Contract,
     /// Which faults.
     pub asked: &'a Asked,
+    /// Mechanisms that are known to show without any fault.
+    pub shown: &'a BTreeSet<String>,
     /// Under which models each faulted run is crashed.
     pub models: Vec<&'static dyn Model>,
     /// Crash states of each faulted run under each model, at the most.
@@ -164,36 +164,7 @@ impl Sweep<'_> {
         workload: &Workload,
         stop: Stop,
     ) -> Result<(Survived, Image), SweepError> {
-        self.record_patiently(plan, workload, stop, ATTEMPTS)
-    }
-
-    fn record_patiently(
-        &self,
-        plan: &FaultPlan,
-        workload: &Workload,
-        stop: Stop,
-        again: u32,
-    ) -> Result<(Survived, Image), SweepError> {
-        let io = |what| move |error| SweepError::Io { what, error };
-        let dir = Scratch::new().map_err(io("no directory to record in"))?;
-        let data = dir.path().join("data");
-        std::fs::create_dir(&data).map_err(io("no directory to record in"))?;
-        let mut target = self.target.clone();
-        target.conditions.faults.clone_from(plan);
-        let survived = target.record_what_it_can(&data, workload, stop)?;
-        // What repeats is run again where it got stuck: on a busy machine the gate loses its patience, and a hang that
-        // is the target's own comes again.
-        let stuck = matches!(survived.ended, Some(RecordError::Stuck { .. } | RecordError::NotReady { .. }));
-        if stuck && again > 0 && self.target.is_repeatable() {
-            return self.record_patiently(plan, workload, stop, again - 1);
-        }
-        let image = match stop {
-            Stop::Clean => {
-                image_of(&data, &target.conditions.ignore).map_err(io("the recorded directory"))?
-            }
-            Stop::Kill => Image::default(),
-        };
-        Ok((survived, image))
+        recording::record(self.target, plan, workload, stop)
     }
 
     /// Each plan in a run of its own; each run crashed under each model.
@@ -203,16 +174,17 @@ impl Sweep<'_> {
         base: &Trace,
         pool: &mut dyn Pool,
     ) -> Result<Vec<CellResult>, SweepError> {
-        let mut results = Results::default();
+        let mut results = Results { mechanisms: self.shown.clone(), ..Results::default() };
         self.without_faults(base, &mut results, pool);
         (self.told)(Told::Stage("single faults", planned.len() as u64));
-        for (single, workload) in planned {
+        recording::ahead(self.target, &planned, |(single, workload), recorded| {
             if self.stopped() {
-                break;
+                return Ok(ControlFlow::Break(()));
             }
-            self.one(&single, workload, &mut results, pool)?;
+            self.one(single, workload, recorded, &mut results, pool)?;
             self.advance(1);
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         self.note(&format!(
             "{}: of {} faulted runs the target ended {} before their end",
             self.target.policy, results.runs, results.ended
@@ -253,14 +225,14 @@ impl Sweep<'_> {
         &self,
         single: &Single,
         workload: &Workload,
+        recorded: Result<Survived, SweepError>,
         results: &mut Results,
         pool: &mut dyn Pool,
     ) -> Result<(), SweepError> {
         let text = single.plan.to_string();
-        let recorded = match self.record(&single.plan, workload, Stop::Kill) {
-            Err(SweepError::Record(RecordError::Interrupted)) => return Ok(()),
-            other => other.map(|(survived, _)| survived),
-        };
+        if matches!(recorded, Err(SweepError::Record(RecordError::Interrupted))) {
+            return Ok(());
+        }
         for (index, model) in self.models.iter().map(|m| m.name()).enumerate() {
             let known = &results.mechanisms;
             let tally = results.tallies.entry((single.group, index)).or_insert_with(|| {
@@ -322,7 +294,9 @@ impl Sweep<'_> {
     fn crash(&self, trace: &Trace, single: &Single, results: &mut Results, pool: &mut dyn Pool, text: &str) {
         let memo = results.memos.entry(instant(trace)).or_default();
         let mut saved = false;
+        let stopped = on_one_that_stops(trace);
         for (index, model) in self.models.iter().enumerate() {
+            let trace = stopped.as_ref().filter(|_| model.stops()).unwrap_or(trace);
             let search = self.search(trace, *model, self.budget, self.repro_dir);
             let Some(cell) = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, true) else {
                 continue;

@@ -1,6 +1,8 @@
 //! A faulted run, ready to be crashed: only the moments from the fault on are new.
 
+use crate::repro::cut;
 use unplug_faults::event::{Event, Op};
+use unplug_faults::model::change_after_failure;
 use unplug_faults::plan::Outcome;
 use unplug_faults::trace::Trace;
 use xxhash_rust::xxh3::xxh3_128;
@@ -25,6 +27,12 @@ pub(super) fn from_fault(trace: &Trace) -> Option<Trace> {
         kept
     });
     Some(out)
+}
+
+/// What of a faulted run can have been on a file system that stops when a sync fails: all of it up to the first change
+/// that came after that. What a store does when its changes are refused from then on is another run.
+pub(super) fn on_one_that_stops(trace: &Trace) -> Option<Trace> {
+    change_after_failure(trace).map(|begin| cut(trace, begin.saturating_sub(1)))
 }
 
 /// The trace without phases and notes: one run, one cell.

@@ -3,11 +3,12 @@
 use crate::record::RecordError;
 use crate::target::Target;
 use crate::target::resp::RespTarget;
+use crate::target::resp_op::RespOp;
 use crate::target::resp_run::{CONTROL, PATIENCE, Run};
 use crate::target::rig::{Stuck, Turn};
 use crate::target::value::encode_command;
 use crate::worker::scratch::Scratch;
-use crate::workload::Workload;
+use crate::workload::{Step, Workload};
 use std::path::Path;
 use std::time::Instant;
 use unplug_faults::event::Nanos;
@@ -84,8 +85,12 @@ impl RespTarget {
 }
 
 impl Run<'_> {
-    /// SHUTDOWN, and waits for the end. A server of snapshots is told to save.
+    /// SHUTDOWN, and waits for the end. A server of snapshots is told to save: before that, too, so that the history has
+    /// a snapshot of its end.
     fn shut_down(&mut self, index: usize) -> Result<(), RecordError> {
+        if !self.target.policy.appends() {
+            self.step(index, &Step::Invoke { client: 0, op: RespOp::command(&["SAVE"]).encode() })?;
+        }
         let words: &[&str] = if self.target.policy.appends() { &["SHUTDOWN"] } else { &["SHUTDOWN", "SAVE"] };
         let mut bytes = Vec::new();
         encode_command(&mut bytes, words);

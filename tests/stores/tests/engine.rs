@@ -50,7 +50,7 @@ impl<const SYNCED: bool> Store for Engine<SYNCED> {
 
     fn dump(&mut self) -> Result<Dump, BoxError> {
         let strings = self.0.dump().filter_map(|(_, key, entry)| match &entry.value {
-            Value::Str(value) => Some((key.to_vec(), value.clone())),
+            Value::Str(value) => Some((key.to_vec(), value.to_vec())),
             _ => None,
         });
         Ok(strings.collect())

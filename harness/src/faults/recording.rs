@@ -1,0 +1,94 @@
+//! Recording of faulted runs: one is recorded while the one before it is crashed.
+
+use super::single::Single;
+use super::sweep::SweepError;
+use crate::record::RecordError;
+use crate::target::resp::RespTarget;
+use crate::target::resp_stop::{Stop, Survived};
+use crate::worker::scratch::Scratch;
+use crate::workload::Workload;
+use std::ops::ControlFlow;
+use std::sync::mpsc;
+use unplug_faults::image::Image;
+use unplug_faults::plan::{Plan, image_of};
+
+/// How often a run that got stuck is made again.
+const ATTEMPTS: u32 = 2;
+
+/// How many recorded runs wait to be crashed at the most: a recording mostly waits, for the target's turn and its
+/// end, and a trace is some hundred kilobytes.
+const AHEAD: usize = 4;
+
+/// Records each plan's run in a thread of its own, and gives the results to `each` in the order of the plans.
+///
+/// # Errors
+/// What `each` says.
+pub(super) fn ahead<'p, 'w>(
+    target: &RespTarget,
+    planned: &'p [(Single, &'w Workload)],
+    mut each: impl FnMut(
+        &'p (Single, &'w Workload),
+        Result<Survived, SweepError>,
+    ) -> Result<ControlFlow<()>, SweepError>,
+) -> Result<(), SweepError> {
+    std::thread::scope(|scope| {
+        let (send, recorded) = mpsc::sync_channel(AHEAD);
+        scope.spawn(move || {
+            for (single, workload) in planned {
+                let run = record(target, &single.plan, workload, Stop::Kill).map(|(survived, _)| survived);
+                // Nobody listens any more: the sweep was ended.
+                if send.send(run).is_err() {
+                    return;
+                }
+            }
+        });
+        for (plan, run) in planned.iter().zip(&recorded) {
+            if each(plan, run)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Records one run under a plan, and what it left in its directory where it was stopped in order.
+///
+/// # Errors
+/// What says nothing of the target.
+pub(super) fn record(
+    target: &RespTarget,
+    plan: &Plan,
+    workload: &Workload,
+    stop: Stop,
+) -> Result<(Survived, Image), SweepError> {
+    let mut target = target.clone();
+    target.conditions.faults.clone_from(plan);
+    let mut again = ATTEMPTS;
+    loop {
+        let (survived, image) = record_once(&target, workload, stop)?;
+        // What repeats is run again where it got stuck: on a busy machine the gate loses its patience, and a hang that
+        // is the target's own comes again.
+        let stuck = matches!(survived.ended, Some(RecordError::Stuck { .. } | RecordError::NotReady { .. }));
+        if !stuck || again == 0 || !target.is_repeatable() {
+            return Ok((survived, image));
+        }
+        again -= 1;
+    }
+}
+
+fn record_once(
+    target: &RespTarget,
+    workload: &Workload,
+    stop: Stop,
+) -> Result<(Survived, Image), SweepError> {
+    let io = |what| move |error| SweepError::Io { what, error };
+    let dir = Scratch::new().map_err(io("no directory to record in"))?;
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).map_err(io("no directory to record in"))?;
+    let survived = target.record_what_it_can(&data, workload, stop)?;
+    let image = match stop {
+        Stop::Clean => image_of(&data, &target.conditions.ignore).map_err(io("the recorded directory"))?,
+        Stop::Kill => Image::default(),
+    };
+    Ok((survived, image))
+}
