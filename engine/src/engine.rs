@@ -77,7 +77,8 @@ impl Engine {
         let mut hooks = Hooks::default();
         hooks.expiries.rebuild(&keyspace);
         let engine = Engine {
-            config,
+            // Once is enough: what it left out is kept aside, and the log begins anew.
+            config: Config { recover_until: None, ..config },
             config_file: None,
             keyspace,
             persistence,
@@ -94,6 +95,7 @@ impl Engine {
     /// Begins a turn: all commands in it see this time.
     pub fn begin_turn(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
+        self.persistence.begin_turn(now_ms);
     }
 
     /// Ends a turn: what it logged is written, and under `always` synced. No reply may leave before this.
@@ -165,6 +167,7 @@ impl Engine {
     pub fn forget(&mut self, session: &mut Session) {
         command::unwatch_all(&mut self.hooks, session);
         session.transaction = None;
+        self.persistence.feed().forget(session.id);
     }
 }
 

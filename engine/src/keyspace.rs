@@ -119,6 +119,11 @@ impl Db {
         }
     }
 
+    /// Makes room for so many more keys.
+    pub fn reserve(&mut self, keys: usize) {
+        self.0.reserve(keys);
+    }
+
     /// Takes a key away; gives its entry.
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         self.0.remove(key)

@@ -13,6 +13,8 @@ pub struct Session {
     pub transaction: Option<Transaction>,
     /// The keys that it watches.
     pub watching: Vec<Watch>,
+    /// It is a replica: it is sent what was written, and nothing that it says is answered.
+    pub replica: bool,
 }
 
 /// Commands queued since MULTI.

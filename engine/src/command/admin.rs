@@ -30,7 +30,7 @@ pub(super) fn bgsave(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: 
     };
     match engine.persistence.begin_bgsave(&engine.keyspace, engine.now_ms) {
         Ok(()) => out.simple("Background saving started"),
-        Err(SaveError::RewriteInProgress) if schedule => {
+        Err(error) if put_off(&error, schedule) => {
             engine.save_scheduled = true;
             out.simple("Background saving scheduled");
         }
@@ -43,6 +43,15 @@ pub(super) fn bgsave(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: 
         Err(error) => return Err(failed(error)),
     }
     Ok(Outcome::Done)
+}
+
+/// Whether a BGSAVE waits for what stands in its way, instead of being refused.
+fn put_off(error: &SaveError, schedule: bool) -> bool {
+    match error {
+        SaveError::RewriteInProgress => schedule,
+        SaveError::InTransaction => true,
+        _ => false,
+    }
 }
 
 /// BGREWRITEAOF

@@ -12,11 +12,12 @@ use crate::session::{Outcome, Session};
 type Section = (&'static str, fn(&Engine) -> String);
 
 /// The sections, in the order of Redis.
-const SECTIONS: [Section; 5] = [
+const SECTIONS: [Section; 6] = [
     ("Server", server),
     ("Clients", clients),
     ("Persistence", |engine| engine.persistence.info().lines()),
     ("Stats", stats),
+    ("Replication", |engine| engine.persistence.replication_lines()),
     ("Keyspace", keyspace),
 ];
 
@@ -78,6 +79,9 @@ fn stats(engine: &Engine) -> String {
     line(&mut text, "expired_keys", engine.hooks.expired_keys);
     line(&mut text, "keyspace_hits", engine.hooks.hits);
     line(&mut text, "keyspace_misses", engine.hooks.misses);
+    let (forks, fork_usec) = crate::persist::fork_statistics();
+    line(&mut text, "latest_fork_usec", fork_usec);
+    line(&mut text, "total_forks", forks);
     line(&mut text, "total_error_replies", engine.stats.errors);
     text
 }

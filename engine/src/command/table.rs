@@ -3,8 +3,8 @@
 use super::context::Ctx;
 use super::error::CommandError;
 use super::{
-    admin, bits, config, connection, counters, debug, expiry, hashes, info, keys, lists, objects, scan,
-    set_algebra, sets, sort, sorted_sets, strings, transaction,
+    admin, bits, config, connection, counters, debug, expiry, hashes, info, keys, lists, objects,
+    replication, scan, set_algebra, sets, sort, sorted_sets, strings, transaction,
 };
 use crate::engine::Engine;
 use crate::resp::Out;
@@ -181,12 +181,15 @@ pub(super) static TABLE: &[Spec] = &[
     data("pexpiretime", 2, RF, ONE, expiry::pexpiretime),
     admin("ping", -1, FAST, connection::ping),
     data("psetex", 4, WD, ONE, strings::psetex),
+    admin("psync", -3, ADMIN | NO_MULTI, replication::psync),
     data("pttl", 2, RF, ONE, expiry::pttl),
     admin("quit", -1, FAST | UNQUEUED, connection::quit),
     data("randomkey", 1, READ, NONE, keys::randomkey),
     data("rename", 3, WRITE, TWO, keys::rename),
     data("renamenx", 3, WF, TWO, keys::renamenx),
+    admin("replconf", -1, ADMIN, replication::replconf),
     admin("reset", 1, FAST | UNQUEUED, connection::reset),
+    admin("role", 1, FAST, replication::role),
     data("rpop", -2, WF, ONE, lists::rpop),
     data("rpoplpush", 3, WD, TWO, lists::rpoplpush),
     data("rpush", -3, WDF, ONE, lists::rpush),
@@ -222,6 +225,7 @@ pub(super) static TABLE: &[Spec] = &[
     data("sunion", -2, READ, ALL, set_algebra::sunion),
     data("sunionstore", -3, WD, ALL, set_algebra::sunionstore),
     data("swapdb", 3, WF, NONE, keys::swapdb),
+    admin("sync", 1, ADMIN | NO_MULTI, replication::sync),
     admin("time", 1, FAST, admin::time),
     data("touch", -2, RF, ALL, keys::exists),
     data("ttl", 2, RF, ONE, expiry::ttl),

@@ -69,6 +69,7 @@ impl Server {
     /// Listens where the engine's configuration says.
     pub fn new(mut engine: Engine) -> Result<Server, RunError> {
         let listeners = listen(&engine.config)?;
+        engine.persistence.feed().serve();
         engine.persistence.keep_from_children(listeners.iter().map(|l| l.as_fd().as_raw_fd()));
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGTERM);
@@ -127,6 +128,7 @@ impl Server {
         self.cron_if_due(now_ms)?;
         self.engine.end_turn()?;
         self.settle_waiting();
+        self.feed_replica();
         self.send_replies();
         self.end_if_asked()
     }
@@ -247,6 +249,20 @@ impl Server {
                 client.settle(durable, self.engine.now_ms);
                 self.ready.push(*slot);
             }
+        }
+    }
+
+    /// Hands the replica what it is due (see `replication`). What the turn logged is on the disk by now.
+    fn feed_replica(&mut self) {
+        let feed = self.engine.persistence.feed();
+        let Some(id) = feed.client() else { return };
+        let replica = |c: &Option<Connection>| c.as_ref().is_some_and(|c| c.session.id == id);
+        let Some(slot) = self.clients.iter().position(replica) else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        client.closing |= !feed.fill(client.out.buffer_mut());
+        client.has_more = feed.has_more();
+        if client.closing || !client.out.is_empty() {
+            self.ready.push(slot);
         }
     }
 
