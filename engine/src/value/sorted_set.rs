@@ -99,7 +99,8 @@ impl Large {
 
     /// The rank at which a member with this score stands, or would stand.
     fn rank(&self, member: &[u8], score: Score) -> usize {
-        self.order.rank(|i| (i.score, self.member(i.place)) < (score, member))
+        // The member is somewhere else in memory: it is looked at only where the score does not decide.
+        self.order.rank(|i| i.score.cmp(&score).then_with(|| self.member(i.place).cmp(member)).is_lt())
     }
 
     fn insert(&mut self, member: &[u8], score: Score) {
@@ -272,12 +273,19 @@ impl SortedSet {
         }
     }
 
-    /// How many members stand before a border: `before` holds for them, and for none behind it. (A small one stops
-    /// at the first member for which it does not hold.)
-    pub fn rank_of_border(&self, before: impl Fn(&[u8], Score) -> bool) -> usize {
+    /// How many members stand before a border of scores: `before` holds for them, and for none behind it.
+    pub fn rank_of_score(&self, before: impl Fn(Score) -> bool) -> usize {
         match &self.0 {
-            Repr::Small(packed, _) => members(packed).take_while(|(_, m, s)| before(m, *s)).count(),
-            Repr::Large(large) => large.order.rank(|i| before(large.member(i.place), i.score)),
+            Repr::Small(packed, _) => members(packed).take_while(|(_, _, score)| before(*score)).count(),
+            Repr::Large(large) => large.order.rank(|i| before(i.score)),
+        }
+    }
+
+    /// The same for a border of members, where all scores are equal.
+    pub fn rank_of_member(&self, before: impl Fn(&[u8]) -> bool) -> usize {
+        match &self.0 {
+            Repr::Small(packed, _) => members(packed).take_while(|(_, member, _)| before(member)).count(),
+            Repr::Large(large) => large.order.rank(|i| before(large.member(i.place))),
         }
     }
 
@@ -339,7 +347,8 @@ mod tests {
             prop_assert!(set.iter().rev().map(|(m, s)| (s, m)).eq(order.iter().rev().copied()));
             for (rank, (s, m)) in order.iter().enumerate() {
                 prop_assert_eq!((set.rank(m), set.score(m)), (Some(rank), Some(*s)));
-                prop_assert_eq!(set.rank_of_border(|member, at| (at, member) < (*s, *m)), rank);
+                let below = order.iter().filter(|(score, _)| score < s).count();
+                prop_assert_eq!(set.rank_of_score(|score| score < *s), below);
             }
             let gone = set.remove_range(order.len() / 4..order.len() / 2);
             prop_assert_eq!(set.len(), order.len() - gone.len());
