@@ -20,7 +20,8 @@ pub struct Hash(Repr);
 enum Repr {
     /// Fields and values in turns, and how many fields.
     Small(Packed, usize),
-    Large(Table),
+    /// In a box, so that a small one is not as large as this.
+    Large(Box<Table>),
 }
 
 impl Default for Hash {
@@ -78,7 +79,7 @@ impl Hash {
     /// Takes the large form. As in Redis, it keeps that whatever comes after.
     fn grow(&mut self) {
         if let Repr::Small(packed, _) = &self.0 {
-            self.0 = Repr::Large(pairs(packed).map(|(_, f, v)| (f.into(), v.into())).collect());
+            self.0 = Repr::Large(Box::new(pairs(packed).map(|(_, f, v)| (f.into(), v.into())).collect()));
         }
     }
 

@@ -9,3 +9,6 @@ mod sorted_set;
 pub use hash::Hash;
 pub use set::Set;
 pub use sorted_set::{Score, SortedSet};
+
+// Most values are small: each of these stands in memory once for every one.
+const _: () = assert!(size_of::<Hash>() <= 32 && size_of::<Set>() <= 40 && size_of::<SortedSet>() <= 32);

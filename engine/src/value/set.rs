@@ -26,7 +26,8 @@ pub struct Set {
 #[derive(Clone, Debug)]
 enum Repr {
     Small(Packed, usize),
-    Large(Table),
+    /// In a box, so that a small one is not as large as this.
+    Large(Box<Table>),
 }
 
 impl Default for Set {
@@ -65,7 +66,7 @@ impl Set {
         }
         self.integers = false;
         if let Repr::Small(packed, _) = &self.repr {
-            self.repr = Repr::Large(packed.iter().map(|(_, member)| member.into()).collect());
+            self.repr = Repr::Large(Box::new(packed.iter().map(|(_, member)| member.into()).collect()));
         }
         match &mut self.repr {
             Repr::Large(table) => table.insert(member.into()),

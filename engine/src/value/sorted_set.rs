@@ -58,7 +58,8 @@ pub struct SortedSet(Repr);
 enum Repr {
     /// Members in their order, each before the bytes of its score; and how many.
     Small(Packed, usize),
-    Large(Large),
+    /// In a box, so that a small one is not as large as this.
+    Large(Box<Large>),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -98,7 +99,8 @@ impl Large {
 
     /// The rank at which a member with this score stands, or would stand.
     fn rank(&self, member: &[u8], score: Score) -> usize {
-        self.order.rank(|i| (i.score, self.member(i.place)) < (score, member))
+        // The member is somewhere else in memory: it is looked at only where the score does not decide.
+        self.order.rank(|i| i.score.cmp(&score).then_with(|| self.member(i.place).cmp(member)).is_lt())
     }
 
     fn insert(&mut self, member: &[u8], score: Score) {
@@ -113,10 +115,8 @@ impl Large {
         self.order.insert(rank, Item { score, place });
     }
 
-    fn remove(&mut self, member: &[u8]) -> Option<Score> {
-        let (place, _, score) = self.scores.get_full(member)?;
-        let score = *score;
-        self.order.remove(self.rank(member, score));
+    fn remove_at(&mut self, rank: usize) -> Option<(Box<[u8]>, Score)> {
+        let place = self.order.remove(rank).place;
         // The table's last member takes the free place.
         let last = self.scores.len() - 1;
         if place != last
@@ -125,15 +125,14 @@ impl Large {
             let rank = self.rank(moved, *score);
             self.order.moved(rank, place);
         }
-        self.scores.swap_remove_index(place);
-        Some(score)
+        self.scores.swap_remove_index(place)
     }
 }
 
 impl SortedSet {
     /// An empty one in the large form, for results that are shown, or else stored [`packed`](SortedSet::packed).
     pub fn unpacked() -> SortedSet {
-        SortedSet(Repr::Large(Large::default()))
+        SortedSet(Repr::Large(Box::default()))
     }
 
     /// The same in the small form, if it fits that.
@@ -151,7 +150,7 @@ impl SortedSet {
     /// Takes the large form.
     pub fn unpack(&mut self) {
         if let Repr::Small(packed, _) = &self.0 {
-            let mut large = Large::default();
+            let mut large = Box::<Large>::default();
             members(packed).for_each(|(_, member, score)| large.insert(member, score));
             self.0 = Repr::Large(large);
         }
@@ -200,7 +199,10 @@ impl SortedSet {
     /// Takes a member away; gives the score that it had.
     pub fn remove(&mut self, member: &[u8]) -> Option<Score> {
         match &mut self.0 {
-            Repr::Large(large) => large.remove(member),
+            Repr::Large(large) => {
+                let score = *large.scores.get(member)?;
+                large.remove_at(large.rank(member, score)).map(|(_, score)| score)
+            }
             Repr::Small(packed, len) => {
                 let (at, _, score) = members(packed).find(|(_, m, _)| *m == member)?;
                 packed.remove(at, 2);
@@ -212,11 +214,21 @@ impl SortedSet {
 
     /// Takes the members of some ranks away, and gives them with their scores, lowest first.
     pub fn remove_range(&mut self, ranks: Range<usize>) -> Vec<(Vec<u8>, Score)> {
-        let gone: Vec<_> = self.range(ranks).map(|(member, score)| (member.to_vec(), score)).collect();
-        for (member, _) in &gone {
-            self.remove(member);
+        match &mut self.0 {
+            Repr::Large(large) => {
+                let gone = ranks.clone().filter_map(|_| large.remove_at(ranks.start));
+                gone.map(|(member, score)| (member.into_vec(), score)).collect()
+            }
+            Repr::Small(packed, len) => {
+                let part = members(packed).skip(ranks.start).take(ranks.len());
+                let gone: Vec<_> = part.map(|(at, member, score)| (at, (member.to_vec(), score))).collect();
+                if let Some((at, _)) = gone.first() {
+                    packed.remove(*at, 2 * gone.len());
+                }
+                *len -= gone.len();
+                gone.into_iter().map(|(_, pair)| pair).collect()
+            }
         }
-        gone
     }
 
     /// How many members it has.
@@ -261,12 +273,19 @@ impl SortedSet {
         }
     }
 
-    /// How many members stand before a border: `before` holds for them, and for none behind it. (A small one stops
-    /// at the first member for which it does not hold.)
-    pub fn rank_of_border(&self, before: impl Fn(&[u8], Score) -> bool) -> usize {
+    /// How many members stand before a border of scores: `before` holds for them, and for none behind it.
+    pub fn rank_of_score(&self, before: impl Fn(Score) -> bool) -> usize {
         match &self.0 {
-            Repr::Small(packed, _) => members(packed).take_while(|(_, m, s)| before(m, *s)).count(),
-            Repr::Large(large) => large.order.rank(|i| before(large.member(i.place), i.score)),
+            Repr::Small(packed, _) => members(packed).take_while(|(_, _, score)| before(*score)).count(),
+            Repr::Large(large) => large.order.rank(|i| before(i.score)),
+        }
+    }
+
+    /// The same for a border of members, where all scores are equal.
+    pub fn rank_of_member(&self, before: impl Fn(&[u8]) -> bool) -> usize {
+        match &self.0 {
+            Repr::Small(packed, _) => members(packed).take_while(|(_, member, _)| before(member)).count(),
+            Repr::Large(large) => large.order.rank(|i| before(large.member(i.place))),
         }
     }
 
@@ -328,7 +347,8 @@ mod tests {
             prop_assert!(set.iter().rev().map(|(m, s)| (s, m)).eq(order.iter().rev().copied()));
             for (rank, (s, m)) in order.iter().enumerate() {
                 prop_assert_eq!((set.rank(m), set.score(m)), (Some(rank), Some(*s)));
-                prop_assert_eq!(set.rank_of_border(|member, at| (at, member) < (*s, *m)), rank);
+                let below = order.iter().filter(|(score, _)| score < s).count();
+                prop_assert_eq!(set.rank_of_score(|score| score < *s), below);
             }
             let gone = set.remove_range(order.len() / 4..order.len() / 2);
             prop_assert_eq!(set.len(), order.len() - gone.len());

@@ -169,6 +169,11 @@ fn every_form_has_redis_digest_and_encoding_and_is_rebuilt_from_rewritten_comman
     // A load decides anew how a value is stored, in Redis too.
     assert_eq!(theirs.call("DEBUG RELOAD"), Reply::Simple("OK".into()));
     assert_eq!(described(&mut engine.connect()), described(&mut theirs));
+    for line in ["DEBUG RELOAD", "DEBUG LOADAOF", "DEBUG RELOAD NOSAVE"] {
+        assert_eq!(engine.connect().call(line), Reply::Simple("OK".into()), "{line}");
+        assert_eq!(described(&mut engine.connect()), described(&mut theirs), "{line}");
+        assert_eq!(digest(&engine), before, "{line}");
+    }
     drop(engine);
     assert_eq!(read_by_redis(dir.path()), Some(before), "Redis loads what the engine has rewritten");
 }

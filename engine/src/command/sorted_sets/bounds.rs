@@ -118,8 +118,8 @@ impl<'a> Bounds<'a> {
                 if reverse { set.len() - range.end..set.len() - range.start } else { range }
             }
             Bounds::Score(min, max) => {
-                let start = set.rank_of_border(|_, score| !min.lets_begin(score));
-                start..set.rank_of_border(|_, score| max.lets_end(score)).max(start)
+                let start = set.rank_of_score(|score| !min.lets_begin(score));
+                start..set.rank_of_score(|score| max.lets_end(score)).max(start)
             }
             Bounds::Lex(min, max) => {
                 let mut ends =
@@ -134,8 +134,8 @@ impl<'a> Bounds<'a> {
                 if set.is_small() {
                     return lex_in_small(set, min, max, reverse);
                 }
-                let start = set.rank_of_border(|member, _| !min.lets_begin(member));
-                start..set.rank_of_border(|member, _| max.lets_end(member)).max(start)
+                let start = set.rank_of_member(|member| !min.lets_begin(member));
+                start..set.rank_of_member(|member| max.lets_end(member)).max(start)
             }
         }
     }
