@@ -4,6 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "fuzz/aof.rs"]
+mod aof;
+#[path = "fuzz/aof_reader.rs"]
+mod aof_reader;
 // Of its encoders a part is used here.
 #[allow(dead_code)]
 #[path = "rdb/encode.rs"]

@@ -1,24 +1,28 @@
 //! Each option: how it is read, checked and shown.
 
-use super::{AppendFsync, Config};
+use super::{AofLayout, AppendFsync, Config};
 
 /// Options that only a start can set.
-const IMMUTABLE: [&str; 10] = [
+const IMMUTABLE: [&str; 12] = [
     "appenddirname",
     "appendfilename",
     "aof-checksum",
+    "aof-layout",
     "bind",
     "daemonize",
     "databases",
     "dbfilename",
     "dir",
     "port",
+    "recover-until",
     "unixsocket",
 ];
 
 /// Options that CONFIG SET can change.
-const MUTABLE: [&str; 14] = [
+const MUTABLE: [&str; 16] = [
     "aof-load-truncated",
+    "aof-rewrite-incremental-fsync",
+    "aof-timestamp-enabled",
     "aof-use-rdb-preamble",
     "appendfsync",
     "appendonly",
@@ -61,6 +65,9 @@ impl Config {
             "aof-load-truncated" => self.aof_load_truncated = yes_no(word)?,
             "aof-use-rdb-preamble" => self.aof_use_rdb_preamble = yes_no(word)?,
             "aof-checksum" => self.aof_checksum = yes_no(word)?,
+            "aof-layout" => self.aof_layout = layout(word)?,
+            "aof-rewrite-incremental-fsync" => self.aof_rewrite_incremental_fsync = yes_no(word)?,
+            "aof-timestamp-enabled" => self.aof_timestamp_enabled = yes_no(word)?,
             "appenddirname" => self.appenddirname = file_name(word)?,
             "appendfilename" => self.appendfilename = file_name(word)?,
             "dbfilename" => self.dbfilename = file_name(word)?,
@@ -83,6 +90,8 @@ impl Config {
             "rdbchecksum" => self.rdbchecksum = yes_no(word)?,
             "rdbcompression" => self.rdbcompression = yes_no(word)?,
             "stop-writes-on-bgsave-error" => self.stop_writes_on_bgsave_error = yes_no(word)?,
+            "recover-until" if word.is_empty() => self.recover_until = None,
+            "recover-until" => self.recover_until = Some(number(word, 1, i64::MAX.unsigned_abs())?),
             "unixsocket" => self.unixsocket = (!word.is_empty()).then(|| (*word).into()),
             _ => return Err("unknown option".into()),
         }
@@ -115,6 +124,12 @@ impl Config {
             "aof-load-truncated" => yes_no(self.aof_load_truncated),
             "aof-use-rdb-preamble" => yes_no(self.aof_use_rdb_preamble),
             "aof-checksum" => yes_no(self.aof_checksum),
+            "aof-layout" => match self.aof_layout {
+                AofLayout::Multi => "multi".into(),
+                AofLayout::Single => "single".into(),
+            },
+            "aof-rewrite-incremental-fsync" => yes_no(self.aof_rewrite_incremental_fsync),
+            "aof-timestamp-enabled" => yes_no(self.aof_timestamp_enabled),
             "appenddirname" => self.appenddirname.clone(),
             "appendfilename" => self.appendfilename.clone(),
             "dbfilename" => self.dbfilename.clone(),
@@ -137,6 +152,7 @@ impl Config {
             "rdb-save-incremental-fsync" => yes_no(self.rdb_save_incremental_fsync),
             "rdbchecksum" => yes_no(self.rdbchecksum),
             "rdbcompression" => yes_no(self.rdbcompression),
+            "recover-until" => self.recover_until.map(|at| at.to_string()).unwrap_or_default(),
             "save" => {
                 let points: Vec<_> = self.save.iter().map(|(s, c)| format!("{s} {c}")).collect();
                 points.join(" ")
@@ -152,6 +168,13 @@ impl Config {
         if self.bind.parse::<std::net::IpAddr>().is_err() {
             return Err(format!("bind '{}' is not an IP address", self.bind));
         }
+        if self.appendfilename == self.dbfilename || self.appendfilename == self.appenddirname {
+            let name = &self.appendfilename;
+            return Err(format!("appendfilename '{name}' is another file's name, too"));
+        }
+        if self.recover_until.is_some() && !self.appendonly {
+            return Err("recover-until needs appendonly yes: it is the log that has the times".into());
+        }
         if self.appenddirname == self.dbfilename {
             return Err(format!("appenddirname and dbfilename are both '{}'", self.dbfilename));
         }
@@ -164,6 +187,14 @@ fn yes_no(word: &str) -> Result<bool, String> {
         "yes" => Ok(true),
         "no" => Ok(false),
         _ => Err("argument must be 'yes' or 'no'".into()),
+    }
+}
+
+fn layout(word: &str) -> Result<AofLayout, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "multi" => Ok(AofLayout::Multi),
+        "single" => Ok(AofLayout::Single),
+        _ => Err("argument(s) must be one of the following: multi, single".into()),
     }
 }
 

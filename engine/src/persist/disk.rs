@@ -147,11 +147,14 @@ pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), Replac
     let prev = prev_name(path);
     let prepare = || -> Result<(), FileError> {
         if exists(path)? {
-            remove_if_there(&prev)?;
+            if exists(&prev)? {
+                // An earlier replacement ended unknown: the second name may be the only durable one.
+                sync_dir(dir)?;
+                remove_if_there(&prev)?;
+            }
             match fs::hard_link(path, &prev) {
                 // A file system without links: its rename has to be atomic by itself.
-                Err(e) if e.kind() == io::ErrorKind::Unsupported || e.raw_os_error() == Some(libc::EPERM) => {
-                }
+                Err(e) if no_links(&e) => {}
                 other => other.at("link", &prev)?,
             }
         }
@@ -170,6 +173,55 @@ pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), Replac
     }
     // Needs no sync: a second name that comes back is ignored while the first one is there.
     let _ = fs::remove_file(&prev);
+    Ok(())
+}
+
+fn no_links(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::Unsupported || e.raw_os_error() == Some(libc::EPERM)
+}
+
+/// Gives a file another name, or, on a file system without links, a synced copy one. The name is not yet durable.
+pub(super) fn link_or_copy(from: &Path, to: &Path) -> Result<(), FileError> {
+    match fs::hard_link(from, to) {
+        Err(e) if no_links(&e) => {
+            let mut source = File::open(from).at("open", from)?;
+            write_synced(to, |out| io::copy(&mut source, out).map(drop))
+        }
+        other => other.at("link", to),
+    }
+}
+
+/// Gives the file that [`replace`] keeps at `path` that name again, durably, where a crash has left it under its
+/// second name only; else takes a second name away that is not needed.
+pub(super) fn settle_name(dir: &Path, path: &Path) -> Result<(), FileError> {
+    let prev = prev_name(path);
+    if exists(&prev)? {
+        if !exists(path)? {
+            link_or_copy(&prev, path)?;
+            sync_dir(dir)?;
+        }
+        remove_if_there(&prev)?;
+    }
+    Ok(())
+}
+
+/// Removes the file that [`replace`] keeps at `path`, durably: its second name first, lest an old file is found under
+/// it when the new one is gone.
+pub(super) fn remove_replaced(dir: &Path, path: &Path) -> Result<(), FileError> {
+    let prev = prev_name(path);
+    if exists(path)? {
+        if exists(&prev)? {
+            remove_if_there(&prev)?;
+        }
+        // It may have been removed before, and that not be durable.
+        sync_dir(dir)?;
+        remove_if_there(path)?;
+        return sync_dir(dir);
+    }
+    if exists(&prev)? {
+        remove_if_there(&prev)?;
+        sync_dir(dir)?;
+    }
     Ok(())
 }
 

@@ -64,6 +64,12 @@ pub struct PersistenceInfo {
     pub aof_buffer_length: u64,
     pub aof_pending_bio_fsync: u64,
     pub aof_delayed_fsync: u64,
+    pub aof_rewrite_buffer_length: u64,
+    pub aof_rewrites: u64,
+    pub aof_rewrites_consecutive_failures: u64,
+    pub aof_last_rewrite_time_sec: Option<u64>,
+    pub aof_current_rewrite_time_sec: Option<u64>,
+    pub aof_last_cow_size: u64,
 }
 
 impl PersistenceInfo {
@@ -86,13 +92,20 @@ impl PersistenceInfo {
         put("aof_enabled", u8::from(self.aof_enabled).to_string());
         put("aof_rewrite_in_progress", u8::from(self.aof_rewrite_in_progress).to_string());
         put("aof_rewrite_scheduled", u8::from(self.aof_rewrite_scheduled).to_string());
+        let seconds = |s: Option<u64>| s.map_or("-1".to_owned(), |s| s.to_string());
+        put("aof_last_rewrite_time_sec", seconds(self.aof_last_rewrite_time_sec));
+        put("aof_current_rewrite_time_sec", seconds(self.aof_current_rewrite_time_sec));
         put("aof_last_bgrewrite_status", ok(self.aof_last_bgrewrite_ok).into());
+        put("aof_rewrites", self.aof_rewrites.to_string());
+        put("aof_rewrites_consecutive_failures", self.aof_rewrites_consecutive_failures.to_string());
         put("aof_last_write_status", ok(self.aof_last_write_ok).into());
+        put("aof_last_cow_size", self.aof_last_cow_size.to_string());
         if self.aof_enabled {
             put("aof_current_size", self.aof_current_size.to_string());
             put("aof_base_size", self.aof_base_size.to_string());
             put("aof_pending_rewrite", u8::from(self.aof_rewrite_scheduled).to_string());
             put("aof_buffer_length", self.aof_buffer_length.to_string());
+            put("aof_rewrite_buffer_length", self.aof_rewrite_buffer_length.to_string());
             put("aof_pending_bio_fsync", self.aof_pending_bio_fsync.to_string());
             put("aof_delayed_fsync", self.aof_delayed_fsync.to_string());
         }
