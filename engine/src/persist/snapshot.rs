@@ -19,9 +19,9 @@ impl Persistence {
         if matches!(self.child, Some(Child { job: Job::Save { .. }, .. })) {
             return Err(SaveError::InProgress);
         }
+        self.snapshots.count();
         let job = self.write_job(now_ms);
         job.run(keyspace, &mut |_, _| ())?;
-        self.snapshots.count();
         self.snapshots.only_for_sync = false;
         self.snapshots.succeeded(self.snapshots.changes, now_ms);
         Ok(())

@@ -10,7 +10,8 @@
 //! every encoding: ziplists, listpacks, quicklists of either, intsets, zipmaps, scores as text and as doubles.
 //! Functions, and keys without elements, are left out and reported; streams and what belongs to modules is
 //! refused by name. No length that the bytes claim is believed before the bytes behind it are there, and every
-//! packed array is checked in both directions, so that damage is seen even where there is no checksum.
+//! packed array is checked in both directions, so that damage is seen even where there is no checksum. One that is
+//! there is verified, whatever `rdbchecksum` says.
 
 mod check;
 mod input;

@@ -62,21 +62,44 @@ fn children(server: &Running) -> Vec<i32> {
     text.split_ascii_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// Has `command` start a child and stops that before it is done.
-fn stopped_child(server: &Running, client: &mut Client, command: &str) -> Pid {
+/// A child that was stopped; it does not outlive the test.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn state(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.state().contains(") T")
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // Its number may be another's by now; what is stopped is still the child.
+        if self.is_stopped() {
+            let _ = kill(self.0, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Has `command` start a child and stops that while it writes: it has made its arrangements with its parent by then.
+fn stopped_child(server: &Running, client: &mut Client, dir: &Path, command: &str) -> Stopped {
     for _ in 0..200 {
         let reply = client.call(command);
         assert!(matches!(reply, Reply::Simple(_)), "{reply:?}");
-        if let Some(pid) = children(server).first().map(|pid| Pid::from_raw(*pid))
-            && kill(pid, Signal::SIGSTOP).is_ok()
-        {
-            // A stop takes its time, too; one that has ended is shown as a zombie.
-            let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            until("the child stops or is gone", || {
-                [") T", ") Z"].iter().any(|s| state().contains(s)) || state().is_empty()
+        if let Some(child) = children(server).first().map(|pid| Stopped(Pid::from_raw(*pid))) {
+            let ended = || child.state().contains(") Z") || child.state().is_empty();
+            until("the child writes or is gone", || {
+                ended() || temps(dir) + temps(&dir.join("appendonlydir")) > 0
             });
-            if state().contains(") T") {
-                return pid;
+            if kill(child.0, Signal::SIGSTOP).is_ok() {
+                // A stop takes its time, too; one that has ended is shown as a zombie.
+                until("the child stops or is gone", || child.is_stopped() || ended());
+            }
+            if child.is_stopped() {
+                return child;
             }
         }
         until("the child ends", || {
@@ -87,8 +110,8 @@ fn stopped_child(server: &Running, client: &mut Client, command: &str) -> Pid {
 }
 
 fn temps(dir: &Path) -> usize {
-    let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    names.filter(|n| n.starts_with("temp-")).count()
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries.filter(|e| e.as_ref().unwrap().file_name().to_str().unwrap().starts_with("temp-")).count()
 }
 
 fn load(dir: &Path) -> rdb::Loaded {
@@ -102,7 +125,7 @@ fn a_child_that_hangs_stands_in_nobodys_way() {
     let mut client = server.connect();
     fill(&mut client);
     let before = client.call("LASTSAVE");
-    stopped_child(&server, &mut client, "BGSAVE");
+    let _child = stopped_child(&server, &mut client, dir.path(), "BGSAVE");
     assert_eq!(client.call("SET small 1"), ok());
     let busy = Reply::Error("ERR Background save already in progress".into());
     assert_eq!(
@@ -136,10 +159,10 @@ fn a_child_that_hangs_stands_in_nobodys_way() {
     assert_eq!((children(&server).len(), temps(dir.path())), (0, 0));
     // And so does SHUTDOWN, which saves what there is.
     fill(&mut client);
-    let child = stopped_child(&server, &mut client, "BGSAVE");
+    let child = stopped_child(&server, &mut client, dir.path(), "BGSAVE");
     client.send(&[b"SHUTDOWN", b"SAVE"]);
     assert!(client.closed());
-    until("the child is gone", || kill(child, None).is_err());
+    until("the child is gone", || kill(child.0, None).is_err());
     assert_eq!((load(dir.path()).keys, temps(dir.path())), (12, 0));
 }
 
@@ -150,9 +173,9 @@ fn a_child_that_is_killed_is_a_failure_and_stops_writes() {
     let mut client = server.connect();
     fill(&mut client);
     // What an earlier child, too fast to be stopped, has written is not the last word.
-    let child = stopped_child(&server, &mut client, "BGSAVE");
+    let child = stopped_child(&server, &mut client, dir.path(), "BGSAVE");
     let before = client.call("LASTSAVE");
-    kill(child, Signal::SIGKILL).unwrap();
+    kill(child.0, Signal::SIGKILL).unwrap();
     idle(&mut client);
     assert_eq!(field(&mut client, "rdb_last_bgsave_status"), "err");
     assert_ne!(field(&mut client, "rdb_last_bgsave_time_sec"), "-1");
@@ -194,10 +217,10 @@ fn a_killed_servers_child_does_not_outlive_it() {
     let mut server = Running::engine(dir.path(), &OFF);
     let mut client = server.connect();
     fill(&mut client);
-    let child = stopped_child(&server, &mut client, "BGSAVE");
+    let child = stopped_child(&server, &mut client, dir.path(), "BGSAVE");
     server.child.kill().unwrap();
     server.child.wait().unwrap();
-    until("the child is gone", || kill(child, None).is_err());
+    until("the child is gone", || kill(child.0, None).is_err());
     let server = Running::engine(dir.path(), &OFF);
     assert_eq!((temps(dir.path()), server.connect().call("PING")), (0, Reply::Simple("PONG".into())));
 }
@@ -211,13 +234,13 @@ fn bgsave_waits_for_a_rewrite_if_it_is_asked_to() {
     );
     let mut client = server.connect();
     fill(&mut client);
-    let child = stopped_child(&server, &mut client, "BGREWRITEAOF");
+    let child = stopped_child(&server, &mut client, dir.path(), "BGREWRITEAOF");
     assert!(
         matches!(client.call("BGSAVE"), Reply::Error(text) if text.starts_with("ERR Another child process is active"))
     );
     assert_eq!(client.call("BGSAVE SCHEDULE"), Reply::Simple("Background saving scheduled".into()));
     assert!(!dir.path().join("dump.rdb").exists());
-    kill(child, Signal::SIGCONT).unwrap();
+    kill(child.0, Signal::SIGCONT).unwrap();
     until("the snapshot is there", || dir.path().join("dump.rdb").exists());
     idle(&mut client);
     assert_eq!((load(dir.path()).keys, field(&mut client, "rdb_saves").as_str()), (12, "1"));

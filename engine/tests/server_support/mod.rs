@@ -102,7 +102,11 @@ impl Client {
                 return reply;
             }
             let mut chunk = [0; 65536];
-            let n = self.stream.read(&mut chunk).unwrap();
+            let n = match self.stream.read(&mut chunk) {
+                // A read with a time limit is not begun anew by the kernel when the process was stopped.
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.unwrap(),
+            };
             assert!(n > 0, "the server closed the connection");
             self.input.extend_from_slice(&chunk[..n]);
         }
