@@ -61,6 +61,9 @@ fn serve(start: Start) -> Result<ExitCode, Box<dyn std::error::Error>> {
     for warning in &report.warnings {
         eprintln!("unplug-engine: {warning}");
     }
+    for cut in &report.cuts {
+        eprintln!("unplug-engine: {cut}");
+    }
     let mut server = Server::new(engine)?;
     let mut stdout = std::io::stdout();
     // Whoever reads this may have gone; the server serves all the same.
