@@ -140,6 +140,29 @@ impl Engine {
         }
     }
 
+    /// Loads the snapshot anew, in the place of the data.
+    pub fn reload_snapshot(&mut self) -> Result<(), OpenError> {
+        self.keyspace = self.persistence.reload_snapshot()?;
+        self.reloaded();
+        Ok(())
+    }
+
+    /// Loads the append-only files anew, in the place of the data, if they are on.
+    pub fn reload_aof(&mut self) -> Result<(), OpenError> {
+        if let Some(keyspace) = self.persistence.reload_aof(self.now_ms)? {
+            self.keyspace = keyspace;
+            self.reloaded();
+        }
+        Ok(())
+    }
+
+    fn reloaded(&mut self) {
+        self.hooks.expiries.rebuild(&self.keyspace);
+        for db in 0..self.keyspace.dbs.len() {
+            self.hooks.watched.touch_db(db, |_| true);
+        }
+    }
+
     /// Forgets a client: what it watched is no longer watched.
     pub fn forget(&mut self, session: &mut Session) {
         command::unwatch_all(&mut self.hooks, session);

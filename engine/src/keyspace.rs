@@ -1,12 +1,15 @@
 //! The logical state: numbered databases of typed values with expiry.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use crate::value::{Hash, Set, SortedSet};
 
 /// How many databases there are (redis.conf's `databases` default).
 pub const DATABASES: usize = 16;
+
+/// A string as a value.
+pub type Str = Vec<u8>;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,40 @@ pub struct Entry {
     /// When it expires, in milliseconds since 1970.
     pub expires_at_ms: Option<u64>,
 }
+
+impl Entry {
+    /// An entry that expires at a moment in milliseconds since 1970, or never.
+    pub fn new(value: Value, expires_at_ms: Option<u64>) -> Entry {
+        Entry { value, expires_at_ms }
+    }
+
+    /// When it expires, in milliseconds since 1970.
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        self.expires_at_ms
+    }
+
+    /// Whether its time has come.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.expires_at_ms.is_some_and(|at| at < now_ms)
+    }
+}
+
+macro_rules! from {
+    ($type:ty, $variant:ident) => {
+        impl From<$type> for Value {
+            fn from(value: $type) -> Value {
+                Value::$variant(value.into())
+            }
+        }
+    };
+}
+
+from!(&[u8], Str);
+from!(Vec<u8>, Str);
+from!(VecDeque<Vec<u8>>, List);
+from!(Set, Set);
+from!(Hash, Hash);
+from!(SortedSet, SortedSet);
 
 /// FNV-1a: a fixed seed, so that iteration order, and with it every file that is written, depends on nothing
 /// but the operations.
@@ -105,6 +142,26 @@ impl Db {
     /// How many keys have an expiry.
     pub fn expiring(&self) -> usize {
         self.0.values().filter(|e| e.expires_at_ms.is_some()).count()
+    }
+
+    /// Keys in the order of their hashes, from the hash `cursor` on, `count` of them or a few more (keys of one
+    /// hash come together), and the cursor to go on with; 0 is the beginning and the end. A key that is there
+    /// throughout a walk is in it, whatever is added or taken away in between, and nothing is remembered of one.
+    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<(&[u8], &Entry)>) {
+        let hasher = BuildHasherDefault::<FixedHasher>::default();
+        let hashed = self.iter().map(|(key, entry)| (hasher.hash_one(key).max(1), key, entry));
+        let mut rest: Vec<_> = hashed.filter(|(hash, _, _)| *hash >= cursor).collect();
+        rest.sort_unstable_by_key(|(hash, key, _)| (*hash, *key));
+        let last = rest.get(count.max(1) - 1).map_or(u64::MAX, |(hash, _, _)| *hash);
+        let end = rest.partition_point(|(hash, _, _)| *hash <= last);
+        let next = rest.get(end).map_or(0, |(hash, _, _)| *hash);
+        (next, rest.into_iter().take(end).map(|(_, key, entry)| (key, entry)).collect())
+    }
+
+    /// Some key, which follows from `seed`.
+    pub fn pick(&self, seed: u64) -> Option<(&[u8], &Entry)> {
+        let place = usize::try_from(seed % (self.len() as u64).max(1)).unwrap_or(0);
+        self.iter().nth(place)
     }
 
     /// All keys and entries.

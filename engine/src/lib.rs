@@ -48,6 +48,7 @@ pub mod engine;
 pub mod glob;
 pub mod keyspace;
 pub mod lock;
+pub mod number;
 pub mod persist;
 pub mod rdb;
 pub mod replication;

@@ -1,7 +1,7 @@
 //! Commands on the server: saving, rewriting, waiting, stopping.
 
 use super::args::is;
-use super::error::{CommandError, NOT_INTEGER, SYNTAX};
+use super::error::{CommandError, SYNTAX};
 use crate::clock;
 use crate::engine::Engine;
 use crate::persist::{RewriteError, RewriteStart, SaveError};
@@ -111,20 +111,5 @@ pub(super) fn shutdown(_: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &mut 
         [_, how] if is(how, "save") => Ok(Outcome::Shutdown(Some(true))),
         [_, how] if is(how, "nosave") => Ok(Outcome::Shutdown(Some(false))),
         _ => Err(SYNTAX),
-    }
-}
-
-/// DEBUG SLEEP seconds
-pub(super) fn debug(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
-    match argv {
-        [_, sub, seconds] if is(sub, "sleep") => {
-            let seconds = std::str::from_utf8(seconds).ok().and_then(|s| s.parse::<f64>().ok());
-            let time =
-                seconds.and_then(|s| std::time::Duration::try_from_secs_f64(s).ok()).ok_or(NOT_INTEGER)?;
-            std::thread::sleep(time);
-            out.ok();
-            Ok(Outcome::Done)
-        }
-        _ => Err(CommandError::subcommand("DEBUG", argv[1])),
     }
 }

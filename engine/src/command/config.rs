@@ -43,7 +43,7 @@ fn get(config: &Config, patterns: &[&[u8]], out: &mut Out) {
         .filter(|name| lower.iter().any(|p| glob::matches(p, name.as_bytes())))
         .filter_map(|name| config.get(name).map(|value| (name, value)))
         .collect();
-    out.array(found.len() * 2);
+    out.map(found.len());
     for (name, value) in found {
         out.bulk(name.as_bytes());
         out.bulk(value.as_bytes());

@@ -48,18 +48,20 @@ pub(super) fn reset(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out
     unwatch_all(&mut engine.hooks, session);
     session.db = 0;
     session.name.clear();
+    out.set_resp3(false);
     out.simple("RESET");
     Ok(Outcome::Done)
 }
 
-/// HELLO [2 [SETNAME name]]; protocol 3 is not spoken yet.
+/// HELLO [2|3 [SETNAME name]]
 pub(super) fn hello(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+    let mut resp3 = out.resp3();
     if let Some(version) = argv.get(1) {
         match parse_integer(version) {
             None => {
                 return Err(CommandError::fixed("ERR Protocol version is not an integer or out of range"));
             }
-            Some(2) => {}
+            Some(version @ (2 | 3)) => resp3 = version == 3,
             Some(_) => return Err(CommandError::fixed("NOPROTO unsupported protocol version")),
         }
     }
@@ -74,13 +76,14 @@ pub(super) fn hello(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: 
         }
     }
     let id = i64::try_from(session.id).unwrap_or(i64::MAX);
-    out.array(14);
+    out.set_resp3(resp3);
+    out.map(7);
     out.bulk(b"server");
     out.bulk(b"redis");
     out.bulk(b"version");
     out.bulk(REDIS_VERSION.as_bytes());
     out.bulk(b"proto");
-    out.int(2);
+    out.int(if resp3 { 3 } else { 2 });
     out.bulk(b"id");
     out.int(id);
     out.bulk(b"mode");
@@ -143,7 +146,7 @@ fn describe(spec: &Spec, out: &mut Out) {
     out.bulk(spec.name.as_bytes());
     out.int(i64::from(spec.arity));
     let flags: Vec<&str> = FLAG_NAMES.iter().filter(|(f, _)| spec.is(*f)).map(|(_, n)| *n).collect();
-    out.array(flags.len());
+    out.set(flags.len());
     flags.iter().for_each(|flag| out.simple(flag));
     for position in [spec.keys.0, spec.keys.1, spec.keys.2] {
         out.int(i64::from(position));
@@ -158,7 +161,7 @@ pub(super) fn command(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut
             TABLE.iter().for_each(|spec| describe(spec, out));
         }
         Some(sub) if is(sub, "count") => out.count(TABLE.len()),
-        Some(sub) if is(sub, "docs") => out.array(0),
+        Some(sub) if is(sub, "docs") => out.map(0),
         Some(sub) if is(sub, "info") => {
             out.array(argv.len() - 2);
             for name in &argv[2..] {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::error::{CommandError, WRONG_TYPE};
 use super::hooks::Hooks;
-use crate::keyspace::{Db, Entry, Keyspace, Value};
+use crate::keyspace::{Db, Entry, Keyspace, Str, Value};
 use crate::value::{Hash, Set, SortedSet};
 
 /// Takes the commands that are to be replayed.
@@ -25,6 +25,8 @@ impl Journal for NoJournal {
 pub trait Typed: Sized {
     /// The value, if it has this type.
     fn of(value: &mut Value) -> Option<&mut Self>;
+    /// The value, if it has this type, to be read.
+    fn of_ref(value: &Value) -> Option<&Self>;
     /// An empty value of this type.
     fn empty() -> Value;
 }
@@ -38,6 +40,12 @@ macro_rules! typed {
                     _ => None,
                 }
             }
+            fn of_ref(value: &Value) -> Option<&Self> {
+                match value {
+                    Value::$variant(inner) => Some(inner),
+                    _ => None,
+                }
+            }
             fn empty() -> Value {
                 Value::$variant(Default::default())
             }
@@ -45,7 +53,7 @@ macro_rules! typed {
     };
 }
 
-typed!(Vec<u8>, Str);
+typed!(Str, Str);
 typed!(VecDeque<Vec<u8>>, List);
 typed!(Set, Set);
 typed!(Hash, Hash);
@@ -122,11 +130,24 @@ impl Ctx<'_> {
         }
     }
 
-    /// As `get`, counted among keyspace hits and misses.
-    pub fn read<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&mut T>, CommandError> {
-        let found = self.exists(key);
-        *(if found { &mut self.hooks.hits } else { &mut self.hooks.misses }) += 1;
-        if found { self.get(key) } else { Ok(None) }
+    /// As `get`, to be read, and counted among keyspace hits and misses.
+    pub fn read<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&T>, CommandError> {
+        self.expire_if_due(self.db, key);
+        match self.keyspace.dbs[self.db].get(key) {
+            Some(entry) => {
+                self.hooks.hits += 1;
+                T::of_ref(&entry.value).map(Some).ok_or(WRONG_TYPE)
+            }
+            None => {
+                self.hooks.misses += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A value that was looked up before, among others: nothing expires meanwhile.
+    pub fn peek<T: Typed>(&self, key: &[u8]) -> Option<&T> {
+        self.keyspace.dbs[self.db].get(key).and_then(|entry| T::of_ref(&entry.value))
     }
 
     /// The value of `key`, made empty if it does not exist.
@@ -166,6 +187,22 @@ impl Ctx<'_> {
         let entry = self.database().remove(key)?;
         self.touch(key);
         Some(entry)
+    }
+
+    /// Takes the key away if what it holds has become empty, and says that it changed.
+    pub fn changed_to(&mut self, key: &[u8], empty: bool) {
+        if empty {
+            self.remove(key);
+        }
+        self.touch(key);
+    }
+
+    /// Puts what a command has computed, or takes the key away if that is nothing.
+    pub fn store(&mut self, key: &[u8], result: Option<Value>) {
+        match result {
+            Some(value) => self.put(key, value, None),
+            None => drop(self.remove(key)),
+        }
     }
 
     /// Sets or takes away the expiry of an existing key.

@@ -42,10 +42,14 @@ fn refuse(engine: &mut Engine, out: &mut Out, from: usize, error: &CommandError)
 fn check(engine: &Engine, session: &Session, argv: &[&[u8]]) -> Result<&'static Spec, CommandError> {
     let spec = table::find(argv[0]).ok_or_else(|| unknown(argv))?;
     // As in Redis before the number of arguments, and before it is queued: EXEC must not find it out.
-    if let (Some(known), Some(sub)) = (table::subcommands(spec.name), argv.get(1))
-        && !known.iter().any(|name| sub.eq_ignore_ascii_case(name.as_bytes()))
-    {
-        return Err(CommandError::subcommand(&spec.name.to_ascii_uppercase(), sub));
+    if let (Some(known), Some(sub)) = (table::subcommands(spec.name), argv.get(1)) {
+        match known.iter().find(|(name, _)| sub.eq_ignore_ascii_case(name.as_bytes())) {
+            None => return Err(CommandError::subcommand(&spec.name.to_ascii_uppercase(), sub)),
+            Some((name, arity)) if !table::fits(*arity, argv.len()) => {
+                return Err(CommandError::arity(&format!("{}|{name}", spec.name)));
+            }
+            Some(_) => {}
+        }
     }
     if !spec.takes(argv.len()) {
         return Err(CommandError::arity(spec.name));

@@ -41,7 +41,7 @@ pub(super) fn info(
         }
         text.push_str(&format!("# {title}\r\n{}", lines(engine)));
     }
-    out.bulk(text.as_bytes());
+    out.verbatim(&text);
     Ok(Outcome::Done)
 }
 

@@ -4,7 +4,7 @@ use super::args::{self, is};
 use super::context::Ctx;
 use super::error::{CommandError, SYNTAX, TOO_LONG};
 use super::expiry::{self, Unit};
-use crate::keyspace::Value;
+use crate::keyspace::{Str, Value};
 use crate::resp::Out;
 
 type Done = Result<(), CommandError>;
@@ -61,7 +61,7 @@ pub(super) fn set(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let at = options.expire.map(|(unit, value)| unit.at(value, cx.now_ms, "set")).transpose()?;
     let (key, value) = (argv[1], argv[2]);
     if options.get {
-        let old = cx.read::<Vec<u8>>(key)?;
+        let old = cx.read::<Str>(key)?;
         out.bulk_or_null(old.map(|v| v.as_slice()));
     }
     let found = cx.exists(key);
@@ -125,7 +125,7 @@ pub(super) fn setnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 
 /// GET key
 pub(super) fn get(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let value = cx.read::<Vec<u8>>(argv[1])?;
+    let value = cx.read::<Str>(argv[1])?;
     out.bulk_or_null(value.map(|v| v.as_slice()));
     Ok(())
 }
@@ -151,7 +151,7 @@ pub(super) fn getdel(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 pub(super) fn getex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let options = Options::read(&argv[2..], true)?;
     let key = argv[1];
-    if cx.get::<Vec<u8>>(key)?.is_none() {
+    if cx.get::<Str>(key)?.is_none() {
         cx.hooks.misses += 1;
         out.null();
         return Ok(());
@@ -174,7 +174,7 @@ pub(super) fn getex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 pub(super) fn mget(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     out.array(argv.len() - 1);
     for key in &argv[1..] {
-        let value = cx.read::<Vec<u8>>(key).unwrap_or(None);
+        let value = cx.read::<Str>(key).unwrap_or(None);
         out.bulk_or_null(value.map(|v| v.as_slice()));
     }
     Ok(())
@@ -212,11 +212,11 @@ pub(super) fn msetnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 
 /// APPEND key value
 pub(super) fn append(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let old = cx.get::<Vec<u8>>(argv[1])?.map_or(0, |v| v.len());
+    let old = cx.get::<Str>(argv[1])?.map_or(0, |v| v.len());
     if old.saturating_add(argv[2].len()) > MAX_STRING {
         return Err(TOO_LONG);
     }
-    let value = cx.get_or_new::<Vec<u8>>(argv[1])?;
+    let value = cx.get_or_new::<Str>(argv[1])?;
     value.extend_from_slice(argv[2]);
     out.count(value.len());
     cx.touch(argv[1]);
@@ -225,7 +225,7 @@ pub(super) fn append(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 
 /// STRLEN key
 pub(super) fn strlen(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let len = cx.read::<Vec<u8>>(argv[1])?.map_or(0, |v| v.len());
+    let len = cx.read::<Str>(argv[1])?.map_or(0, |v| v.len());
     out.count(len);
     Ok(())
 }
@@ -233,7 +233,7 @@ pub(super) fn strlen(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 /// GETRANGE key start end
 pub(super) fn getrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (start, end) = (args::integer(argv[2])?, args::integer(argv[3])?);
-    let Some(value) = cx.read::<Vec<u8>>(argv[1])? else {
+    let Some(value) = cx.read::<Str>(argv[1])? else {
         out.bulk(b"");
         return Ok(());
     };
@@ -253,7 +253,7 @@ pub(super) fn getrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done 
 pub(super) fn setrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let offset = usize::try_from(args::integer(argv[2])?)
         .map_err(|_| CommandError::fixed("ERR offset is out of range"))?;
-    let old = cx.get::<Vec<u8>>(argv[1])?.map_or(0, |v| v.len());
+    let old = cx.get::<Str>(argv[1])?.map_or(0, |v| v.len());
     if argv[3].is_empty() {
         out.count(old);
         return Ok(());
@@ -262,7 +262,7 @@ pub(super) fn setrange(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done 
     if end > MAX_STRING {
         return Err(TOO_LONG);
     }
-    let value = cx.get_or_new::<Vec<u8>>(argv[1])?;
+    let value = cx.get_or_new::<Str>(argv[1])?;
     if value.len() < end {
         value.resize(end, 0);
     }

@@ -35,6 +35,16 @@
 //! removes or puts in place counts, and Redis finds the same names. (On a file system without hard links,
 //! step 2 is left out, and the rename has to be atomic by itself.)
 //!
+//! # Snapshots (SAVE, BGSAVE, save points)
+//! 1. For BGSAVE: `fork`, outside a transaction. The child closes the lock and the listening sockets, and dies with
+//!    the server. What hangs or is killed leaves a temporary file, which goes when the child is reaped, or at the next
+//!    start; FLUSHALL and SHUTDOWN end a running one.
+//! 2. The snapshot under a temporary name, write-out begun (not waited for) every 4 MiB, then replaced as above.
+//! 3. Only when all of that has returned does LASTSAVE move: for a child, when its exit status was read.
+//!
+//! A replica's full synchronisation ([`crate::replication`]) is a BGSAVE whose file is then sent. With
+//! `rdb-del-sync-files`, and nothing else kept on the disk, the file is removed after it.
+//!
 //! # First log
 //! 1. `mkdir` the directory, `fsync` its parent.
 //! 2. Base from the data in memory (a snapshot's, if there is one): temporary name, `fsync`, `rename`.
@@ -156,6 +166,7 @@ mod load;
 mod log;
 mod open;
 mod open_single;
+mod reload;
 mod raw;
 mod report;
 mod rewrite;

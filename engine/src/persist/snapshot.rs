@@ -166,7 +166,10 @@ impl Persistence {
             && !self.snapshots.feed.needs_snapshot()
         {
             self.snapshots.only_for_sync = false;
-            let _ = disk::remove_if_there(&self.snapshots.path);
+            // Its second name first: alone, that would be taken for the snapshot.
+            for path in [&disk::prev_name(&self.snapshots.path), &self.snapshots.path] {
+                let _ = disk::remove_if_there(path);
+            }
         }
     }
 }

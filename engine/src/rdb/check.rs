@@ -55,8 +55,8 @@ impl Visit for Check<'_> {
 
     fn key(&mut self, db: usize, key: &[u8], entry: Entry) -> Result<(), String> {
         self.found.keys += 1;
-        self.found.expires += u64::from(entry.expires_at_ms.is_some());
-        self.found.expired += u64::from(entry.expires_at_ms.is_some_and(|at| at < self.now_ms));
+        self.found.expires += u64::from(entry.expires_at_ms().is_some());
+        self.found.expired += u64::from(entry.is_due(self.now_ms));
         if !self.seen[db].insert(key.to_vec()) {
             return Err("it stands there twice".into());
         }

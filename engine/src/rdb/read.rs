@@ -153,7 +153,7 @@ pub(super) fn walk(bytes: &[u8], visit: &mut dyn Visit) -> Result<End, RdbError>
                 let expires_at_ms = expires_at_ms.take();
                 match value {
                     Found::Value(value) => visit
-                        .key(db, &key, Entry { value, expires_at_ms })
+                        .key(db, &key, Entry::new(value, expires_at_ms))
                         .map_err(|what| within(refused(what), kind, &key, db))?,
                     Found::Nothing => visit.empty(),
                 }
@@ -220,9 +220,7 @@ impl Visit for Load {
 
     fn key(&mut self, db: usize, key: &[u8], entry: Entry) -> Result<(), String> {
         self.keys += 1;
-        if let (Some(at), Some(now)) = (entry.expires_at_ms, self.drop_before_ms)
-            && at < now
-        {
+        if self.drop_before_ms.is_some_and(|now| entry.is_due(now)) {
             self.expired += 1;
             return Ok(());
         }

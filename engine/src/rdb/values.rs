@@ -5,6 +5,7 @@ use super::packed::{self, Broken, Element, Reader, pairs};
 use super::*;
 use crate::keyspace::Value;
 use crate::value::{Hash, Score, Set, SortedSet};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// What stands where a value belongs.
@@ -36,22 +37,25 @@ const NO_SCORE: Broken = "a score is no number";
 /// Reads a value of type `kind`.
 pub(super) fn value(input: &mut Input<'_>, kind: u8) -> Result<Found, RdbError> {
     match kind {
-        TYPE_STRING => Ok(Found::Value(Value::Str(input.string()?.into_owned()))),
+        TYPE_STRING => Ok(Found::Value(match input.string()? {
+            Cow::Borrowed(text) => Value::from(text),
+            Cow::Owned(text) => Value::from(text),
+        })),
         TYPE_LIST | TYPE_LIST_ZIPLIST | TYPE_LIST_QUICKLIST | TYPE_LIST_QUICKLIST_2 => {
             let list = list(input, kind)?;
-            Ok(found(list.is_empty(), Value::List(list)))
+            Ok(found(list.is_empty(), Value::from(list)))
         }
         TYPE_SET | TYPE_SET_INTSET | TYPE_SET_LISTPACK => {
             let set = set(input, kind)?;
-            Ok(found(set.is_empty(), Value::Set(set)))
+            Ok(found(set.is_empty(), Value::from(set)))
         }
         TYPE_HASH | TYPE_HASH_ZIPMAP | TYPE_HASH_ZIPLIST | TYPE_HASH_LISTPACK => {
             let hash = hash(input, kind)?;
-            Ok(found(hash.is_empty(), Value::Hash(hash)))
+            Ok(found(hash.is_empty(), Value::from(hash)))
         }
         TYPE_ZSET | TYPE_ZSET_2 | TYPE_ZSET_ZIPLIST | TYPE_ZSET_LISTPACK => {
             let set = sorted_set(input, kind)?;
-            Ok(found(set.is_empty(), Value::SortedSet(set)))
+            Ok(found(set.is_empty(), Value::from(set)))
         }
         TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3 => input.fail("streams are not supported"),
         TYPE_MODULE | TYPE_MODULE_2 => {

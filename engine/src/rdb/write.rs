@@ -126,7 +126,7 @@ impl Sink<'_> {
     }
 
     fn entry(&mut self, key: &[u8], entry: &Entry) -> io::Result<()> {
-        if let Some(at) = entry.expires_at_ms {
+        if let Some(at) = entry.expires_at_ms() {
             self.byte(OP_EXPIRETIME_MS);
             self.put(&at.to_le_bytes())?;
         }

@@ -15,6 +15,9 @@ const PING_MS: u64 = 10_000;
 /// Why a replica is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// There is no server that would send it anything.
+    #[error("ERR SYNC is for servers")]
+    NoServer,
     /// There is one.
     #[error("ERR another replica is served already, and there can be only one")]
     Taken,
@@ -23,6 +26,8 @@ pub enum Refusal {
 /// The replica, if there is one.
 #[derive(Debug, Default)]
 pub struct Feed {
+    /// A server asks for what is to be sent.
+    served: bool,
     replica: Option<Replica>,
 }
 
@@ -62,8 +67,16 @@ enum Transaction {
 }
 
 impl Feed {
+    /// From here on a server asks for what is to be sent: a replica can be taken.
+    pub fn serve(&mut self) {
+        self.served = true;
+    }
+
     /// Takes `client` as the replica.
     pub fn begin(&mut self, client: u64) -> Result<(), Refusal> {
+        if !self.served {
+            return Err(Refusal::NoServer);
+        }
         if self.replica.is_some() {
             return Err(Refusal::Taken);
         }
@@ -275,9 +288,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dump");
         File::create(&path).unwrap().write_all(&vec![b'x'; PIECE + 3]).unwrap();
-        let mut feed = Feed::default();
+        let mut feed = Feed { served: true, replica: None };
         feed.begin(7).unwrap();
         assert!(feed.begin(8).is_err() && feed.wants_snapshot());
+        assert!(Feed::default().begin(7).is_err(), "nobody would send it anything");
         feed.log(0, &[b"SET", b"before", b"1"]);
         feed.snapshot_begun();
         feed.log(3, &[b"DEL", b"a"]);
@@ -309,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_was_captured_for_a_child_that_was_ended_goes_with_it() {
-        let mut feed = Feed::default();
+        let mut feed = Feed { served: true, replica: None };
         feed.begin(1).unwrap();
         feed.snapshot_begun();
         feed.log(0, &[b"A"]);
@@ -325,7 +339,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dump");
         std::fs::write(&path, "abc").unwrap();
-        let mut feed = Feed::default();
+        let mut feed = Feed { served: true, replica: None };
         feed.begin(1).unwrap();
         feed.snapshot_begun();
         feed.snapshot_made(&path);

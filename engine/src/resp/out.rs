@@ -1,9 +1,12 @@
 //! The reply writer.
 
+use crate::number::format_double;
+
 /// A buffer of encoded replies. Commands write into it directly, so that no reply is built twice.
 #[derive(Debug, Default)]
 pub struct Out {
     bytes: Vec<u8>,
+    resp3: bool,
 }
 
 impl Out {
@@ -81,14 +84,66 @@ impl Out {
         }
     }
 
-    /// The null bulk string.
+    /// The null bulk string; in RESP3 the null.
     pub fn null(&mut self) {
-        self.bytes.extend_from_slice(b"$-1\r\n");
+        self.bytes.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
     }
 
-    /// The null array.
+    /// The null array; in RESP3 the null.
     pub fn null_array(&mut self) {
-        self.bytes.extend_from_slice(b"*-1\r\n");
+        self.bytes.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    /// Whether the client has chosen RESP3.
+    pub fn resp3(&self) -> bool {
+        self.resp3
+    }
+
+    /// What the client has chosen with HELLO, for the replies from here on.
+    pub fn set_resp3(&mut self, resp3: bool) {
+        self.resp3 = resp3;
+    }
+
+    /// The header of a map, whose keys and values follow in turns; in RESP2 of an array of both.
+    pub fn map(&mut self, len: usize) {
+        if self.resp3 {
+            self.line(b'%', i64::try_from(len).unwrap_or(i64::MAX));
+        } else {
+            self.array(len.saturating_mul(2));
+        }
+    }
+
+    /// The header of a set; in RESP2 of an array.
+    pub fn set(&mut self, len: usize) {
+        if self.resp3 {
+            self.line(b'~', i64::try_from(len).unwrap_or(i64::MAX));
+        } else {
+            self.array(len);
+        }
+    }
+
+    /// A double; in RESP2 a bulk string.
+    pub fn double(&mut self, value: f64) {
+        let text = format_double(value);
+        if self.resp3 {
+            self.bytes.push(b',');
+            self.bytes.extend_from_slice(text.as_bytes());
+            self.end_line();
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+
+    /// Text for people; in RESP2 a bulk string.
+    pub fn verbatim(&mut self, text: &str) {
+        if self.resp3 {
+            self.line(b'=', i64::try_from(text.len() + 4).unwrap_or(i64::MAX));
+            self.bytes.extend_from_slice(b"txt:");
+            self.bytes.extend_from_slice(text.as_bytes());
+            self.end_line();
+        } else {
+            self.bulk(text.as_bytes());
+        }
     }
 
     /// The header of an array; its elements follow.

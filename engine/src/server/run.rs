@@ -69,6 +69,7 @@ impl Server {
     /// Listens where the engine's configuration says.
     pub fn new(mut engine: Engine) -> Result<Server, RunError> {
         let listeners = listen(&engine.config)?;
+        engine.persistence.feed().serve();
         engine.persistence.keep_from_children(listeners.iter().map(|l| l.as_fd().as_raw_fd()));
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGTERM);

@@ -12,10 +12,14 @@ use unplug_engine::resp::Reply;
 
 const OFF: [&str; 2] = ["--save", ""];
 
+fn section(client: &mut Client, section: &str) -> String {
+    let Reply::Bulk(text) = client.call(&format!("INFO {section}")) else { panic!("INFO") };
+    String::from_utf8(text).unwrap()
+}
+
 /// A field of INFO.
 pub(crate) fn info(client: &mut Client, section: &str, name: &str) -> String {
-    let Reply::Bulk(text) = client.call(&format!("INFO {section}")) else { panic!("INFO") };
-    let text = String::from_utf8(text).unwrap();
+    let text = self::section(client, section);
     let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     found.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
 }
@@ -281,4 +285,17 @@ fn a_large_childs_memory_is_measured() {
     assert_eq!(client.call("CONFIG SET rdb-save-incremental-fsync no"), ok());
     assert_eq!(client.call("SAVE"), ok());
     accepted(&dir.path().join("dump.rdb"));
+}
+
+#[test]
+fn info_has_the_fields_of_redis_in_their_order() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let Some((_redis, mut redis)) = crate::interop::redis(theirs.path(), &[]) else { return };
+    let server = Running::engine(ours.path(), &OFF);
+    let fields = |client: &mut Client| -> Vec<String> {
+        let text = section(client, "persistence");
+        let names = text.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned()));
+        names.filter(|n| ["rdb_", "current_", "loading", "async_"].iter().any(|p| n.starts_with(p))).collect()
+    };
+    assert_eq!(fields(&mut server.connect()), fields(&mut redis));
 }
