@@ -3,8 +3,8 @@
 use super::context::Ctx;
 use super::error::CommandError;
 use super::{
-    admin, bits, config, connection, counters, debug, expiry, hashes, info, keys, lists, objects, replication, scan,
-    set_algebra, sets, sort, sorted_sets, strings, transaction,
+    admin, bits, config, connection, counters, debug, expiry, hashes, info, keys, lists, objects,
+    replication, scan, set_algebra, sets, sort, sorted_sets, strings, transaction,
 };
 use crate::engine::Engine;
 use crate::resp::Out;

@@ -3,7 +3,8 @@
 use super::core::Persistence;
 use super::error::OpenError;
 use super::load::{Loader, corrupt};
-use super::report::{LoadReport, Source};
+use super::report::Source;
+use crate::config::AofLayout;
 use crate::keyspace::Keyspace;
 
 impl Persistence {
@@ -41,13 +42,16 @@ impl Persistence {
             ));
         }
         aof.log.write()?;
-        let (dir, manifest) = (aof.place.dir.clone(), aof.manifest.clone());
+        let (place, manifest) = (aof.place.clone(), aof.manifest.clone());
         let mut loader = self.loader(now_ms);
-        loader.aof(&dir, &manifest)?;
+        match place.layout {
+            AofLayout::Multi => drop(loader.aof(&place.dir, &manifest)?),
+            AofLayout::Single => drop(loader.single(&place.single_path(), None)?),
+        }
         Ok(Some(loader.keyspace))
     }
 
     fn loader(&self, now_ms: u64) -> Loader<'_> {
-        Loader { config: &self.config, now_ms, keyspace: Keyspace::default(), report: LoadReport::default() }
+        Loader::new(&self.config, now_ms)
     }
 }
