@@ -21,6 +21,12 @@ Usage: unplug-engine [CONFIG-FILE] [--name value ...]
 
 A Redis-compatible store. Options are redis.conf's; those given here override the file's.
   unplug-engine --port 7777 --appendonly yes --appendfsync always --dir /var/lib/data
+
+Options that redis.conf does not have:
+  --aof-layout multi|single  files and a manifest in a directory, as Redis 7 (the default), or one
+                             file, as Redis 6
+  --aof-checksum yes|no      end each batch with a checksum (the default), or write Redis's own bytes
+  --recover-until SECOND     load the log up to this second since 1970; what is later is kept aside
 ";
 
 /// Runs the server with `args` (the program's name not among them) until it is stopped.
@@ -64,6 +70,9 @@ fn serve(start: Start) -> Result<ExitCode, Box<dyn std::error::Error>> {
     engine.config_file = start.file;
     for warning in &report.warnings {
         eprintln!("unplug-engine: {warning}");
+    }
+    for cut in &report.cuts {
+        eprintln!("unplug-engine: {cut}");
     }
     let mut server = Server::new(engine, sockets)?;
     let mut stdout = std::io::stdout();

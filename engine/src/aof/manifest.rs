@@ -93,14 +93,15 @@ impl Manifest {
     pub fn encode(&self) -> String {
         let mut text = String::new();
         let of = |kind| self.files.iter().filter(move |f| f.kind == kind);
-        for f in of(FileKind::Base).chain(of(FileKind::History)).chain(of(FileKind::Incr)) {
+        let ordered = || of(FileKind::Base).chain(of(FileKind::History)).chain(of(FileKind::Incr));
+        for f in ordered() {
             // Writing into a String cannot fail.
             let _ = writeln!(text, "file {} seq {} type {}", f.name, f.seq, f.kind.letter());
         }
         if self.foreign {
             return text;
         }
-        for f in self.files.iter().filter(|f| f.chained) {
+        for f in ordered().filter(|f| f.chained) {
             let _ = writeln!(text, "{MARK}chained {}", f.name);
         }
         if let Some((name, len)) = &self.sealed

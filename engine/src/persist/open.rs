@@ -218,10 +218,15 @@ fn leftovers(place: &Place, manifest: &Manifest, names: &[String]) -> Result<Vec
             all.push(name.clone());
             continue;
         }
-        let Some((seq, incr)) = parse_name(&place.prefix, name) else { continue };
         if manifest.foreign || manifest.files.iter().any(|f| f.name == *name) {
             continue;
         }
+        if *name == place.prefix {
+            // A single file that was once taken over as a base.
+            all.push(name.clone());
+            continue;
+        }
+        let Some((seq, incr)) = parse_name(&place.prefix, name) else { continue };
         if incr && seq > last && holds_commands(&place.dir.join(name))? {
             let what = format!("it is older than {name}, which holds data and is not listed");
             return Err(corrupt(

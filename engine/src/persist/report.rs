@@ -1,6 +1,7 @@
 //! What was loaded, and how persistence stands.
 
 use super::snapshot_state::SnapshotInfo;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Where the data came from.
@@ -26,6 +27,21 @@ pub struct Cut {
     pub bytes: u64,
     /// Where they are kept; `None` if they were all zeros, or the directory is read-only.
     pub kept: Option<PathBuf>,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cut { file, offset, bytes, kept } = self;
+        write!(
+            f,
+            "{}: {bytes} bytes behind offset {offset} were no whole commands and are cut off; ",
+            file.display()
+        )?;
+        match kept {
+            Some(kept) => write!(f, "they are in {}", kept.display()),
+            None => write!(f, "they are not kept"),
+        }
+    }
 }
 
 /// What load did.

@@ -30,6 +30,11 @@ impl Persistence {
         if sabotaged!("base-forked-late") && !self.rewrite_scheduled {
             // The new incr file begins now; the timer's next tick forks.
             self.rewrite_scheduled = true;
+            if self.is_single() {
+                self.settle_single()?;
+                self.aof.iter_mut().for_each(|aof| aof.log.begin_diff());
+                return Ok(RewriteStart::Started);
+            }
             return self.switch_incr().map(|()| RewriteStart::Started);
         }
         let Some(aof) = &self.aof else { return Err(RewriteError::Off) };
@@ -47,7 +52,7 @@ impl Persistence {
     }
 
     fn start_rewrite(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<(), RewriteError> {
-        let single = self.aof.as_ref().is_some_and(|aof| aof.place.layout == AofLayout::Single);
+        let single = self.is_single();
         if single {
             self.settle_single()?;
         } else if !sabotaged!("base-forked-late") {
@@ -67,7 +72,7 @@ impl Persistence {
         });
         let (pid, reports) =
             spawned.map_err(|source| FileError { doing: "fork for", path: place.dir.clone(), source })?;
-        if single {
+        if single && !sabotaged!("base-forked-late") {
             aof.log.begin_diff();
         }
         self.child = Some(Child { pid, job: Job::Rewrite { place, base_seq, first_incr } });
@@ -75,6 +80,10 @@ impl Persistence {
         self.stats.reports = Some(reports);
         self.stats.began_ms = now_ms;
         Ok(())
+    }
+
+    fn is_single(&self) -> bool {
+        self.aof.as_ref().is_some_and(|aof| aof.place.layout == AofLayout::Single)
     }
 
     /// Writes what is pending to the single file: it is older than the fork, so it is in the base, and must not be

@@ -1,7 +1,7 @@
 //! What is read of an append-only file's bytes, and what must hold of it: for the tests and for cargo-fuzz.
 
 use unplug_engine::aof::{
-    Chain, Header, Manifest, OUR_LINES, PlainScan, ScanFault, Times, scan_chained, scan_plain,
+    Apply, Chain, Header, Manifest, OUR_LINES, PlainScan, ScanFault, Times, scan_chained, scan_plain,
 };
 use unplug_engine::command::Replayer;
 use unplug_engine::keyspace::Keyspace;
@@ -18,7 +18,7 @@ pub(crate) struct Walk {
 }
 
 /// Walks a file as a start does: snapshot, chain or commands. `apply` is given each command.
-pub(crate) fn walk(bytes: &[u8], apply: &mut dyn FnMut(&[&[u8]]) -> Result<(), ()>) -> Option<Walk> {
+pub(crate) fn walk(bytes: &[u8], apply: Apply<'_, ()>) -> Option<Walk> {
     let from = if bytes.starts_with(rdb::MAGIC) {
         usize::try_from(rdb::read(bytes, None).ok()?.len).ok()?
     } else {

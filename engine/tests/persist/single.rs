@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use std::fs;
-use unplug_engine::config::{AppendFsync, Config};
+use unplug_engine::config::{AofLayout, AppendFsync, Config};
 use unplug_engine::persist::{OpenError, RewriteError, RewriteStart};
 
 const ALL: [AppendFsync; 3] = [AppendFsync::Always, AppendFsync::EverySec, AppendFsync::No];
@@ -251,4 +251,25 @@ fn a_chain_without_its_first_line_is_not_taken_for_a_file_without_checksums() {
     fs::write(one(dir.path()), &whole[line..]).unwrap();
     assert!(Store::try_open(&config).is_err());
     assert!(Store::try_open(&Config { aof_checksum: false, ..config.clone() }).is_err());
+}
+
+#[test]
+fn a_torn_tail_is_refused_where_that_is_asked_for() {
+    for layout in [AofLayout::Single, AofLayout::Multi] {
+        let dir = tempdir();
+        let config = Config { aof_layout: layout, ..config(dir.path(), AppendFsync::No) };
+        let mut store = Store::open(&config);
+        store.turn("INCR n");
+        let ks = store.ks.clone();
+        store.turn("INCR n");
+        drop(store);
+        let log = if layout == AofLayout::Single { one(dir.path()) } else { incr(dir.path(), 1) };
+        let bytes = fs::read(&log).unwrap();
+        fs::write(&log, &bytes[..bytes.len() - 3]).unwrap();
+        let strict = Config { aof_load_truncated: false, ..config.clone() };
+        let refused = Store::try_open(&strict).err().unwrap().to_string();
+        assert!(refused.contains("check-aof --fix") && refused.contains("at offset"), "{refused}");
+        assert!(Store::try_open(&config).unwrap().ks == ks);
+        assert!(Store::try_open(&strict).unwrap().ks == ks, "now that it is cut");
+    }
 }
