@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use unplug::repro::Repro;
-use unplug_faults::effect::Effects;
 use unplug_faults::state::{CrashState, Space};
 
 /// The version that the findings are about; another one need not have them.
@@ -54,9 +53,9 @@ fn every_repro_is_legal_under_the_models_of_this_build() {
         let repro = Repro::load(&path).expect("a repro");
         let class = class_of(&repro);
         assert!(is_of(parts(&path).1, &class), "{}: holds {class}", name(&path));
-        let effects = Effects::of(&repro.trace);
         let point = repro.violation.crash_point;
         let model = unplug_faults::model::by_name(&repro.model).expect("a model");
+        let effects = model.effects(&repro.trace);
         let space = Space::new(&repro.trace, &effects, model, &[]).within(point..=point);
         // A repro's trace ends at the crash: what came later cannot end the interval in which the state was legal.
         let legal = space.varied(&repro.state, &[]).is_some_and(|s| {

@@ -229,7 +229,7 @@ fn no_file_names_a_package_registry() {
     let mut found = Vec::new();
     for (name, path) in files() {
         // Cargo writes its lock file; the name there is an identity, not an address that we chose.
-        if name == "Cargo.lock" {
+        if name.rsplit('/').next() == Some("Cargo.lock") {
             continue;
         }
         let bytes = fs::read(path).expect("readable");

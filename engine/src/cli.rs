@@ -16,6 +16,8 @@ const FAILED: u8 = 1;
 
 const HELP: &str = "\
 Usage: unplug-engine [CONFIG-FILE] [--name value ...]
+       unplug-engine check-aof [--fix] [--truncate-to-timestamp SECOND] [--resign] FILE|MANIFEST
+       unplug-engine check-rdb FILE
 
 A Redis-compatible store. Options are redis.conf's; those given here override the file's.
   unplug-engine --port 7777 --appendonly yes --appendfsync always --dir /var/lib/data
@@ -28,6 +30,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         if first == "--help" || first == "-h" {
             print!("{HELP}");
             return ExitCode::SUCCESS;
+        }
+        if first == "check-aof" {
+            return crate::persist::check::run(args.skip(1));
+        }
+        if first == "check-rdb" {
+            return crate::check_rdb::main(args.skip(1));
         }
         if first == "--version" || first == "-v" {
             println!("unplug-engine {}", env!("CARGO_PKG_VERSION"));

@@ -20,6 +20,16 @@ pub enum AppendFsync {
     No,
 }
 
+/// How the append-only file is laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AofLayout {
+    /// Redis 7's: base, incr files and a manifest, in a directory of their own.
+    #[default]
+    Multi,
+    /// Redis 6's: one file, `appendfilename` in `dir`.
+    Single,
+}
+
 /// Everything that can be configured; field names are redis.conf's with `_` for `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -60,6 +70,14 @@ pub struct Config {
     pub aof_use_rdb_preamble: bool,
     /// Not Redis's: end each batch with a checksum annotation, verified on load.
     pub aof_checksum: bool,
+    /// Not Redis's: one file, or several and a manifest.
+    pub aof_layout: AofLayout,
+    /// Write `#TS:` lines, so that the log can be loaded up to an instant.
+    pub aof_timestamp_enabled: bool,
+    /// Sync a rewrite's file while it is written, so that its last sync is short.
+    pub aof_rewrite_incremental_fsync: bool,
+    /// Not Redis's: load the log only up to this second (since 1970); what is left out is kept aside.
+    pub recover_until: Option<u64>,
     /// Growth that starts a rewrite, in percent; 0 is never.
     pub auto_aof_rewrite_percentage: u32,
     /// Smallest file that growth rewrites, in bytes.
@@ -70,6 +88,14 @@ pub struct Config {
     pub save: Vec<(u64, u64)>,
     /// CRC64 at the snapshot's end.
     pub rdbchecksum: bool,
+    /// Long strings of snapshots are compressed.
+    pub rdbcompression: bool,
+    /// What a save writes is pushed to the disk as it goes.
+    pub rdb_save_incremental_fsync: bool,
+    /// Without persistence, a snapshot that was made for a replica is deleted once it is sent.
+    pub rdb_del_sync_files: bool,
+    /// Writes are refused while the last background save failed and save points are set.
+    pub stop_writes_on_bgsave_error: bool,
     /// Timer ticks a second.
     pub hz: u32,
 }
@@ -95,11 +121,19 @@ impl Default for Config {
             aof_load_truncated: true,
             aof_use_rdb_preamble: true,
             aof_checksum: true,
+            aof_layout: AofLayout::Multi,
+            aof_timestamp_enabled: false,
+            aof_rewrite_incremental_fsync: true,
+            recover_until: None,
             auto_aof_rewrite_percentage: 100,
             auto_aof_rewrite_min_size: 64 << 20,
             dbfilename: "dump.rdb".into(),
             save: vec![(3600, 1), (300, 100), (60, 10000)],
             rdbchecksum: true,
+            rdbcompression: true,
+            rdb_save_incremental_fsync: true,
+            rdb_del_sync_files: false,
+            stop_writes_on_bgsave_error: true,
             hz: 10,
         }
     }

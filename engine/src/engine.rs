@@ -95,7 +95,8 @@ impl Engine {
         let mut hooks = Hooks::default();
         hooks.expiries.rebuild(&keyspace);
         let engine = Engine {
-            config,
+            // Once is enough: what it left out is kept aside, and the log begins anew.
+            config: Config { recover_until: None, ..config },
             config_file: None,
             keyspace,
             persistence,
@@ -113,6 +114,7 @@ impl Engine {
     /// Begins a turn: all commands in it see this time.
     pub fn begin_turn(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
+        self.persistence.begin_turn(now_ms);
     }
 
     /// Ends a turn: what it logged is written, and under `always` synced. No reply may leave before this.
@@ -169,10 +171,34 @@ impl Engine {
         }
     }
 
+    /// Loads the snapshot anew, in the place of the data.
+    pub fn reload_snapshot(&mut self) -> Result<(), OpenError> {
+        self.keyspace = self.persistence.reload_snapshot()?;
+        self.reloaded();
+        Ok(())
+    }
+
+    /// Loads the append-only files anew, in the place of the data, if they are on.
+    pub fn reload_aof(&mut self) -> Result<(), OpenError> {
+        if let Some(keyspace) = self.persistence.reload_aof(self.now_ms)? {
+            self.keyspace = keyspace;
+            self.reloaded();
+        }
+        Ok(())
+    }
+
+    fn reloaded(&mut self) {
+        self.hooks.expiries.rebuild(&self.keyspace);
+        for db in 0..self.keyspace.dbs.len() {
+            self.hooks.watched.touch_db(db, |_| true);
+        }
+    }
+
     /// Forgets a client: what it watched is no longer watched.
     pub fn forget(&mut self, session: &mut Session) {
         command::unwatch_all(&mut self.hooks, session);
         session.transaction = None;
+        self.persistence.feed().forget(session.id);
     }
 }
 

@@ -1,4 +1,28 @@
 //! Unplug's reference subject: a Redis-compatible store.
+//!
+//! # What each configuration promises
+//! What a client was told is *acknowledged*. After each of these events a start brings back the data as they were
+//! after some prefix of the operations, each transaction whole or not at all; the table says which prefix at least.
+//! It holds for both values of `aof-layout`, and while a rewrite, a snapshot, or a change of the layout runs.
+//!
+//! | | process kill | power loss | failed fsync | full disk, failed write |
+//! |---|---|---|---|---|
+//! | `appendfsync always` | all acknowledged | all acknowledged | the server stops; what it had not acknowledged may be there or not | the same |
+//! | `appendfsync everysec` | all acknowledged | all acknowledged longer than a second before, if no sync takes longer than that; else up to the end of the sync before | writes are refused (MISCONF), everything is written anew from memory at the next tick, and nothing acknowledged is lost unless the power goes before | writes are refused, the file is cut back to its last batch, and writing is tried again each second |
+//! | `appendfsync no` | all acknowledged | at least what the last finished rewrite, SHUTDOWN or change of the log held | as everysec; syncs happen only at those | as everysec |
+//! | snapshots alone (`appendonly no`) | the last snapshot whose success was shown (SAVE's reply, LASTSAVE, INFO), or a newer one | the same | that snapshot fails, is shown as failed, and the one before stays | the same |
+//!
+//! - `no-appendfsync-on-rewrite yes`: while a child runs, always and everysec promise what no does.
+//! - With `aof-checksum yes` (the default) this holds on every file system that keeps to POSIX: a page of zeros or an
+//!   old block in front of a surviving one is seen. With `aof-checksum no`, as with Redis itself, a power loss under
+//!   everysec and no may bring back a value with zeros in it, or a log that is refused.
+//! - Bytes that were synced and change later (rot, a block in the wrong place) are refused at the next start, with
+//!   file, offset and repair, where a checksum covers them: all of a base, and of a log everything in front of the last
+//!   batch, or everything there was at the last SHUTDOWN.
+//! - The sync policy is about the log; bases, manifests, single files and snapshots are synced whole before they count,
+//!   under every policy.
+//!
+//! How this is done stands in [`persist`]; the formats in [`mod@aof`] and [`rdb`].
 
 /// Whether a bug is to be built in: see the module `sabotage`, which no ordinary build has.
 #[cfg(unplug_sabotage)]
@@ -15,6 +39,7 @@ macro_rules! sabotaged {
 }
 
 pub mod aof;
+pub mod check_rdb;
 pub mod cli;
 pub mod clients;
 pub mod clock;
@@ -24,8 +49,10 @@ pub mod engine;
 pub mod glob;
 pub mod keyspace;
 pub mod lock;
+pub mod number;
 pub mod persist;
 pub mod rdb;
+pub mod replication;
 pub mod resp;
 #[cfg(unplug_sabotage)]
 pub mod sabotage;

@@ -13,6 +13,8 @@ pub struct Session {
     pub transaction: Option<Transaction>,
     /// The keys that it watches.
     pub watching: Vec<Watch>,
+    /// It is a replica: it is sent what was written, and nothing that it says is answered.
+    pub replica: bool,
     /// Whether it wants replies; CLIENT REPLY.
     pub replies: Replies,
     /// The last command that it gave; "" before the first.

@@ -4,13 +4,23 @@
 
 #[path = "persist/bytes.rs"]
 mod bytes;
+#[path = "persist/check.rs"]
+mod check;
 #[path = "persist/fuzz.rs"]
 mod fuzz;
 #[path = "persist/interop.rs"]
 mod interop;
+#[path = "persist/layouts.rs"]
+mod layouts;
+#[path = "persist/races.rs"]
+mod races;
+#[path = "persist/single.rs"]
+mod single;
 #[path = "persist/steps.rs"]
 mod steps;
 #[path = "persist/support.rs"]
 mod support;
 #[path = "persist/tails.rs"]
 mod tails;
+#[path = "persist/times.rs"]
+mod times;

@@ -228,6 +228,7 @@ pub(crate) fn synced_by(effect: &unplug_faults::effect::Effect) -> Vec<FileId> {
             Meta::Create { dir, .. } | Meta::Link { dir, .. } | Meta::Unlink { dir, .. } => vec![*dir],
             Meta::Rename { from_dir, to_dir, .. } => vec![*to_dir, *from_dir],
             Meta::Exchange { a_dir, b_dir, .. } => vec![*a_dir, *b_dir],
+            Meta::Return { dir, .. } => vec![*dir],
             Meta::Truncate { file, .. } | Meta::Allocate { file, .. } => vec![*file],
         },
     }

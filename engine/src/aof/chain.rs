@@ -5,7 +5,9 @@ use crc64fast::Digest;
 /// First bytes of an annotation.
 pub(super) const ANNOTATION: &[u8] = b"#CRC64:";
 const HEADER: &[u8] = b"#UNPLUG:1 ";
-/// The last batch of a chained base.
+/// What every line of the chain, and no other line, begins with.
+pub const OUR_LINES: [&[u8]; 2] = [ANNOTATION, b"#UNPLUG"];
+/// The last batch of a chained base, and of what a single file held when it got its name.
 pub const END_LINE: &[u8] = b"#UNPLUG-END\r\n";
 
 /// What the first line of a chained file says.
@@ -13,9 +15,10 @@ pub const END_LINE: &[u8] = b"#UNPLUG-END\r\n";
 pub struct Header {
     /// The file's sequence number.
     pub seq: u64,
-    /// Length of the incr file before it; 0 if there was none.
+    /// Length of the incr file before it; 0 if there was none. In a single file: length of the preamble.
     pub prev_len: u64,
-    /// Last checksum of the incr file before it; 0 if there was none, or it has no chain.
+    /// Last checksum of the incr file before it; 0 if there was none, or it has no chain. In a single file: the
+    /// preamble's checksum.
     pub prev_crc: u64,
 }
 
@@ -58,7 +61,33 @@ pub struct Chain {
 impl Chain {
     /// The chain of an empty file.
     pub fn new(header: &Header) -> Chain {
-        Chain { seq: header.seq, key: None, crc: header.prev_crc, len: 0 }
+        Chain::behind(header, 0)
+    }
+
+    /// A chain that begins behind the first `len` bytes of a file: a preamble, which has a checksum of its own.
+    pub fn behind(header: &Header, len: u64) -> Chain {
+        Chain { seq: header.seq, key: None, crc: header.prev_crc, len }
+    }
+
+    /// The chain of a file of `len` bytes that was written whole a moment ago: `head` are its first bytes and `tail`
+    /// its last ones. What lies between is not looked at.
+    pub fn reopen(head: &[u8], tail: &[u8], len: u64) -> Option<Chain> {
+        let (header, header_len) = Header::parse(head)?;
+        let first = Annotation::parse(&head[header_len..])?;
+        let mut chain = Chain::new(&header);
+        if !chain.verify(&head[..header_len], &first) {
+            return None;
+        }
+        let at = tail.windows(ANNOTATION.len()).rposition(|w| w == ANNOTATION)?;
+        let last = Annotation::parse(&tail[at..]).filter(|a| at + a.len == tail.len())?;
+        chain.accept(len, first.crc);
+        chain.crc = last.crc;
+        Some(chain)
+    }
+
+    /// What tells this file from every other one of its number: `crc` of its first batch.
+    pub fn key(&self) -> u64 {
+        self.key.unwrap_or(self.crc)
     }
 
     fn batch_crc(&self, batch: &[u8], mark: u64) -> u64 {

@@ -34,6 +34,17 @@
 //! A base that holds commands (`aof-use-rdb-preamble no`) is chained too, and its last batch is the line
 //! `#UNPLUG-END\r\n`, so that a base cut between batches is seen.
 //!
+//! # A single file (`aof-layout single`)
+//! As Redis 6: one file `<name>` that begins with a snapshot (the *preamble*) or not, and goes on with commands. The
+//! chain begins behind the preamble; its header holds the preamble's length and its CRC-64, and the number of the
+//! file's generation: one more with each rewrite. What the file held when it got its name, the base and the writes
+//! made while that was written, ends with the batch `#UNPLUG-END\r\n`: up to there it was synced before it had a
+//! name, so nothing may be missing there. A preamble whose field `aof-base` is 1 has a chain behind it.
+//!
+//! `<name>.seal`, written by a stop in order, says how long the synced file was: the line
+//! `#unplug:1 seal <len> <generation> <crc of the first batch>` (the last one hexadecimal) and a checksum as in the
+//! manifest. It speaks of no other file than the one with that first batch.
+//!
 //! # The manifest
 //! Redis's lines, then (when written by this engine) `#unplug:1 chained <file>` for each chained file, and
 //! last `#unplug:1 crc64 <16 hex digits>` over everything before that line. A manifest without `#unplug`
@@ -44,9 +55,11 @@ mod encode;
 mod manifest;
 mod resp;
 mod scan;
+mod seal;
 
-pub use chain::{Chain, END_LINE, Header};
-pub use encode::{annotation_len_max, encode_command};
+pub use chain::{Annotation, Chain, END_LINE, Header, OUR_LINES};
+pub use encode::{annotation_len_max, encode_command, encode_time};
 pub use manifest::{FileEntry, FileKind, Manifest, ManifestError};
 pub use resp::{Item, Parsed, RespError, next_item};
-pub use scan::{Apply, ChainScan, PlainScan, ScanFault, scan_chained, scan_plain};
+pub use scan::{Apply, ChainScan, PlainScan, ScanFault, Times, scan_chained, scan_plain, time_of};
+pub use seal::Seal;

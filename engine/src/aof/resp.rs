@@ -1,7 +1,5 @@
 //! Reading commands and annotation lines out of a file's bytes.
 
-use std::ops::Range;
-
 /// Redis's bound on a command's arguments.
 const MAX_ARGS: u64 = 1024 * 1024;
 /// Longest annotation line that Redis reads in one piece.
@@ -34,8 +32,8 @@ pub enum RespError {
     Malformed,
 }
 
-/// Reads the item at `at`; a command's arguments are appended to `args` as ranges of `bytes`.
-pub fn next_item(bytes: &[u8], at: usize, args: &mut Vec<Range<usize>>) -> Result<Parsed, RespError> {
+/// Reads the item at `at`; a command's arguments are appended to `args`.
+pub fn next_item<'b>(bytes: &'b [u8], at: usize, args: &mut Vec<&'b [u8]>) -> Result<Parsed, RespError> {
     match bytes.get(at) {
         None => Err(RespError::Truncated),
         Some(b'#') => {
@@ -51,7 +49,7 @@ pub fn next_item(bytes: &[u8], at: usize, args: &mut Vec<Range<usize>>) -> Resul
     }
 }
 
-fn command(bytes: &[u8], at: usize, args: &mut Vec<Range<usize>>) -> Result<Parsed, RespError> {
+fn command<'b>(bytes: &'b [u8], at: usize, args: &mut Vec<&'b [u8]>) -> Result<Parsed, RespError> {
     let (count, mut pos) = number(bytes, at + 1)?;
     if count == 0 || count > MAX_ARGS {
         return Err(RespError::Malformed);
@@ -75,7 +73,7 @@ fn command(bytes: &[u8], at: usize, args: &mut Vec<Range<usize>>) -> Result<Pars
         if &bytes[start + len..start + len + 2] != b"\r\n" {
             return Err(RespError::Malformed);
         }
-        args.push(start..start + len);
+        args.push(&bytes[start..start + len]);
         pos = start + len + 2;
     }
     Ok(Parsed { item: Item::Command, end: pos })

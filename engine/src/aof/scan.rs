@@ -1,14 +1,46 @@
 //! Walking a whole file's bytes: batches of a chained file, commands of a plain one.
 
-use super::chain::{ANNOTATION, Annotation, Chain, END_LINE, Header};
+use super::chain::{ANNOTATION, Annotation, Chain, END_LINE, Header, OUR_LINES};
 use super::resp::{Item, RespError, next_item};
-use std::ops::Range;
 
-/// A command's arguments, as a range of the walker's argument list.
-type CommandRanges = Vec<Range<usize>>;
+/// First bytes of a line that says when what follows it was executed.
+pub(super) const TIME: &[u8] = b"#TS:";
 
 /// What is done with each command's arguments.
 pub type Apply<'a, E> = &'a mut dyn FnMut(&[&[u8]]) -> Result<(), E>;
+
+/// What `#TS:` lines said, and whether one of them ended the loading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Nothing behind a later second than this is applied.
+    pub until: Option<u64>,
+    /// The first second that was named.
+    pub first: Option<u64>,
+    /// Offset of the line that named a later second than `until`. What follows was walked, and not applied.
+    pub stopped_at: Option<u64>,
+}
+
+impl Times {
+    /// Everything up to the second `until`, or everything.
+    pub fn until(until: Option<u64>) -> Times {
+        Times { until, ..Times::default() }
+    }
+
+    fn note(&mut self, line: &[u8], at: usize) {
+        if let Some(second) = time_of(line) {
+            self.first.get_or_insert(second);
+            if self.stopped_at.is_none() && self.until.is_some_and(|until| second > until) {
+                self.stopped_at = Some(at as u64);
+            }
+        }
+    }
+}
+
+/// The second that a `#TS:` line names.
+pub fn time_of(line: &[u8]) -> Option<u64> {
+    let digits = line.strip_prefix(TIME)?.trim_ascii_end();
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
 
 /// How a chained file's walk ended.
 #[derive(Clone, Debug)]
@@ -17,10 +49,14 @@ pub struct ChainScan {
     pub header: Header,
     /// The chain after the last good batch; its `len` is the length of what is good.
     pub chain: Chain,
-    /// The last good batch was [`END_LINE`].
-    pub ended: bool,
+    /// Offset behind the good batch that is [`END_LINE`], if there was one.
+    pub end_line: Option<u64>,
     /// An annotation behind the first bad batch says that the bad bytes had been synced: its offset and mark.
     pub proof: Option<(u64, u64)>,
+    /// Commands in the good batches.
+    pub commands: u64,
+    /// What `#TS:` lines said.
+    pub times: Times,
 }
 
 /// Why a walk stopped for good.
@@ -34,25 +70,33 @@ pub enum ScanFault<E> {
     Brackets(u64),
 }
 
-/// Walks a chained file; `apply` is given the arguments of each command of each good batch, and not MULTI or
-/// EXEC.
-pub fn scan_chained<E>(bytes: &[u8], apply: Apply<'_, E>) -> Result<ChainScan, ScanFault<E>> {
-    let (header, header_len) = Header::parse(bytes).ok_or(ScanFault::NoHeader)?;
-    let mut chain = Chain::new(&header);
-    let first = Annotation::parse(&bytes[header_len..]).ok_or(ScanFault::NoHeader)?;
-    if !chain.verify(&bytes[..header_len], &first) {
+/// Walks a chained file whose chain begins at offset `from`; `apply` is given the arguments of each command of each
+/// good batch, and not MULTI or EXEC.
+pub fn scan_chained<E>(
+    bytes: &[u8],
+    from: usize,
+    times: Times,
+    apply: Apply<'_, E>,
+) -> Result<ChainScan, ScanFault<E>> {
+    let chained = bytes.get(from..).ok_or(ScanFault::NoHeader)?;
+    let (header, header_len) = Header::parse(chained).ok_or(ScanFault::NoHeader)?;
+    let mut chain = Chain::behind(&header, from as u64);
+    let first = Annotation::parse(&chained[header_len..]).ok_or(ScanFault::NoHeader)?;
+    if !chain.verify(&chained[..header_len], &first) {
         return Err(ScanFault::NoHeader);
     }
     chain.accept((header_len + first.len) as u64, first.crc);
-    let mut ended = false;
-    let mut batch = Batch::default();
+    let mut end_line = None;
+    let mut batch = Batch { times, ..Batch::default() };
     let mut skipped = false;
+    let mut commands = 0;
     loop {
         let start = chain.len as usize;
+        let times_before = batch.times;
         let read = batch.read(bytes, start);
         let sound = |(at, annotation): &(usize, Annotation)| chain.verify(&bytes[start..*at], annotation);
         if sabotaged!("unsealed-batch-applied") && !read.as_ref().is_some_and(sound) {
-            batch.apply(bytes, apply).map_err(|e| ScanFault::Apply(start as u64, e))?;
+            batch.apply(apply).map_err(|e| ScanFault::Apply(start as u64, e))?;
         }
         if sabotaged!("bad-batch-skipped") && !skipped && !read.as_ref().is_some_and(sound) {
             let mut rest = start..bytes.len();
@@ -62,58 +106,75 @@ pub fn scan_chained<E>(bytes: &[u8], apply: Apply<'_, E>) -> Result<ChainScan, S
                 continue;
             }
         }
-        let Some((at, annotation)) = read.filter(sound) else { break };
-        if !batch.balanced(bytes) {
+        let Some((at, annotation)) = read.filter(sound) else {
+            batch.times = times_before;
+            break;
+        };
+        if !batch.balanced() {
             return Err(ScanFault::Brackets(start as u64));
         }
-        batch.apply(bytes, apply).map_err(|e| ScanFault::Apply(start as u64, e))?;
-        ended = &bytes[start..at] == END_LINE;
+        batch.apply(apply).map_err(|e| ScanFault::Apply(start as u64, e))?;
+        commands += batch.commands.len() as u64;
+        let is_end = &bytes[start..at] == END_LINE;
         chain.accept((at - start + annotation.len) as u64, annotation.crc);
+        if is_end && end_line.is_none() {
+            end_line = Some(chain.len);
+        }
     }
     let proof = find_proof(bytes, &chain);
-    Ok(ChainScan { header, chain, ended, proof })
+    Ok(ChainScan { header, chain, end_line, proof, commands, times: batch.times })
 }
 
 #[derive(Default)]
-struct Batch {
-    args: Vec<Range<usize>>,
+struct Batch<'b> {
+    args: Vec<&'b [u8]>,
     /// Ends of the commands, as lengths of `args`.
     commands: Vec<usize>,
+    /// How many of the commands are wanted.
+    wanted: usize,
+    times: Times,
 }
 
-impl Batch {
+impl<'b> Batch<'b> {
     /// Reads up to the next annotation: where it stands, and what it says.
-    fn read(&mut self, bytes: &[u8], start: usize) -> Option<(usize, Annotation)> {
+    fn read(&mut self, bytes: &'b [u8], start: usize) -> Option<(usize, Annotation)> {
         self.args.clear();
         self.commands.clear();
+        self.wanted = 0;
         let mut at = start;
         loop {
             let parsed = next_item(bytes, at, &mut self.args).ok()?;
             match parsed.item {
-                Item::Command => self.commands.push(self.args.len()),
+                Item::Command => {
+                    self.commands.push(self.args.len());
+                    if self.times.stopped_at.is_none() {
+                        self.wanted = self.commands.len();
+                    }
+                }
                 Item::Line => {
                     if let Some(annotation) = Annotation::parse(&bytes[at..]) {
                         return Some((at, annotation));
                     }
+                    self.times.note(&bytes[at..parsed.end], at);
                 }
             }
             at = parsed.end;
         }
     }
 
-    fn each<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = Vec<&'a [u8]>> + 'a {
+    fn each(&self) -> impl Iterator<Item = &[&'b [u8]]> {
         let mut from = 0;
         self.commands.iter().map(move |to| {
-            let argv = self.args[from..*to].iter().map(|r| &bytes[r.clone()]).collect();
+            let argv = &self.args[from..*to];
             from = *to;
             argv
         })
     }
 
-    fn balanced(&self, bytes: &[u8]) -> bool {
+    fn balanced(&self) -> bool {
         let mut open = false;
-        for argv in self.each(bytes) {
-            match bracket(&argv) {
+        for argv in self.each() {
+            match bracket(argv) {
                 Some(true) if !open => open = true,
                 Some(false) if open => open = false,
                 None => {}
@@ -123,8 +184,8 @@ impl Batch {
         !open
     }
 
-    fn apply<E>(&self, bytes: &[u8], apply: Apply<'_, E>) -> Result<(), E> {
-        self.each(bytes).filter(|argv| bracket(argv).is_none()).try_for_each(|argv| apply(&argv))
+    fn apply<E>(&self, apply: Apply<'_, E>) -> Result<(), E> {
+        self.each().take(self.wanted).filter(|argv| bracket(argv).is_none()).try_for_each(apply)
     }
 }
 
@@ -161,41 +222,75 @@ pub struct PlainScan {
     pub good: u64,
     /// Why the walk ended before the file did.
     pub stop: Option<RespError>,
+    /// Offset of the first line of a checksum chain.
+    pub chained_at: Option<u64>,
+    /// Commands, MULTI and EXEC among them.
+    pub commands: u64,
+    /// What `#TS:` lines said.
+    pub times: Times,
 }
 
-/// Walks a file as Redis does: lines that begin with `#` are skipped.
-pub fn scan_plain<E>(bytes: &[u8], apply: Apply<'_, E>) -> Result<PlainScan, ScanFault<E>> {
-    let mut at = 0;
-    // Commands of an open MULTI wait here for the EXEC; `Some` even while it holds none.
-    let mut queued: Option<(usize, Vec<CommandRanges>)> = None;
-    let stop = loop {
-        if at == bytes.len() {
-            break queued.as_ref().map(|_| RespError::Truncated);
+/// Walks a file from offset `from` as Redis does: lines that begin with `#` are skipped.
+pub fn scan_plain<E>(
+    bytes: &[u8],
+    from: usize,
+    times: Times,
+    apply: Apply<'_, E>,
+) -> Result<PlainScan, ScanFault<E>> {
+    let mut at = from;
+    let mut scan = PlainScan { good: 0, stop: None, chained_at: None, commands: 0, times };
+    // Commands of an open MULTI wait here for the EXEC.
+    let mut open_at: Option<usize> = None;
+    let (mut args, mut ends) = (Vec::new(), Vec::new());
+    while at < bytes.len() {
+        if open_at.is_none() {
+            args.clear();
         }
-        let mut args = Vec::new();
+        let first_arg = args.len();
         let parsed = match next_item(bytes, at, &mut args) {
             Ok(parsed) => parsed,
-            Err(e) => break Some(e),
+            Err(e) => {
+                scan.stop = Some(e);
+                break;
+            }
         };
-        if parsed.item == Item::Command {
-            let argv: Vec<&[u8]> = args.iter().map(|r| &bytes[r.clone()]).collect();
+        if parsed.item == Item::Line {
+            let line = &bytes[at..parsed.end];
+            scan.times.note(line, at);
+            if OUR_LINES.iter().any(|ours| line.starts_with(ours)) {
+                scan.chained_at.get_or_insert(at as u64);
+            }
+        } else {
+            scan.commands += 1;
+            let wanted = scan.times.stopped_at.is_none();
             let fault = |e| ScanFault::Apply(at as u64, e);
-            match (bracket(&argv), &mut queued) {
-                (Some(true), None) => queued = Some((at, Vec::new())),
-                (Some(false), Some((_, commands))) => {
-                    for ranges in commands.drain(..) {
-                        let argv: Vec<&[u8]> = ranges.iter().map(|r| &bytes[r.clone()]).collect();
-                        apply(&argv).map_err(fault)?;
+            match (bracket(&args[first_arg..]), open_at) {
+                (Some(true), None) => {
+                    open_at = Some(at);
+                    ends.clear();
+                    args.clear();
+                }
+                (Some(false), Some(_)) => {
+                    let mut begin = 0;
+                    for end in &ends {
+                        if wanted {
+                            apply(&args[begin..*end]).map_err(fault)?;
+                        }
+                        begin = *end;
                     }
-                    queued = None;
+                    open_at = None;
                 }
                 (Some(_), _) => return Err(ScanFault::Brackets(at as u64)),
-                (None, Some((_, commands))) => commands.push(args),
-                (None, None) => apply(&argv).map_err(fault)?,
+                (None, Some(_)) => ends.push(args.len()),
+                (None, None) if wanted => apply(&args).map_err(fault)?,
+                (None, None) => {}
             }
         }
         at = parsed.end;
-    };
-    let good = queued.map_or(at, |(start, _)| start) as u64;
-    Ok(PlainScan { good, stop })
+    }
+    if scan.stop.is_none() && open_at.is_some() {
+        scan.stop = Some(RespError::Truncated);
+    }
+    scan.good = open_at.unwrap_or(at) as u64;
+    Ok(scan)
 }

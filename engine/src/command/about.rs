@@ -9,7 +9,8 @@ use crate::resp::Out;
 use crate::session::{Outcome, Session};
 
 /// The subcommands that there are.
-pub(super) const SUBCOMMANDS: &[&str] = &["count", "docs", "getkeys", "info", "list"];
+pub(super) const SUBCOMMANDS: &[(&str, i32)] =
+    &[("count", 2), ("docs", -2), ("getkeys", -3), ("info", -2), ("list", -2)];
 
 /// The ten elements of Redis 7; of the last four (ACL categories, tips, key specifications, subcommands)
 /// nothing is said.

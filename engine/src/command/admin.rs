@@ -1,7 +1,7 @@
 //! Commands on the server: saving, rewriting, waiting, stopping.
 
 use super::args::is;
-use super::error::{CommandError, NOT_INTEGER, SYNTAX};
+use super::error::{CommandError, SYNTAX};
 use crate::clock;
 use crate::engine::Engine;
 use crate::persist::{RewriteError, RewriteStart, SaveError};
@@ -30,7 +30,7 @@ pub(super) fn bgsave(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: 
     };
     match engine.persistence.begin_bgsave(&engine.keyspace, engine.now_ms) {
         Ok(()) => out.simple("Background saving started"),
-        Err(SaveError::RewriteInProgress) if schedule => {
+        Err(error) if put_off(&error, schedule) => {
             engine.save_scheduled = true;
             out.simple("Background saving scheduled");
         }
@@ -43,6 +43,15 @@ pub(super) fn bgsave(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: 
         Err(error) => return Err(failed(error)),
     }
     Ok(Outcome::Done)
+}
+
+/// Whether a BGSAVE waits for what stands in its way, instead of being refused.
+fn put_off(error: &SaveError, schedule: bool) -> bool {
+    match error {
+        SaveError::RewriteInProgress => schedule,
+        SaveError::InTransaction => true,
+        _ => false,
+    }
 }
 
 /// BGREWRITEAOF
@@ -120,20 +129,5 @@ pub(super) fn shutdown(_: &mut Engine, _: &mut Session, argv: &[&[u8]], _: &mut 
         (false, _) => Ok(Outcome::Shutdown(stop)),
         (true, true) => Err(CommandError::fixed("ERR No shutdown in progress.")),
         (true, false) => Err(SYNTAX),
-    }
-}
-
-/// DEBUG SLEEP seconds
-pub(super) fn debug(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
-    match argv {
-        [_, sub, seconds] if is(sub, "sleep") => {
-            let seconds = std::str::from_utf8(seconds).ok().and_then(|s| s.parse::<f64>().ok());
-            let time =
-                seconds.and_then(|s| std::time::Duration::try_from_secs_f64(s).ok()).ok_or(NOT_INTEGER)?;
-            std::thread::sleep(time);
-            out.ok();
-            Ok(Outcome::Done)
-        }
-        _ => Err(CommandError::subcommand("DEBUG", argv[1])),
     }
 }

@@ -1,7 +1,8 @@
 //! Reading arguments.
 
-use super::error::{CommandError, DB_RANGE, NOT_INTEGER, NOT_POSITIVE};
+use super::error::{CommandError, DB_RANGE, NOT_FLOAT, NOT_INTEGER, NOT_POSITIVE, SYNTAX};
 use crate::keyspace::DATABASES;
+use crate::number::parse_double;
 use crate::resp::parse_integer;
 
 /// A 64-bit integer.
@@ -12,6 +13,38 @@ pub(super) fn integer(arg: &[u8]) -> Result<i64, CommandError> {
 /// A count that is not negative.
 pub(super) fn count(arg: &[u8]) -> Result<usize, CommandError> {
     parse_integer(arg).and_then(|n| usize::try_from(n).ok()).ok_or(NOT_POSITIVE)
+}
+
+/// A double.
+pub(super) fn double(arg: &[u8]) -> Result<f64, CommandError> {
+    parse_double(arg).filter(|d| !d.is_nan()).ok_or(NOT_FLOAT)
+}
+
+/// A 64-bit integer that is no less than `least`; every other argument gets one error.
+pub(super) fn at_least(least: i64, arg: &[u8], error: &'static str) -> Result<i64, CommandError> {
+    parse_integer(arg).filter(|n| *n >= least).ok_or(CommandError::fixed(error))
+}
+
+/// An integer whose negative is one too.
+pub(super) fn symmetric(arg: &[u8]) -> Result<i64, CommandError> {
+    let number = integer(arg)?;
+    if number == i64::MIN {
+        return Err(CommandError::fixed(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ));
+    }
+    Ok(number)
+}
+
+/// Arguments.
+type Words<'w, 'a> = &'w [&'a [u8]];
+
+/// `numkeys key... rest`: the keys and the rest, for commands that want at least one key.
+pub(super) fn counted_keys<'w, 'a>(
+    argv: Words<'w, 'a>,
+) -> Result<(Words<'w, 'a>, Words<'w, 'a>), CommandError> {
+    let count = at_least(1, argv[0], "ERR numkeys should be greater than 0")?;
+    usize::try_from(count).ok().and_then(|count| argv[1..].split_at_checked(count)).ok_or(SYNTAX)
 }
 
 /// The number of a database.

@@ -49,7 +49,7 @@ pub(super) fn reset(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out
     session.db = 0;
     session.name.clear();
     session.replies = Replies::On;
-    out.speak(2);
+    out.set_resp3(false);
     out.simple("RESET");
     Ok(Outcome::Done)
 }
@@ -80,14 +80,14 @@ pub(super) fn auth(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Ou
 
 /// HELLO [2|3 [AUTH username password] [SETNAME name]]
 pub(super) fn hello(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
-    let mut protocol = out.protocol();
+    let mut protocol = if out.resp3() { 3 } else { 2 };
     if let Some(version) = argv.get(1) {
         let version = parse_integer(version)
             .ok_or(CommandError::fixed("ERR Protocol version is not an integer or out of range"))?;
-        protocol = u8::try_from(version)
-            .ok()
-            .filter(|v| (2..=3).contains(v))
-            .ok_or(CommandError::fixed("NOPROTO unsupported protocol version"))?;
+        if !(2..=3).contains(&version) {
+            return Err(CommandError::fixed("NOPROTO unsupported protocol version"));
+        }
+        protocol = version;
     }
     let mut rest = argv.get(2..).unwrap_or(&[]);
     let mut name = None;
@@ -106,14 +106,14 @@ pub(super) fn hello(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: 
     if let Some(name) = name {
         set_name(session, name)?;
     }
-    out.speak(protocol);
+    out.set_resp3(protocol == 3);
     out.map(7);
     out.bulk(b"server");
     out.bulk(b"redis");
     out.bulk(b"version");
     out.bulk(REDIS_VERSION.as_bytes());
     out.bulk(b"proto");
-    out.int(protocol.into());
+    out.int(protocol);
     out.bulk(b"id");
     out.int(i64::try_from(session.id).unwrap_or(i64::MAX));
     out.bulk(b"mode");

@@ -25,6 +25,8 @@ impl Journal for NoJournal {
 pub trait Typed: Sized {
     /// The value, if it has this type.
     fn of(value: &mut Value) -> Option<&mut Self>;
+    /// The value, if it has this type, to be read.
+    fn of_ref(value: &Value) -> Option<&Self>;
     /// An empty value of this type.
     fn empty() -> Value;
 }
@@ -33,6 +35,12 @@ macro_rules! typed {
     ($type:ty, $variant:ident) => {
         impl Typed for $type {
             fn of(value: &mut Value) -> Option<&mut Self> {
+                match value {
+                    Value::$variant(inner) => Some(inner),
+                    _ => None,
+                }
+            }
+            fn of_ref(value: &Value) -> Option<&Self> {
                 match value {
                     Value::$variant(inner) => Some(inner),
                     _ => None,
@@ -122,12 +130,24 @@ impl Ctx<'_> {
         }
     }
 
-    /// As `get`, counted among keyspace hits and misses.
-    pub fn read<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&mut T>, CommandError> {
+    /// As `get`, to be read, and counted among keyspace hits and misses.
+    pub fn read<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&T>, CommandError> {
         self.expire_if_due(self.db, key);
-        let found = self.keyspace.dbs[self.db].get_mut(key);
-        *(if found.is_some() { &mut self.hooks.hits } else { &mut self.hooks.misses }) += 1;
-        found.map(|entry| T::of(&mut entry.value).ok_or(WRONG_TYPE)).transpose()
+        match self.keyspace.dbs[self.db].get(key) {
+            Some(entry) => {
+                self.hooks.hits += 1;
+                T::of_ref(&entry.value).map(Some).ok_or(WRONG_TYPE)
+            }
+            None => {
+                self.hooks.misses += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A value that was looked up before, among others: nothing expires meanwhile.
+    pub fn peek<T: Typed>(&self, key: &[u8]) -> Option<&T> {
+        self.keyspace.dbs[self.db].get(key).and_then(|entry| T::of_ref(&entry.value))
     }
 
     /// The value of `key`, made empty if it does not exist.
@@ -167,6 +187,22 @@ impl Ctx<'_> {
         let entry = self.database().remove(key)?;
         self.touch(key);
         Some(entry)
+    }
+
+    /// Takes the key away if what it holds has become empty, and says that it changed.
+    pub fn changed_to(&mut self, key: &[u8], empty: bool) {
+        if empty {
+            self.remove(key);
+        }
+        self.touch(key);
+    }
+
+    /// Puts what a command has computed, or takes the key away if that is nothing.
+    pub fn store(&mut self, key: &[u8], result: Option<Value>) {
+        match result {
+            Some(value) => self.put(key, value, None),
+            None => drop(self.remove(key)),
+        }
     }
 
     /// Sets or takes away the expiry of an existing key.

@@ -8,7 +8,7 @@ use crate::session::{Outcome, Session};
 
 /// Executes one command of a client and writes its reply to `out`.
 pub fn execute(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Outcome {
-    if argv.is_empty() {
+    if argv.is_empty() || session.replica {
         return Outcome::Done;
     }
     let spec = match check(engine, session, argv) {
@@ -44,9 +44,14 @@ fn check(engine: &Engine, session: &Session, argv: &[&[u8]]) -> Result<&'static 
     // As in Redis before the number of arguments, and before it is queued: EXEC must not find it out.
     if spec.is(CONTAINER)
         && let (Some(known), Some(sub)) = (table::subcommands(spec.name), argv.get(1))
-        && !known.iter().any(|name| sub.eq_ignore_ascii_case(name.as_bytes()))
     {
-        return Err(CommandError::subcommand(&spec.name.to_ascii_uppercase(), sub));
+        match known.iter().find(|(name, _)| sub.eq_ignore_ascii_case(name.as_bytes())) {
+            None => return Err(CommandError::subcommand(&spec.name.to_ascii_uppercase(), sub)),
+            Some((name, arity)) if !table::fits(*arity, argv.len()) => {
+                return Err(CommandError::arity(&format!("{}|{name}", spec.name)));
+            }
+            Some(_) => {}
+        }
     }
     if !spec.takes(argv.len()) {
         return Err(CommandError::arity(spec.name));

@@ -1,7 +1,7 @@
 //! The commands that rebuild one key, for rewrites without an RDB preamble.
 
 use crate::keyspace::{Entry, Value};
-use crate::value::Score;
+use crate::number::format_double;
 
 /// Elements per RPUSH, as Redis's AOF_REWRITE_ITEMS_PER_CMD.
 const ITEMS_PER_COMMAND: usize = 64;
@@ -17,19 +17,14 @@ pub fn emit(_db: usize, key: &[u8], entry: &Entry, sink: &mut dyn FnMut(&[&[u8]]
             chunks(b"HMSET", key, hash.iter().map(|(field, value)| [field, value]), sink);
         }
         Value::SortedSet(set) => {
-            let scores: Vec<Vec<u8>> = set.iter().map(|(_, score)| write_score(score)).collect();
-            let items = set.iter().zip(&scores).map(|((member, _), score)| [score.as_slice(), member]);
+            let scores: Vec<String> = set.iter().map(|(_, score)| format_double(score.get())).collect();
+            let items = set.iter().zip(&scores).map(|((member, _), score)| [score.as_bytes(), member]);
             chunks(b"ZADD", key, items, sink);
         }
     }
     if let Some(at) = entry.expires_at_ms() {
         sink(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
     }
-}
-
-/// A score as it stands in a log: the shortest decimal that reads back as the same double.
-fn write_score(score: Score) -> Vec<u8> {
-    score.get().to_string().into_bytes()
 }
 
 /// `name key item...`, with so many items a command as Redis writes.
@@ -61,8 +56,9 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut_into_chunks_and_the_expiry_comes_last() {
-        let list = Box::new((0..130).map(|i| i.to_string().into_bytes()).collect());
-        let all = commands(&Entry::new(Value::List(list), Some(77)));
+        let list: std::collections::VecDeque<Vec<u8>> =
+            (0..130).map(|i| i.to_string().into_bytes()).collect();
+        let all = commands(&Entry::new(Value::from(list), Some(77)));
         let lengths: Vec<usize> = all.iter().map(Vec::len).collect();
         assert_eq!(lengths, [66, 66, 4, 3]);
         assert_eq!(all[2][3], b"129");

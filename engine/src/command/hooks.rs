@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use super::random::Random;
 use crate::keyspace::{Key, Keyspace};
 
 /// Watched keys and expiries, and what happened to keys.
@@ -18,6 +19,8 @@ pub struct Hooks {
     pub hits: u64,
     /// Look-ups of reading commands that did not.
     pub misses: u64,
+    /// Where SPOP and its like draw from.
+    pub random: Random,
 }
 
 /// Versions of the keys that are watched: a change moves the version, EXEC compares.

@@ -19,7 +19,7 @@ const SECTIONS: [Section; 9] = [
     ("Memory", memory),
     ("Persistence", |engine| engine.persistence.info().lines()),
     ("Stats", stats),
-    ("Replication", |_| "role:master\r\nconnected_slaves:0\r\n".to_owned()),
+    ("Replication", |engine| engine.persistence.replication_lines()),
     ("CPU", cpu),
     ("Cluster", |_| "cluster_enabled:0\r\n".to_owned()),
     ("Keyspace", keyspace),
@@ -45,7 +45,7 @@ pub(super) fn info(
         }
         text.push_str(&format!("# {title}\r\n{}", lines(engine)));
     }
-    out.text(&text);
+    out.verbatim(&text);
     Ok(Outcome::Done)
 }
 
@@ -129,6 +129,9 @@ fn stats(engine: &Engine) -> String {
     line(&mut text, "expired_keys", engine.hooks.expired_keys);
     line(&mut text, "keyspace_hits", engine.hooks.hits);
     line(&mut text, "keyspace_misses", engine.hooks.misses);
+    let (forks, fork_usec) = crate::persist::fork_statistics();
+    line(&mut text, "latest_fork_usec", fork_usec);
+    line(&mut text, "total_forks", forks);
     line(&mut text, "total_error_replies", engine.stats.errors);
     text
 }

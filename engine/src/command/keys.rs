@@ -65,64 +65,17 @@ pub(super) fn dbsize(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
     Ok(())
 }
 
-/// RANDOMKEY: any key; which one follows from the clock alone, so that a run can be repeated.
+/// RANDOMKEY
 pub(super) fn randomkey(cx: &mut Ctx<'_>, _argv: &[&[u8]], out: &mut Out) -> Done {
     /// So many may have expired without having been deleted before every key is looked at.
     const TRIES: u64 = 100;
-    let (turn, now) = (cx.now_ms, cx.now_ms);
-    let live = (turn..turn + TRIES).find_map(|seed| {
-        let (key, _) = cx.keyspace.dbs[cx.db].pick(seed).filter(|(_, e)| !e.is_due(now))?;
-        Some(key.to_vec())
+    let now = cx.now_ms;
+    let live = (0..TRIES).find_map(|_| {
+        let seed = cx.hooks.random.bits();
+        cx.keyspace.dbs[cx.db].pick(seed).filter(|(_, e)| !e.is_due(now)).map(|(key, _)| key.to_vec())
     });
     let key = live.or_else(|| live_keys(cx).first().map(|key| key.to_vec()));
     out.bulk_or_null(key.as_deref());
-    Ok(())
-}
-
-struct Scan<'a> {
-    pattern: Option<&'a [u8]>,
-    kind: Option<&'a [u8]>,
-    count: usize,
-}
-
-impl<'a> Scan<'a> {
-    fn read(argv: &[&'a [u8]]) -> Result<Scan<'a>, CommandError> {
-        let mut scan = Scan { pattern: None, kind: None, count: 10 };
-        for option in argv.chunks(2) {
-            match *option {
-                [name, value] if is(name, "count") => {
-                    let count = args::integer(value)?;
-                    scan.count = usize::try_from(count).ok().filter(|c| *c > 0).ok_or(SYNTAX)?;
-                }
-                [name, value] if is(name, "match") => scan.pattern = Some(value),
-                [name, value] if is(name, "type") => scan.kind = Some(value),
-                _ => return Err(SYNTAX),
-            }
-        }
-        Ok(scan)
-    }
-}
-
-/// SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]
-///
-/// The keys are walked in the order of their hashes, and the cursor is the hash to go on from: a key that is
-/// there throughout is returned whatever is added or taken away in between, with no state in the server. Keys
-/// of one hash are returned together.
-pub(super) fn scan(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let invalid = CommandError::fixed("ERR invalid cursor");
-    let cursor: u64 = std::str::from_utf8(argv[1]).ok().and_then(|c| c.parse().ok()).ok_or(invalid)?;
-    let scan = Scan::read(&argv[2..])?;
-    let now = cx.now_ms;
-    let (next, mut found) = cx.database().scan(cursor, scan.count);
-    found.retain(|(key, entry)| {
-        !entry.is_due(now)
-            && scan.pattern.is_none_or(|p| glob::matches(p, key))
-            && scan.kind.is_none_or(|k| is(k, type_name(&entry.value)))
-    });
-    out.array(2);
-    out.bulk(next.to_string().as_bytes());
-    out.array(found.len());
-    found.iter().for_each(|(key, _)| out.bulk(key));
     Ok(())
 }
 
@@ -245,26 +198,6 @@ pub(super) fn flushdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 pub(super) fn flushall(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     flush(cx, argv, 0..DATABASES, out)?;
     cx.flushed_all = true;
-    Ok(())
-}
-
-/// OBJECT ENCODING key
-pub(super) fn object(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    if !is(argv[1], "encoding") {
-        return Err(CommandError::subcommand("OBJECT", argv[1]));
-    }
-    if argv.len() != 3 {
-        return Err(CommandError::arity("object|encoding"));
-    }
-    match cx.entry(argv[2]).map(|e| &e.value) {
-        None => out.null(),
-        Some(Value::List(_)) => out.bulk(b"quicklist"),
-        Some(Value::Set(_) | Value::Hash(_)) => out.bulk(b"hashtable"),
-        Some(Value::SortedSet(_)) => out.bulk(b"skiplist"),
-        Some(Value::Str(s)) if parse_integer(s).is_some() => out.bulk(b"int"),
-        Some(Value::Str(s)) if s.len() <= 44 => out.bulk(b"embstr"),
-        Some(Value::Str(_)) => out.bulk(b"raw"),
-    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::args::{self, is};
 use super::context::Ctx;
 use super::error::{CommandError, INDEX_RANGE, NO_KEY, SYNTAX};
+use super::sorted_sets::pop_count;
 use crate::resp::Out;
 
 type Done = Result<(), CommandError>;
@@ -41,14 +42,6 @@ impl End {
             End::Right => list.pop_back(),
         }
     }
-}
-
-/// Takes the key away if its list has become empty, and says that it changed.
-fn changed(cx: &mut Ctx<'_>, key: &[u8], empty: bool) {
-    if empty {
-        cx.remove(key);
-    }
-    cx.touch(key);
 }
 
 fn push(cx: &mut Ctx<'_>, argv: &[&[u8]], end: End, only_existing: bool, out: &mut Out) -> Done {
@@ -108,7 +101,7 @@ fn pop(cx: &mut Ctx<'_>, argv: &[&[u8]], end: End, name: &str, out: &mut Out) ->
     }
     let empty = list.is_empty();
     if take > 0 {
-        changed(cx, key, empty);
+        cx.changed_to(key, empty);
     }
     Ok(())
 }
@@ -191,7 +184,7 @@ pub(super) fn lrem(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     }
     let (removed, empty) = (before - list.len(), list.is_empty());
     if removed > 0 {
-        changed(cx, argv[1], empty);
+        cx.changed_to(argv[1], empty);
     }
     out.count(removed);
     Ok(())
@@ -205,7 +198,7 @@ pub(super) fn ltrim(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         list.truncate(range.end);
         list.drain(..range.start);
         let empty = list.is_empty();
-        changed(cx, argv[1], empty);
+        cx.changed_to(argv[1], empty);
     }
     out.ok();
     Ok(())
@@ -232,6 +225,96 @@ pub(super) fn linsert(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     Ok(())
 }
 
+/// What LPOS may be told.
+struct Search {
+    /// The first match that counts, from the front or, negative, from the back.
+    rank: i64,
+    /// How many matches are wanted (0: all); `None` for one, which is not in an array then.
+    count: Option<usize>,
+    /// How many items are looked at; 0: all.
+    most: usize,
+}
+
+impl Search {
+    fn read(argv: &[&[u8]]) -> Result<Search, CommandError> {
+        let mut search = Search { rank: 1, count: None, most: 0 };
+        let size = |n: i64| usize::try_from(n).unwrap_or(usize::MAX);
+        for option in argv.chunks(2) {
+            match option {
+                [name, n] if is(name, "rank") => {
+                    search.rank = args::symmetric(n)?;
+                    if search.rank == 0 {
+                        return Err(CommandError::fixed(
+                            "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second \
+                             ... or use negative to start from the end of the list",
+                        ));
+                    }
+                }
+                [name, n] if is(name, "count") => {
+                    search.count = Some(size(args::at_least(0, n, "ERR COUNT can't be negative")?));
+                }
+                [name, n] if is(name, "maxlen") => {
+                    search.most = size(args::at_least(0, n, "ERR MAXLEN can't be negative")?);
+                }
+                _ => return Err(SYNTAX),
+            }
+        }
+        Ok(search)
+    }
+
+    fn find(&self, list: &List, item: &[u8]) -> Vec<usize> {
+        let matches = |place: &usize| list.get(*place).is_some_and(|i| i == item);
+        let most = if self.most == 0 { list.len() } else { self.most };
+        let wanted = self.count.map_or(1, |count| if count == 0 { list.len() } else { count });
+        let skipped = usize::try_from(self.rank.unsigned_abs() - 1).unwrap_or(usize::MAX);
+        let places = 0..list.len();
+        if self.rank > 0 {
+            places.take(most).filter(matches).skip(skipped).take(wanted).collect()
+        } else {
+            places.rev().take(most).filter(matches).skip(skipped).take(wanted).collect()
+        }
+    }
+}
+
+/// LPOS key item [RANK n] [COUNT n] [MAXLEN n]
+pub(super) fn lpos(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let search = Search::read(&argv[3..])?;
+    let found = cx.read::<List>(argv[1])?.map_or(Vec::new(), |list| search.find(list, argv[2]));
+    match (search.count, found.first()) {
+        (None, None) => out.null(),
+        (None, Some(first)) => out.count(*first),
+        (Some(_), _) => {
+            out.array(found.len());
+            found.iter().for_each(|place| out.count(*place));
+        }
+    }
+    Ok(())
+}
+
+/// LMPOP numkeys key... LEFT|RIGHT [COUNT n]
+pub(super) fn lmpop(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
+    let (keys, rest) = args::counted_keys(&argv[1..])?;
+    let end = End::read(rest.first().ok_or(SYNTAX)?)?;
+    let count = pop_count(&rest[1..])?;
+    for key in keys {
+        let Some(list) = cx.get::<List>(key)? else { continue };
+        let count = count.min(list.len());
+        out.array(2);
+        out.bulk(key);
+        out.array(count);
+        for _ in 0..count {
+            out.bulk_or_null(end.pop(list).as_deref());
+        }
+        let empty = list.is_empty();
+        cx.changed_to(key, empty);
+        let name: &[u8] = if end == End::Left { b"LPOP" } else { b"RPOP" };
+        cx.translate(&[name, key, count.to_string().as_bytes()]);
+        return Ok(());
+    }
+    out.null_array();
+    Ok(())
+}
+
 fn move_item(cx: &mut Ctx<'_>, from: (&[u8], End), to: (&[u8], End), out: &mut Out) -> Done {
     if cx.get::<List>(from.0)?.is_none() {
         out.null();
@@ -247,7 +330,7 @@ fn move_item(cx: &mut Ctx<'_>, from: (&[u8], End), to: (&[u8], End), out: &mut O
         // One list: it must not vanish in between, or its expiry would go with it.
         to.1.push(source, item);
     } else {
-        changed(cx, from.0, empty);
+        cx.changed_to(from.0, empty);
         to.1.push(cx.get_or_new::<List>(to.0)?, item);
     }
     cx.touch(to.0);

@@ -3,9 +3,9 @@
 use super::args;
 use super::context::NoJournal;
 use super::hooks::Hooks;
-use super::table::{self, Run, WRITE};
+use super::table::{self, DataCommand, Run, Spec, WRITE};
 use crate::engine::loading_context;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, Value};
 use crate::resp::Out;
 
 /// Why a logged command could not be applied.
@@ -30,40 +30,97 @@ pub enum ReplayError {
     },
 }
 
-/// Applies one logged command: no logging, and no key is deleted because its time has come (the log holds the
-/// DEL). SELECT moves `db`; MULTI and EXEC are the reader's to bracket and are refused here.
+/// Applies logged commands, one after the other. What a command needs besides the data is made once, not for each.
+#[derive(Default)]
+pub struct Replayer {
+    /// The database that is selected.
+    pub db: usize,
+    /// The last command: mostly the next one is the same.
+    last: Option<Known>,
+    journal: NoJournal,
+    hooks: Hooks,
+    out: Out,
+}
+
+/// A command that can be replayed.
+#[derive(Clone, Copy)]
+struct Known {
+    spec: &'static Spec,
+    /// `None` for SELECT.
+    run: Option<DataCommand>,
+    /// It is SET: without options it replaces whatever there is.
+    plain_set: bool,
+}
+
+/// Replies that nobody reads are thrown away when they have grown to this.
+const KEEP_REPLIES: usize = 4096;
+
+impl Replayer {
+    /// Applies one: no logging, and no key is deleted because its time has come (the log holds the DEL). SELECT
+    /// moves `db`; MULTI and EXEC are the reader's to bracket and are refused here.
+    pub fn apply(&mut self, keyspace: &mut Keyspace, argv: &[&[u8]], now_ms: u64) -> Result<(), ReplayError> {
+        let name = || String::from_utf8_lossy(argv.first().unwrap_or(&b"".as_slice())).into_owned();
+        let refused = |error: String| ReplayError::Refused { command: name(), error };
+        let first = argv.first().copied().unwrap_or_default();
+        let known = match self.last {
+            Some(known) if known.spec.name.as_bytes().eq_ignore_ascii_case(first) => known,
+            _ => known(first)?,
+        };
+        self.last = Some(known);
+        if !known.spec.takes(argv.len()) {
+            return Err(ReplayError::Arity(name()));
+        }
+        let Some(run) = known.run else {
+            self.db = args::database(argv[1]).map_err(|e| refused(e.to_string()))?;
+            return Ok(());
+        };
+        if self.db >= keyspace.dbs.len() {
+            return Err(refused("ERR DB index is out of range".into()));
+        }
+        let mut cx = loading_context(keyspace, &mut self.journal, &mut self.hooks, self.db, now_ms);
+        if let ([_, key, value], true) = (argv, known.plain_set) {
+            // What most logs mostly consist of: one look-up instead of several, and no reply.
+            cx.put(key, Value::Str((*value).into()), None);
+            return Ok(());
+        }
+        let ran = run(&mut cx, argv, &mut self.out);
+        if self.out.bytes().len() > KEEP_REPLIES {
+            self.out = Out::default();
+        } else {
+            self.out.clear();
+        }
+        ran.map_err(|e| refused(e.to_string()))
+    }
+}
+
+/// The command of that name, if it is one that is logged.
+fn known(first: &[u8]) -> Result<Known, ReplayError> {
+    let name = || String::from_utf8_lossy(first).into_owned();
+    let spec = table::find(first).ok_or_else(|| ReplayError::Unknown(name()))?;
+    let plain_set = spec.name == "set";
+    match spec.run {
+        _ if spec.name == "select" => Ok(Known { spec, run: None, plain_set }),
+        Run::Data(run) if spec.is(WRITE) => Ok(Known { spec, run: Some(run), plain_set }),
+        _ => Err(ReplayError::NotLogged(name())),
+    }
+}
+
+/// Applies one logged command: see [`Replayer::apply`].
 pub fn replay(
     keyspace: &mut Keyspace,
     db: &mut usize,
     argv: &[&[u8]],
     now_ms: u64,
 ) -> Result<(), ReplayError> {
-    let name = || String::from_utf8_lossy(argv.first().unwrap_or(&b"".as_slice())).into_owned();
-    let refused = |error: String| ReplayError::Refused { command: name(), error };
-    let spec = argv.first().and_then(|n| table::find(n)).ok_or_else(|| ReplayError::Unknown(name()))?;
-    if !spec.takes(argv.len()) {
-        return Err(ReplayError::Arity(name()));
-    }
-    if spec.name == "select" {
-        *db = args::database(argv[1]).map_err(|e| refused(e.to_string()))?;
-        return Ok(());
-    }
-    let Run::Data(run) = spec.run else { return Err(ReplayError::NotLogged(name())) };
-    if !spec.is(WRITE) {
-        return Err(ReplayError::NotLogged(name()));
-    }
-    if *db >= keyspace.dbs.len() {
-        return Err(refused("ERR DB index is out of range".into()));
-    }
-    let (mut journal, mut hooks, mut out) = (NoJournal, Hooks::default(), Out::default());
-    let mut cx = loading_context(keyspace, &mut journal, &mut hooks, *db, now_ms);
-    run(&mut cx, argv, &mut out).map_err(|e| refused(e.to_string()))
+    let mut replayer = Replayer { db: *db, ..Replayer::default() };
+    let applied = replayer.apply(keyspace, argv, now_ms);
+    *db = replayer.db;
+    applied
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::Value;
 
     fn run(keyspace: &mut Keyspace, db: &mut usize, line: &str) -> Result<(), ReplayError> {
         let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
@@ -80,6 +137,18 @@ mod tests {
         assert_eq!((&entry.value, entry.expires_at_ms()), (&Value::Str(b"vw".into()), Some(20)));
         assert_eq!(run(&mut ks, &mut db, "DEL k"), Ok(()));
         assert_eq!(ks.dbs[3].len(), 1);
+    }
+
+    #[test]
+    fn set_replaces_whatever_there_is_and_its_expiry() {
+        let (mut ks, mut db) = (Keyspace::default(), 0);
+        for line in ["RPUSH k a", "SET s v PX 5000", "PEXPIREAT k 20", "SET k w", "set s x"] {
+            assert_eq!(run(&mut ks, &mut db, line), Ok(()), "{line}");
+        }
+        for (key, value) in [(b"k", b"w"), (b"s", b"x")] {
+            let entry = ks.dbs[0].get(key).unwrap();
+            assert_eq!((&entry.value, entry.expires_at_ms()), (&Value::Str(value.as_slice().into()), None));
+        }
     }
 
     #[test]

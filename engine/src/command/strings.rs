@@ -68,7 +68,7 @@ pub(super) fn set(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let at = options.expire.map(|(unit, value)| unit.at(value, cx.now_ms, "set")).transpose()?;
     if options.get {
         let old = cx.read::<Str>(key)?;
-        out.bulk_or_null(old.map(|v| &**v));
+        out.bulk_or_null(old.map(|v| v.as_slice()));
     }
     let found = cx.exists(key);
     if (options.if_absent && found) || (options.if_present && !found) {
@@ -132,7 +132,7 @@ pub(super) fn setnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 /// GET key
 pub(super) fn get(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let value = cx.read::<Str>(argv[1])?;
-    out.bulk_or_null(value.map(|v| &**v));
+    out.bulk_or_null(value.map(|v| v.as_slice()));
     Ok(())
 }
 
@@ -181,7 +181,7 @@ pub(super) fn mget(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     out.array(argv.len() - 1);
     for key in &argv[1..] {
         let value = cx.read::<Str>(key).unwrap_or(None);
-        out.bulk_or_null(value.map(|v| &**v));
+        out.bulk_or_null(value.map(|v| v.as_slice()));
     }
     Ok(())
 }

@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{AppendFsync, Config};
+use super::{AofLayout, AppendFsync, Config};
 
 /// Options that only a start can set.
 const IMMUTABLE: &[&str] = &[
     "appenddirname",
     "appendfilename",
     "aof-checksum",
+    "aof-layout",
     "bind",
     "daemonize",
     "databases",
@@ -17,6 +18,7 @@ const IMMUTABLE: &[&str] = &[
     "maxmemory",
     "maxmemory-policy",
     "port",
+    "recover-until",
     "supervised",
     "tcp-backlog",
     "unixsocket",
@@ -26,6 +28,8 @@ const IMMUTABLE: &[&str] = &[
 /// Options that CONFIG SET can change.
 const MUTABLE: &[&str] = &[
     "aof-load-truncated",
+    "aof-rewrite-incremental-fsync",
+    "aof-timestamp-enabled",
     "aof-use-rdb-preamble",
     "appendfsync",
     "appendonly",
@@ -35,10 +39,14 @@ const MUTABLE: &[&str] = &[
     "maxclients",
     "no-appendfsync-on-rewrite",
     "protected-mode",
+    "rdb-del-sync-files",
+    "rdb-save-incremental-fsync",
     "rdbchecksum",
+    "rdbcompression",
     "save",
     "tcp-keepalive",
     "timeout",
+    "stop-writes-on-bgsave-error",
 ];
 
 /// The names of all options.
@@ -71,6 +79,9 @@ impl Config {
             "aof-load-truncated" => self.aof_load_truncated = yes_no(word)?,
             "aof-use-rdb-preamble" => self.aof_use_rdb_preamble = yes_no(word)?,
             "aof-checksum" => self.aof_checksum = yes_no(word)?,
+            "aof-layout" => self.aof_layout = layout(word)?,
+            "aof-rewrite-incremental-fsync" => self.aof_rewrite_incremental_fsync = yes_no(word)?,
+            "aof-timestamp-enabled" => self.aof_timestamp_enabled = yes_no(word)?,
             "appenddirname" => self.appenddirname = file_name(word)?,
             "appendfilename" => self.appendfilename = file_name(word)?,
             "dbfilename" => self.dbfilename = file_name(word)?,
@@ -100,7 +111,13 @@ impl Config {
             "unixsocketperm" => self.unixsocketperm = permissions(word)?,
             "no-appendfsync-on-rewrite" => self.no_appendfsync_on_rewrite = yes_no(word)?,
             "port" => self.port = number(word, 0, 65535)?,
+            "rdb-del-sync-files" => self.rdb_del_sync_files = yes_no(word)?,
+            "rdb-save-incremental-fsync" => self.rdb_save_incremental_fsync = yes_no(word)?,
             "rdbchecksum" => self.rdbchecksum = yes_no(word)?,
+            "rdbcompression" => self.rdbcompression = yes_no(word)?,
+            "stop-writes-on-bgsave-error" => self.stop_writes_on_bgsave_error = yes_no(word)?,
+            "recover-until" if word.is_empty() => self.recover_until = None,
+            "recover-until" => self.recover_until = Some(number(word, 1, i64::MAX.unsigned_abs())?),
             "unixsocket" => self.unixsocket = (!word.is_empty()).then(|| (*word).into()),
             _ => return Err("unknown option".into()),
         }
@@ -133,6 +150,12 @@ impl Config {
             "aof-load-truncated" => yes_no(self.aof_load_truncated),
             "aof-use-rdb-preamble" => yes_no(self.aof_use_rdb_preamble),
             "aof-checksum" => yes_no(self.aof_checksum),
+            "aof-layout" => match self.aof_layout {
+                AofLayout::Multi => "multi".into(),
+                AofLayout::Single => "single".into(),
+            },
+            "aof-rewrite-incremental-fsync" => yes_no(self.aof_rewrite_incremental_fsync),
+            "aof-timestamp-enabled" => yes_no(self.aof_timestamp_enabled),
             "appenddirname" => self.appenddirname.clone(),
             "appendfilename" => self.appendfilename.clone(),
             "dbfilename" => self.dbfilename.clone(),
@@ -160,11 +183,16 @@ impl Config {
             "unixsocketperm" => format!("{:o}", self.unixsocketperm),
             "no-appendfsync-on-rewrite" => yes_no(self.no_appendfsync_on_rewrite),
             "port" => self.port.to_string(),
+            "rdb-del-sync-files" => yes_no(self.rdb_del_sync_files),
+            "rdb-save-incremental-fsync" => yes_no(self.rdb_save_incremental_fsync),
             "rdbchecksum" => yes_no(self.rdbchecksum),
+            "rdbcompression" => yes_no(self.rdbcompression),
+            "recover-until" => self.recover_until.map(|at| at.to_string()).unwrap_or_default(),
             "save" => {
                 let points: Vec<_> = self.save.iter().map(|(s, c)| format!("{s} {c}")).collect();
                 points.join(" ")
             }
+            "stop-writes-on-bgsave-error" => yes_no(self.stop_writes_on_bgsave_error),
             "unixsocket" => self.unixsocket.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
             _ => return None,
         })
@@ -187,6 +215,13 @@ impl Config {
     /// What the options must be together.
     pub fn check(&self) -> Result<(), String> {
         self.addresses()?;
+        if self.appendfilename == self.dbfilename || self.appendfilename == self.appenddirname {
+            let name = &self.appendfilename;
+            return Err(format!("appendfilename '{name}' is another file's name, too"));
+        }
+        if self.recover_until.is_some() && !self.appendonly {
+            return Err("recover-until needs appendonly yes: it is the log that has the times".into());
+        }
         if self.appenddirname == self.dbfilename {
             return Err(format!("appenddirname and dbfilename are both '{}'", self.dbfilename));
         }
@@ -199,6 +234,14 @@ fn yes_no(word: &str) -> Result<bool, String> {
         "yes" => Ok(true),
         "no" => Ok(false),
         _ => Err("argument must be 'yes' or 'no'".into()),
+    }
+}
+
+fn layout(word: &str) -> Result<AofLayout, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "multi" => Ok(AofLayout::Multi),
+        "single" => Ok(AofLayout::Single),
+        _ => Err("argument(s) must be one of the following: multi, single".into()),
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::error::{At, FileError, WriteError};
 use super::files::Place;
+use super::fork::Reports;
 use super::log::{Log, Trouble};
 use super::report::PersistenceInfo;
+use super::snapshot_state::Snapshots;
 use super::sync::Syncer;
 use crate::aof::Manifest;
 use crate::config::{AppendFsync, Config};
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 
 /// Redis postpones a write no longer than this while a sync runs.
 const POSTPONE_MS: u64 = 2000;
@@ -18,9 +19,10 @@ const SYNC_EVERY_MS: u64 = 1000;
 /// The append-only files while they are on.
 pub(super) struct Aof {
     pub(super) place: Place,
+    /// Lists nothing where there is a single file.
     pub(super) manifest: Manifest,
     pub(super) log: Log,
-    /// No base in the directory, listed or not, has this number or a higher one.
+    /// No base in the directory, listed or not, has this number or a higher one; nor a single file as its generation.
     pub(super) next_base: u64,
     /// The same for incr files.
     pub(super) next_incr: u64,
@@ -61,8 +63,8 @@ impl Aof {
 
 /// What a child does.
 pub(super) enum Job {
-    /// Writes the base `base_seq`; the incr files from `first_incr` on go with it.
-    Rewrite { base_seq: u64, first_incr: u64, rdb_base: bool },
+    /// Writes the base `base_seq` as `place` says; the incr files from `first_incr` on go with it.
+    Rewrite { place: Place, base_seq: u64, first_incr: u64 },
     /// Writes the snapshot, of which `changes` is the count at the fork.
     Save { changes: u64 },
 }
@@ -80,16 +82,18 @@ pub struct LogPosition {
     len: u64,
 }
 
-/// Everything about snapshots.
+/// Figures of rewrites, for INFO.
 #[derive(Default)]
-pub(super) struct Snapshots {
-    pub(super) path: PathBuf,
-    pub(super) changes: u64,
-    pub(super) last_save_ms: u64,
-    /// When a BGSAVE was last begun.
-    pub(super) last_try_ms: u64,
-    pub(super) failed: bool,
-    pub(super) temps: u64,
+pub(super) struct RewriteStats {
+    /// Rewrites that were begun.
+    pub(super) begun: u64,
+    pub(super) began_ms: u64,
+    /// How long the last one took, however it ended.
+    pub(super) last_s: Option<u64>,
+    /// Memory that the last child of that kind had to itself at its end.
+    pub(super) last_cow: u64,
+    /// What the running child tells.
+    pub(super) reports: Option<Reports>,
 }
 
 /// The engine's persistence: log, rewrites and snapshots.
@@ -105,6 +109,9 @@ pub struct Persistence {
     pub(super) rewrite_failures: u32,
     pub(super) rewrite_not_before_ms: u64,
     pub(super) read_only: bool,
+    /// The second of this turn.
+    pub(super) now_s: u64,
+    pub(super) stats: RewriteStats,
     /// Descriptors that a child closes at once.
     pub(super) not_for_children: Vec<RawFd>,
 }
@@ -116,10 +123,19 @@ impl Persistence {
         self.not_for_children.extend(descriptors);
     }
 
+    /// A turn begins: what is logged in it is executed at this time.
+    pub fn begin_turn(&mut self, now_ms: u64) {
+        self.now_s = now_ms / 1000;
+    }
+
     /// Logs a write that was executed. Nothing reaches a file before [`Persistence::end_turn`].
     pub fn log(&mut self, db: usize, argv: &[&[u8]]) {
         self.snapshots.changes += 1;
+        self.snapshots.feed.log(db, argv);
         if let Some(aof) = &mut self.aof {
+            if aof.place.timestamps {
+                aof.log.stamp(self.now_s);
+            }
             aof.log.push(db, argv);
             if sabotaged!("transaction-split") {
                 // Each command is a batch of its own. A failure shows at the end of the turn.
@@ -130,6 +146,7 @@ impl Persistence {
 
     /// What is logged from here on is atomic on the disk.
     pub fn begin_transaction(&mut self) {
+        self.snapshots.begin_transaction();
         if sabotaged!("transaction-split") {
             return;
         }
@@ -140,6 +157,7 @@ impl Persistence {
 
     /// Ends the transaction; MULTI and EXEC are written only if something was logged in it.
     pub fn end_transaction(&mut self) {
+        self.snapshots.end_transaction();
         if let Some(aof) = &mut self.aof {
             aof.log.end_transaction();
         }
@@ -195,8 +213,8 @@ impl Persistence {
         if let Some(trouble) = self.aof.as_ref().and_then(|aof| aof.trouble.as_ref()) {
             return Some(format!("MISCONF Errors writing to the AOF file: {}", trouble.text()));
         }
-        // redis.conf's stop-writes-on-bgsave-error, whose default is yes.
-        (self.snapshots.failed && !self.config.save.is_empty()).then(|| {
+        let stop = self.config.stop_writes_on_bgsave_error && !self.config.save.is_empty();
+        (stop && self.snapshots.failed).then(|| {
             "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
              Commands that may modify the data set are disabled, because this instance is configured to report \
              errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
@@ -250,6 +268,7 @@ impl Persistence {
                 && !sabotaged!("bgsave-shown-at-once"),
             rdb_last_save_time: self.last_save_s(),
             rdb_last_bgsave_ok: !self.snapshots.failed,
+            snapshots: self.snapshots.info(),
             aof_enabled: aof.is_some(),
             aof_rewrite_in_progress: matches!(job, Some(Job::Rewrite { .. })),
             aof_rewrite_scheduled: self.rewrite_scheduled,
@@ -258,12 +277,19 @@ impl Persistence {
             aof_current_size: aof.map_or(0, Aof::size),
             aof_base_size: aof.map_or(0, |a| a.rewritten_size),
             aof_buffer_length: aof.map_or(0, |a| a.log.pending() as u64),
+            aof_rewrite_buffer_length: aof.map_or(0, |a| a.log.diff_len()),
+            aof_rewrites: self.stats.begun,
+            aof_rewrites_consecutive_failures: u64::from(self.rewrite_failures),
+            aof_last_rewrite_time_sec: self.stats.last_s,
+            aof_current_rewrite_time_sec: matches!(job, Some(Job::Rewrite { .. }))
+                .then(|| self.now_s.saturating_sub(self.stats.began_ms / 1000)),
+            aof_last_cow_size: self.stats.last_cow,
             aof_pending_bio_fsync: u64::from(self.syncer.busy()),
             aof_delayed_fsync: aof.map_or(0, |a| a.delayed_syncs),
         }
     }
 
-    /// Takes the result of a background sync. It is always of the current file: leaving a file waits first.
+    /// Takes the result of a background sync.
     pub(super) fn take_sync_result(&mut self) {
         let done = self.syncer.take();
         self.apply_sync(done);
@@ -276,9 +302,13 @@ impl Persistence {
     }
 
     fn apply_sync(&mut self, done: Option<super::sync::Done>) {
-        let (Some(aof), Some((len, result))) = (&mut self.aof, done) else { return };
-        match result.at("sync", &aof.log.path) {
-            Ok(()) => aof.log.was_synced(len),
+        let (Some(aof), Some(done)) = (&mut self.aof, done) else { return };
+        if done.seq != aof.log.seq {
+            // The file that it synced is not the log any more, and what it held is elsewhere, synced.
+            return;
+        }
+        match done.result.at("sync", &aof.log.path) {
+            Ok(()) => aof.log.was_synced(done.len),
             Err(e) => aof.trouble = Some(Trouble::Rebase(e.to_string())),
         }
     }

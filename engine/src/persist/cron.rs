@@ -6,7 +6,7 @@ use super::files::Place;
 use super::fork;
 use super::log::{Log, Trouble};
 use crate::aof::Manifest;
-use crate::config::{AppendFsync, Config};
+use crate::config::{AofLayout, AppendFsync, Config};
 use crate::keyspace::Keyspace;
 
 /// Redis waits this long after a failed BGSAVE (CONFIG_BGSAVE_RETRY_DELAY).
@@ -14,6 +14,12 @@ const SAVE_RETRY_MS: u64 = 5000;
 /// Has the manifest say how long the log is, now that all of it is synced. Should this fail, nothing is lost but the
 /// knowledge, and either manifest is a good one.
 fn seal(aof: &mut Aof) {
+    if aof.place.layout == AofLayout::Single {
+        if let Some(seal) = aof.log.seal() {
+            let _ = aof.place.put_seal(seal);
+        }
+        return;
+    }
     let sealed = Some((log_name(&aof.log), aof.log.len()));
     if !aof.log.chained() || aof.manifest.foreign || aof.manifest.sealed == sealed {
         return;
@@ -36,7 +42,9 @@ impl Persistence {
     /// To be called `hz` times a second, between turns: children, postponed writes, syncs, retries, save
     /// points, growth. On `Err` (only under `always`) the server must stop.
     pub fn cron(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<(), WriteError> {
+        self.now_s = now_ms / 1000;
         self.take_sync_result();
+        self.snapshots.tick(now_ms);
         self.reap(now_ms);
         self.repair(keyspace, now_ms);
         self.end_turn(now_ms)?;
@@ -62,8 +70,8 @@ impl Persistence {
         let Some(child) = &self.child else { return };
         let Some(ended) = fork::poll(child.pid) else { return };
         match self.child.take().map(|c| c.job) {
-            Some(Job::Rewrite { base_seq, first_incr, rdb_base }) => {
-                self.finish_rewrite(ended, base_seq, first_incr, rdb_base, now_ms);
+            Some(Job::Rewrite { place, base_seq, first_incr }) => {
+                self.finish_rewrite(ended, &place, base_seq, first_incr, now_ms);
             }
             Some(Job::Save { changes }) => self.finish_save(ended, changes, now_ms),
             None => {}
@@ -108,6 +116,10 @@ impl Persistence {
                 return;
             }
         }
+        self.begin_sync_save(keyspace, now_ms);
+        if self.child.is_some() {
+            return;
+        }
         let s = &self.snapshots;
         let since_save = now_ms.saturating_sub(s.last_save_ms);
         let may_try = !s.failed || now_ms.saturating_sub(s.last_try_ms) > SAVE_RETRY_MS;
@@ -134,12 +146,16 @@ impl Persistence {
 
     /// Kills a child that writes a base.
     fn end_rewrite_child(&mut self) {
-        if let Some(Child { pid, job: Job::Rewrite { base_seq, .. } }) = self.child {
-            fork::kill(pid);
-            self.child = None;
-            if let Some(aof) = &self.aof {
-                let _ = super::disk::remove_if_there(&aof.place.base_temp(base_seq));
-            }
+        if !matches!(self.child, Some(Child { job: Job::Rewrite { .. }, .. })) {
+            return;
+        }
+        let Some(Child { pid, job: Job::Rewrite { place, base_seq, .. } }) = self.child.take() else {
+            return;
+        };
+        fork::kill(pid);
+        let _ = super::disk::remove_if_there(&place.base_temp(base_seq));
+        if let Some(aof) = &mut self.aof {
+            drop(aof.log.end_diff());
         }
     }
 
@@ -185,6 +201,7 @@ impl Persistence {
         if config.dir != self.config.dir
             || config.appenddirname != self.config.appenddirname
             || config.appendfilename != self.config.appendfilename
+            || config.aof_layout != self.config.aof_layout
         {
             return Err("can't set immutable config".into());
         }
@@ -193,8 +210,7 @@ impl Persistence {
         }
         match (config.appendonly, self.aof.is_some()) {
             (true, false) => {
-                let place = Place::new(config);
-                let aof = super::open::switch_on(place, keyspace, now_ms).map_err(|e| e.to_string())?;
+                let aof = super::begin::switch_on(config, keyspace, now_ms).map_err(|e| e.to_string())?;
                 self.aof = Some(aof);
             }
             (false, true) => {
@@ -207,7 +223,7 @@ impl Persistence {
                 }
                 self.aof = None;
             }
-            (true, true) => self.replace_settings(config)?,
+            (true, true) => self.replace_settings(config, keyspace, now_ms)?,
             (false, false) => {}
         }
         if config.dbfilename != self.config.dbfilename {
@@ -219,7 +235,7 @@ impl Persistence {
     }
 
     /// Settings of a log that is on and stays on.
-    fn replace_settings(&mut self, config: &Config) -> Result<(), String> {
+    fn replace_settings(&mut self, config: &Config, keyspace: &Keyspace, now_ms: u64) -> Result<(), String> {
         let rewriting = matches!(self.child, Some(Child { job: Job::Rewrite { .. }, .. }));
         let place = Place::new(config);
         let Some(aof) = &mut self.aof else { return Ok(()) };
@@ -232,11 +248,14 @@ impl Persistence {
         }
         let old = std::mem::replace(&mut aof.place, place);
         // A file is chained whole or not at all.
-        self.switch_incr().map_err(|e| {
+        let changed = match old.layout {
+            AofLayout::Multi => self.switch_incr().map_err(|e| e.to_string()),
+            AofLayout::Single => Persistence::rebase(aof, keyspace, now_ms).map_err(|e| e.to_string()),
+        };
+        changed.inspect_err(|_| {
             if let Some(aof) = &mut self.aof {
                 aof.place = old;
             }
-            e.to_string()
         })
     }
 }

@@ -1,11 +1,13 @@
 //! File operations that the protocol is made of.
 
 use super::error::{At, FileError};
+use super::raw;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// How much a background writer writes between syncs, so that the last one is short.
+/// How much a writer of large files writes before it pushes that to the disk, so that the sync at the end is short.
+/// Redis 7.0 has the same figure (REDIS_AUTOSYNC_BYTES).
 const SYNC_EVERY: u64 = 4 << 20;
 
 /// Makes the names in `dir` durable.
@@ -47,9 +49,18 @@ pub(super) fn write_synced(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
+    write_synced_by(path, true, fill)
+}
+
+/// The same; without `steadily` nothing is pushed to the disk before the end.
+pub(super) fn write_synced_by(
+    path: &Path,
+    steadily: bool,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), FileError> {
     remove_if_there(path)?;
     let file = OpenOptions::new().write(true).create_new(true).open(path).at("create", path)?;
-    let mut out = Spaced { file, unsynced: 0, buffer: Vec::with_capacity(1 << 16) };
+    let mut out = Spaced { file, steadily, pushed: 0, len: 0, buffer: Vec::with_capacity(1 << 16) };
     let filled = fill(&mut out).and_then(|()| out.flush());
     if sabotaged!("rename-before-fsync") {
         return filled.at("write", path);
@@ -57,11 +68,26 @@ pub(super) fn write_synced(
     filled.and_then(|()| out.file.sync_all()).at("write", path)
 }
 
-/// Buffers, and syncs every [`SYNC_EVERY`] bytes.
+/// Buffers, and pushes every [`SYNC_EVERY`] bytes to the disk.
 struct Spaced {
     file: File,
-    unsynced: u64,
+    steadily: bool,
+    /// The first of the bytes that were not pushed yet.
+    pushed: u64,
+    len: u64,
     buffer: Vec<u8>,
+}
+
+impl Spaced {
+    fn put(&mut self, len: usize) -> io::Result<()> {
+        self.len += len as u64;
+        let due = self.len - self.pushed;
+        if self.steadily && due >= SYNC_EVERY {
+            raw::begin_write_out(&self.file, self.pushed, due)?;
+            self.pushed = self.len;
+        }
+        Ok(())
+    }
 }
 
 impl Write for Spaced {
@@ -71,7 +97,7 @@ impl Write for Spaced {
         }
         if bytes.len() >= 1 << 16 {
             self.file.write_all(bytes)?;
-            self.unsynced += bytes.len() as u64;
+            self.put(bytes.len())?;
         } else {
             self.buffer.extend_from_slice(bytes);
         }
@@ -81,13 +107,8 @@ impl Write for Spaced {
     fn flush(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
             self.file.write_all(&self.buffer)?;
-            self.unsynced += self.buffer.len() as u64;
+            self.put(self.buffer.len())?;
             self.buffer.clear();
-        }
-        if self.unsynced >= SYNC_EVERY {
-            // Not sync_file_range: it would consume a write-back error that the last fsync must see.
-            self.file.sync_data()?;
-            self.unsynced = 0;
         }
         Ok(())
     }
@@ -126,11 +147,14 @@ pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), Replac
     let prev = prev_name(path);
     let prepare = || -> Result<(), FileError> {
         if exists(path)? {
-            remove_if_there(&prev)?;
+            if exists(&prev)? {
+                // An earlier replacement ended unknown: the second name may be the only durable one.
+                sync_dir(dir)?;
+                remove_if_there(&prev)?;
+            }
             match fs::hard_link(path, &prev) {
                 // A file system without links: its rename has to be atomic by itself.
-                Err(e) if e.kind() == io::ErrorKind::Unsupported || e.raw_os_error() == Some(libc::EPERM) => {
-                }
+                Err(e) if no_links(&e) => {}
                 other => other.at("link", &prev)?,
             }
         }
@@ -163,6 +187,55 @@ pub(crate) fn replace_with(path: &Path, temp: &Path, bytes: &[u8]) -> Result<(),
         let _ = remove_if_there(temp);
         e.into_inner()
     })
+}
+
+fn no_links(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::Unsupported || e.raw_os_error() == Some(libc::EPERM)
+}
+
+/// Gives a file another name, or, on a file system without links, a synced copy one. The name is not yet durable.
+pub(super) fn link_or_copy(from: &Path, to: &Path) -> Result<(), FileError> {
+    match fs::hard_link(from, to) {
+        Err(e) if no_links(&e) => {
+            let mut source = File::open(from).at("open", from)?;
+            write_synced(to, |out| io::copy(&mut source, out).map(drop))
+        }
+        other => other.at("link", to),
+    }
+}
+
+/// Gives the file that [`replace`] keeps at `path` that name again, durably, where a crash has left it under its
+/// second name only; else takes a second name away that is not needed.
+pub(super) fn settle_name(dir: &Path, path: &Path) -> Result<(), FileError> {
+    let prev = prev_name(path);
+    if exists(&prev)? {
+        if !exists(path)? {
+            link_or_copy(&prev, path)?;
+            sync_dir(dir)?;
+        }
+        remove_if_there(&prev)?;
+    }
+    Ok(())
+}
+
+/// Removes the file that [`replace`] keeps at `path`, durably: its second name first, lest an old file is found under
+/// it when the new one is gone.
+pub(super) fn remove_replaced(dir: &Path, path: &Path) -> Result<(), FileError> {
+    let prev = prev_name(path);
+    if exists(path)? {
+        if exists(&prev)? {
+            remove_if_there(&prev)?;
+        }
+        // It may have been removed before, and that not be durable.
+        sync_dir(dir)?;
+        remove_if_there(path)?;
+        return sync_dir(dir);
+    }
+    if exists(&prev)? {
+        remove_if_there(&prev)?;
+        sync_dir(dir)?;
+    }
+    Ok(())
 }
 
 /// Whether a name is there. That it cannot be told is an error: "absent" would be taken for a first start.

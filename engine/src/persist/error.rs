@@ -72,6 +72,9 @@ pub enum SaveError {
     /// A rewrite is running; BGSAVE has to wait for its child.
     #[error("Another child process is active (AOF?): can't BGSAVE right now")]
     RewriteInProgress,
+    /// A transaction is being executed; half of it must not be saved.
+    #[error("a transaction is being executed")]
+    InTransaction,
     /// The data were loaded from a place that cannot be written.
     #[error("the directory is read-only")]
     ReadOnly,

@@ -3,9 +3,9 @@
 use super::disk::{self, ReplaceError};
 use super::error::{At, FileError};
 use super::log::{Log, base_name, incr_name};
-use crate::aof::{Chain, END_LINE, FileEntry, FileKind, Header, Manifest, encode_command};
+use crate::aof::{Chain, END_LINE, FileEntry, FileKind, Header, Manifest, encode_command, encode_time};
 use crate::command;
-use crate::config::Config;
+use crate::config::{AofLayout, Config};
 use crate::keyspace::Keyspace;
 use crate::rdb;
 use std::fs;
@@ -15,22 +15,40 @@ use std::path::{Path, PathBuf};
 /// Size of a batch in a base that holds commands.
 const BASE_BATCH: usize = 64 << 10;
 
-/// Names and settings of the append-only directory.
+/// Names and settings of the append-only files.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
+    /// Where they are: a directory of their own, or (a single file) the one of the data.
     pub(super) dir: PathBuf,
     pub(super) prefix: String,
+    pub(super) layout: AofLayout,
     pub(super) chained: bool,
     pub(super) rdb_base: bool,
+    /// Whether a base is synced while it is written.
+    pub(super) incremental: bool,
+    pub(super) timestamps: bool,
+    pub(super) compress: bool,
 }
 
 impl Place {
     pub(super) fn new(config: &Config) -> Place {
+        Place::of(config, config.aof_layout)
+    }
+
+    /// The same with another layout than the configured one.
+    pub(super) fn of(config: &Config, layout: AofLayout) -> Place {
         Place {
-            dir: config.dir.join(&config.appenddirname),
+            dir: match layout {
+                AofLayout::Multi => config.dir.join(&config.appenddirname),
+                AofLayout::Single => config.dir.clone(),
+            },
             prefix: config.appendfilename.clone(),
+            layout,
             chained: config.aof_checksum,
             rdb_base: config.aof_use_rdb_preamble,
+            incremental: config.aof_rewrite_incremental_fsync,
+            timestamps: config.aof_timestamp_enabled,
+            compress: config.rdbcompression,
         }
     }
 
@@ -41,10 +59,7 @@ impl Place {
     /// Writes `manifest` and puts it in the old one's place. Names created in the directory before are durable
     /// before the new manifest's name can be.
     pub(super) fn put_manifest(&self, manifest: &Manifest) -> Result<(), ReplaceError> {
-        let temp = self.dir.join(format!("temp-{}.manifest", self.prefix));
-        let text = manifest.encode();
-        disk::write_synced(&temp, |out| out.write_all(text.as_bytes())).map_err(ReplaceError::Before)?;
-        disk::replace(&self.dir, &temp, &self.manifest_path())
+        put_manifest_at(&self.manifest_path(), manifest)
     }
 
     /// The temporary name of a base; it is the sequence number, not the process, that makes it unique, so that
@@ -64,14 +79,56 @@ impl Place {
 
     /// Writes and syncs a base under its temporary name.
     pub(super) fn write_base(&self, keyspace: &Keyspace, seq: u64, now_ms: u64) -> Result<(), FileError> {
-        disk::write_synced(&self.base_temp(seq), |out| {
+        disk::write_synced_by(&self.base_temp(seq), self.incremental, |out| {
             if self.rdb_base {
-                // Always with a checksum: the manifest has none of the base's bytes.
-                rdb::write(out, keyspace, now_ms, true, true)
+                // Always with a checksum: the manifest has none of the base's bytes. In a single file the field
+                // `aof-base` promises a chain behind it; Redis's own preambles have another field.
+                let aof_base = self.layout == AofLayout::Multi || self.chained;
+                let options = rdb::WriteOptions { now_ms, aof_base, checksum: true, compress: self.compress };
+                rdb::write(out, keyspace, options, &mut |_, _| ())
             } else {
-                write_commands(out, keyspace, self.chained.then_some(seq))
+                self.write_commands(out, keyspace, seq, now_ms)
             }
         })
+    }
+
+    /// Writes the commands that rebuild `keyspace`; chained as file `seq` where that is wanted.
+    fn write_commands(
+        &self,
+        out: &mut dyn Write,
+        keyspace: &Keyspace,
+        seq: u64,
+        now_ms: u64,
+    ) -> io::Result<()> {
+        let header = self.chained.then_some(Header { seq, prev_len: 0, prev_crc: 0 });
+        let mut sink = BaseSink {
+            out,
+            chain: header.as_ref().map(Chain::new),
+            batch: header.map_or_else(Vec::new, |h| h.line()),
+        };
+        if self.chained {
+            sink.end_batch()?;
+        }
+        if self.timestamps {
+            encode_time(&mut sink.batch, now_ms / 1000);
+        }
+        for (n, db) in keyspace.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+            encode_command(&mut sink.batch, &[b"SELECT", n.to_string().as_bytes()]);
+            for (key, entry) in db.iter() {
+                let batch = &mut sink.batch;
+                command::emit(n, key, entry, &mut |argv| encode_command(batch, argv));
+                if sink.batch.len() >= BASE_BATCH {
+                    sink.end_batch()?;
+                }
+            }
+        }
+        sink.end_batch()?;
+        // A single file ends later: with what was logged while its base was written.
+        if self.chained && self.layout == AofLayout::Multi {
+            sink.batch.extend_from_slice(END_LINE);
+            sink.end_batch()?;
+        }
+        Ok(())
     }
 
     /// Creates the incr file `seq` and its entry. Its name is not yet durable.
@@ -127,38 +184,19 @@ impl Place {
     }
 }
 
+/// Writes `manifest` and puts it at `path`, in the old one's place.
+pub(super) fn put_manifest_at(path: &Path, manifest: &Manifest) -> Result<(), ReplaceError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temp = path.with_file_name(format!("temp-{name}"));
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let text = manifest.encode();
+    disk::write_synced(&temp, |out| out.write_all(text.as_bytes())).map_err(ReplaceError::Before)?;
+    disk::replace(dir, &temp, path)
+}
+
 /// Whether a directory can be written by this process.
 pub(super) fn writable(dir: &Path) -> bool {
     nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK).is_ok()
-}
-
-/// Writes the commands that rebuild `keyspace`; chained as file `seq` if one is given.
-fn write_commands(out: &mut dyn Write, keyspace: &Keyspace, seq: Option<u64>) -> io::Result<()> {
-    let header = seq.map(|seq| Header { seq, prev_len: 0, prev_crc: 0 });
-    let mut sink = BaseSink {
-        out,
-        chain: header.as_ref().map(Chain::new),
-        batch: header.map_or_else(Vec::new, |h| h.line()),
-    };
-    if seq.is_some() {
-        sink.end_batch()?;
-    }
-    for (n, db) in keyspace.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
-        encode_command(&mut sink.batch, &[b"SELECT", n.to_string().as_bytes()]);
-        for (key, entry) in db.iter() {
-            let batch = &mut sink.batch;
-            command::emit(n, key, entry, &mut |argv| encode_command(batch, argv));
-            if sink.batch.len() >= BASE_BATCH {
-                sink.end_batch()?;
-            }
-        }
-    }
-    sink.end_batch()?;
-    if seq.is_some() {
-        sink.batch.extend_from_slice(END_LINE);
-        sink.end_batch()?;
-    }
-    Ok(())
 }
 
 struct BaseSink<'w> {

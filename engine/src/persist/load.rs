@@ -2,8 +2,12 @@
 
 use super::error::{At, OpenError};
 use super::report::{LoadReport, Source};
-use crate::aof::{Chain, FileEntry, Manifest, RespError, ScanFault, scan_chained, scan_plain};
-use crate::command::{self, ReplayError};
+use super::until;
+use crate::aof::{
+    Chain, ChainScan, FileEntry, Manifest, OUR_LINES, PlainScan, RespError, ScanFault, Seal, Times,
+    scan_chained, scan_plain,
+};
+use crate::command::{ReplayError, Replayer};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::rdb;
@@ -34,6 +38,10 @@ pub(super) struct Loader<'c> {
     pub(super) now_ms: u64,
     pub(super) keyspace: Keyspace,
     pub(super) report: LoadReport,
+    /// What `#TS:` lines have said so far.
+    pub(super) times: Times,
+    /// The log goes on from a snapshot.
+    based: bool,
 }
 
 pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<String>, repair: &str) -> OpenError {
@@ -41,49 +49,126 @@ pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<String>, repair:
 }
 
 const RESTORE: &str =
-    "Restore the file from a copy, or start with `aof-checksum no` to load what Redis would load";
-const FIX: &str = "`redis-check-aof --fix` on this file cuts it there; what follows is lost then";
+    "Restore the file from a copy, or have `unplug-engine check-aof --resign` accept its bytes as they are";
+const FIX: &str = "`unplug-engine check-aof --fix` on this file cuts it there; what follows is kept aside";
+const SINGLE_DAMAGED: &str = "a checksum fails in what was synced before the file got its name";
 
-impl Loader<'_> {
+/// Which part of a file is read, and as what.
+struct Part<'b> {
+    path: &'b Path,
+    bytes: &'b [u8],
+    from: usize,
+    /// The file is the last one: its tail may be torn.
+    is_last: bool,
+}
+
+impl<'c> Loader<'c> {
+    pub(super) fn new(config: &'c Config, now_ms: u64) -> Loader<'c> {
+        let (keyspace, report) = (Keyspace::default(), LoadReport::default());
+        Loader { config, now_ms, keyspace, report, times: Times::until(config.recover_until), based: false }
+    }
+
     /// Loads what `manifest` lists; `dir` is the append-only directory.
     pub(super) fn aof(&mut self, dir: &Path, manifest: &Manifest) -> Result<Option<Tail>, OpenError> {
         self.report.source = Source::Aof;
+        let mut before = None;
         if let Some(base) = manifest.base() {
-            self.base(&dir.join(&base.name), base, manifest.foreign)?;
+            before = self.base(&dir.join(&base.name), base, manifest)?;
         }
         let mut tail = None;
-        let mut before = None;
         let last = manifest.incrs().next_back().map(|f| f.seq);
         for f in manifest.incrs() {
             let path = dir.join(&f.name);
-            if sabotaged!("incr-ignored") {
+            if sabotaged!("incr-ignored") || self.times.stopped_at.is_some() {
                 continue;
             }
             if sabotaged!("history-loaded") && !path.exists() {
                 continue;
             }
             let bytes = self.read(&path)?;
-            let is_last = last == Some(f.seq);
+            let part = Part { path: &path, bytes: &bytes, from: 0, is_last: last == Some(f.seq) };
             let (good, chain) = if f.chained {
-                let chain = self.chained(&path, &bytes, f, before, is_last)?;
+                let scan = self.chained(&part)?;
+                self.check_header(&part, &scan, f.seq, before)?;
                 let sealed = manifest.sealed.as_ref().filter(|(name, _)| *name == f.name).map_or(0, |s| s.1);
-                if chain.len < sealed {
-                    let what = format!(
-                        "only its first {} bytes are good, and {sealed} were when the server stopped in order: no crash \
-                         does that, and cutting would lose acknowledged writes",
-                        chain.len
-                    );
-                    return Err(corrupt(&path, chain.len, what, RESTORE));
-                }
-                (chain.len, Some(chain))
+                check_seal(&path, scan.chain.len, sealed)?;
+                (scan.chain.len, Some(scan.chain))
             } else {
-                (self.plain(&path, &bytes, 0, is_last)?, None)
+                (self.plain(&part)?.good, None)
             };
             before = Some(Before { len: good, crc: chain.map_or(0, |c| c.crc) });
             let rest = bytes.get(good as usize..).unwrap_or_default().to_vec();
             tail = Some(Tail { path, seq: f.seq, good, rest, chain });
         }
+        self.check_times(tail.as_ref().map_or(dir, |t| &t.path))?;
         Ok(tail)
+    }
+
+    /// Loads a single file; `seal` is what a stop in order has said of it.
+    pub(super) fn single(&mut self, path: &Path, seal: Option<&Seal>) -> Result<Tail, OpenError> {
+        self.report.source = Source::Aof;
+        let bytes = self.read(path)?;
+        let (from, crc) = self.preamble(path, &bytes)?;
+        let part = Part { path, bytes: &bytes, from, is_last: true };
+        let tail = |good: u64, seq, chain| {
+            let rest = bytes.get(good as usize..).unwrap_or_default().to_vec();
+            Tail { path: path.to_owned(), seq, good, rest, chain }
+        };
+        let tail = if begins_chain(&bytes[from..]) {
+            let scan = self.chained_single(&part, crc, seal)?;
+            tail(scan.chain.len, scan.header.seq, Some(scan.chain))
+        } else {
+            let scan = self.plain(&part)?;
+            let cut_short = OUR_LINES[1].starts_with(&bytes);
+            if cut_short && (self.config.aof_checksum || !bytes.is_empty()) {
+                let repair = "Restore it from a copy, or remove it to begin without data";
+                return Err(corrupt(path, 0, "it is empty, or ends inside its first line", repair));
+            }
+            if from > 0 && until::number_in(&bytes, b"aof-base") == Some(1) {
+                let what = "the checksum chain that belongs behind this snapshot is not there";
+                return Err(corrupt(path, from as u64, what, RESTORE));
+            }
+            if let Some(at) = scan.chained_at {
+                return Err(corrupt(
+                    path,
+                    at,
+                    "a line of a checksum chain, whose first line is not there",
+                    RESTORE,
+                ));
+            }
+            if let Some(seal) = seal {
+                let what =
+                    format!("it has no checksums, and its seal says that it had, over {} bytes", seal.len);
+                return Err(corrupt(path, from as u64, what, RESTORE));
+            }
+            if self.config.aof_checksum {
+                let warning = format!("{}: written without checksums, and loaded without", path.display());
+                self.report.warnings.push(warning);
+            }
+            tail(scan.good, 0, None)
+        };
+        self.check_times(path)?;
+        Ok(tail)
+    }
+
+    fn chained_single(
+        &mut self,
+        part: &Part<'_>,
+        preamble_crc: u64,
+        seal: Option<&Seal>,
+    ) -> Result<ChainScan, OpenError> {
+        let scan = self.chained(part)?;
+        let good = scan.chain.len;
+        if (scan.header.prev_len, scan.header.prev_crc) != (part.from as u64, preamble_crc) {
+            let what = "the snapshot before it is not the one that its first line names";
+            return Err(corrupt(part.path, part.from as u64, what, RESTORE));
+        }
+        if scan.end_line.is_none() {
+            return Err(corrupt(part.path, good, SINGLE_DAMAGED, RESTORE));
+        }
+        let sealed = seal.filter(|s| (s.seq, s.key) == (scan.header.seq, scan.chain.key()));
+        check_seal(part.path, good, sealed.map_or(0, |s| s.len))?;
+        Ok(scan)
     }
 
     fn read(&mut self, path: &Path) -> Result<Vec<u8>, OpenError> {
@@ -97,69 +182,102 @@ impl Loader<'_> {
         }
     }
 
-    fn base(&mut self, path: &Path, entry: &FileEntry, foreign: bool) -> Result<(), OpenError> {
+    /// Reads the snapshot that a file begins with, if it does: its length and checksum.
+    fn preamble(&mut self, path: &Path, bytes: &[u8]) -> Result<(usize, u64), OpenError> {
+        if !bytes.starts_with(rdb::MAGIC) {
+            return Ok((0, 0));
+        }
+        until::check_snapshot(path, bytes, self.times.until)?;
+        let loaded = rdb::read(bytes, None).map_err(|e| corrupt(path, e.offset, e.what, RESTORE))?;
+        self.keyspace = loaded.keyspace;
+        self.report.snapshot_keys = (loaded.keys, loaded.expired);
+        self.based = true;
+        self.skipped(path, &loaded.skipped);
+        let len = usize::try_from(loaded.len).unwrap_or(usize::MAX).min(bytes.len());
+        Ok((len, preamble_crc(&bytes[..len])))
+    }
+
+    /// The base. How it ends, where a header can say so: where it is a single file that was taken over.
+    fn base(
+        &mut self,
+        path: &Path,
+        entry: &FileEntry,
+        manifest: &Manifest,
+    ) -> Result<Option<Before>, OpenError> {
         let bytes = self.read(path)?;
-        if bytes.starts_with(rdb::MAGIC) {
-            let loaded = rdb::read(&bytes, None).map_err(|e| corrupt(path, e.offset, e.what, RESTORE))?;
-            self.keyspace = loaded.keyspace;
-            self.skipped(path, &loaded.skipped);
-            if loaded.len < bytes.len() as u64 {
-                if !foreign {
-                    return Err(corrupt(path, loaded.len, "bytes follow the snapshot's end", RESTORE));
+        let (from, crc) = self.preamble(path, &bytes)?;
+        let taken_over = entry.name == self.config.appendfilename;
+        let part = Part { path, bytes: &bytes, from, is_last: false };
+        if taken_over && !manifest.foreign {
+            let (len, crc) = if entry.chained {
+                let scan = self.chained_single(&part, crc, None)?;
+                (scan.chain.len, scan.chain.crc)
+            } else {
+                (self.plain(&part)?.good, 0)
+            };
+            return Ok(Some(Before { len, crc }));
+        }
+        if from > 0 {
+            if from < bytes.len() {
+                if !manifest.foreign {
+                    return Err(corrupt(path, from as u64, "bytes follow the snapshot's end", RESTORE));
                 }
                 // A hybrid file that Redis took over from an older layout: commands follow.
-                self.plain(path, &bytes, loaded.len as usize, false)?;
+                self.plain(&part)?;
             }
-            return Ok(());
+            return Ok(None);
         }
-        if !foreign && entry.name.ends_with(".rdb") {
+        if !manifest.foreign && entry.name.ends_with(".rdb") {
             // An empty file would else pass for one without commands.
             return Err(corrupt(path, 0, "it is listed as a snapshot and does not begin as one", RESTORE));
         }
         if !entry.chained {
-            return self.plain(path, &bytes, 0, false).map(drop);
+            return self.plain(&part).map(|_| None);
         }
-        let scan = self.scan(path, &bytes)?;
-        if scan.header.seq != entry.seq || !scan.ended || scan.chain.len != bytes.len() as u64 {
+        let scan = self.scan(&part)?;
+        let whole = scan.end_line == Some(bytes.len() as u64);
+        if scan.header.seq != entry.seq || !whole || scan.chain.len != bytes.len() as u64 {
             return Err(corrupt(path, scan.chain.len, "the base's checksums do not fit its bytes", RESTORE));
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn scan(&mut self, path: &Path, bytes: &[u8]) -> Result<crate::aof::ChainScan, OpenError> {
-        let Loader { keyspace, report, now_ms, .. } = self;
-        let mut db = 0;
-        let scanned = scan_chained(bytes, &mut |argv| {
+    fn scan(&mut self, part: &Part<'_>) -> Result<ChainScan, OpenError> {
+        let Loader { keyspace, report, now_ms, times, .. } = self;
+        let mut replayer = Replayer::default();
+        let scanned = scan_chained(part.bytes, part.from, *times, &mut |argv| {
             report.commands += 1;
-            command::replay(keyspace, &mut db, argv, *now_ms)
+            replayer.apply(keyspace, argv, *now_ms)
         });
-        scanned.map_err(|fault| scan_fault(path, fault))
+        let scan = scanned.map_err(|fault| scan_fault(part.path, fault))?;
+        *times = scan.times;
+        Ok(scan)
     }
 
-    fn chained(
-        &mut self,
-        path: &Path,
-        bytes: &[u8],
-        entry: &FileEntry,
+    fn check_header(
+        &self,
+        part: &Part<'_>,
+        scan: &ChainScan,
+        seq: u64,
         before: Option<Before>,
-        is_last: bool,
-    ) -> Result<Chain, OpenError> {
-        let scan = self.scan(path, bytes)?;
-        if scan.header.seq != entry.seq {
-            return Err(corrupt(path, 0, "it begins as another file of the chain", RESTORE));
+    ) -> Result<(), OpenError> {
+        if scan.header.seq != seq {
+            return Err(corrupt(part.path, 0, "it begins as another file of the chain", RESTORE));
         }
         if let Some(before) = before
             && (scan.header.prev_len, scan.header.prev_crc) != (before.len, before.crc)
         {
-            return Err(corrupt(
-                path,
-                0,
-                "the file before it does not end as this one's header says",
-                RESTORE,
-            ));
+            let what = "the file before it does not end as this one's header says";
+            return Err(corrupt(part.path, 0, what, RESTORE));
         }
-        let good = scan.chain.len;
-        if good < bytes.len() as u64 {
+        Ok(())
+    }
+
+    /// Reads a chained file, or a part of one: all of it is good, or its tail is one that a crash can leave.
+    fn chained(&mut self, part: &Part<'_>) -> Result<ChainScan, OpenError> {
+        let scan = self.scan(part)?;
+        let (path, good) = (part.path, scan.chain.len);
+        if good < part.bytes.len() as u64 {
             if sabotaged!("torn-tail-refused") {
                 return Err(corrupt(path, good, "the file does not end with a whole batch", RESTORE));
             }
@@ -169,7 +287,7 @@ impl Loader<'_> {
             while sabotaged!("torn-tail-loops") {
                 std::hint::spin_loop();
             }
-            if !is_last {
+            if !part.is_last {
                 return Err(corrupt(path, good, "a checksum fails in a file that was synced whole", RESTORE));
             }
             if let Some((at, mark)) = scan.proof {
@@ -179,26 +297,42 @@ impl Loader<'_> {
                 );
                 return Err(corrupt(path, good, what, RESTORE));
             }
+            if !self.config.aof_load_truncated {
+                let what = "the file ends with a torn batch, and aof-load-truncated is no";
+                return Err(corrupt(path, good, what, FIX));
+            }
         }
-        Ok(scan.chain)
+        Ok(scan)
     }
 
-    /// Reads commands without checksums from `from` on: the length of what is good.
-    fn plain(&mut self, path: &Path, bytes: &[u8], from: usize, is_last: bool) -> Result<u64, OpenError> {
-        let Loader { keyspace, report, now_ms, config } = self;
-        let mut db = 0;
-        let scanned = scan_plain(&bytes[from..], &mut |argv| {
+    /// Reads commands without checksums.
+    fn plain(&mut self, part: &Part<'_>) -> Result<PlainScan, OpenError> {
+        let Loader { keyspace, report, now_ms, config, times, .. } = self;
+        let path = part.path;
+        let mut replayer = Replayer::default();
+        let scanned = scan_plain(part.bytes, part.from, *times, &mut |argv| {
             report.commands += 1;
-            command::replay(keyspace, &mut db, argv, *now_ms)
+            replayer.apply(keyspace, argv, *now_ms)
         });
         let scan = scanned.map_err(|fault| scan_fault(path, fault))?;
-        let good = from as u64 + scan.good;
+        *times = scan.times;
         match scan.stop {
-            None => Ok(good),
-            Some(RespError::Truncated) if is_last && config.aof_load_truncated => Ok(good),
-            Some(RespError::Truncated) => Err(corrupt(path, good, "the file ends inside a command", FIX)),
-            Some(RespError::Malformed) => Err(corrupt(path, good, "no command begins there", FIX)),
+            None => Ok(scan),
+            Some(RespError::Truncated) if part.is_last && config.aof_load_truncated => Ok(scan),
+            Some(RespError::Truncated) => {
+                Err(corrupt(path, scan.good, "the file ends inside a command", FIX))
+            }
+            Some(RespError::Malformed) => {
+                let zeros = part.bytes[scan.good as usize..].iter().all(|b| *b == 0);
+                let what = if zeros { "nothing but zeros follows" } else { "no command begins there" };
+                Err(corrupt(path, scan.good, what, FIX))
+            }
         }
+    }
+
+    /// What has no times cannot be loaded up to one.
+    fn check_times(&mut self, path: &Path) -> Result<(), OpenError> {
+        until::check_log(path, &self.times, self.report.commands, self.based)
     }
 
     /// Loads the snapshot, if there is one.
@@ -212,6 +346,7 @@ impl Loader<'_> {
             let extra = bytes.len() as u64 - loaded.len;
             self.report.warnings.push(format!("{}: {extra} bytes follow the end", found.display()));
         }
+        self.report.snapshot_keys = (loaded.keys, loaded.expired);
         self.keyspace = loaded.keyspace;
         self.report.source = Source::Rdb;
         self.skipped(&found, &loaded.skipped);
@@ -222,6 +357,27 @@ impl Loader<'_> {
         let warnings = skipped.iter().map(|what| format!("{}: {what} was left out", path.display()));
         self.report.warnings.extend(warnings);
     }
+}
+
+/// Whether the bytes begin a checksum chain.
+pub(super) fn begins_chain(bytes: &[u8]) -> bool {
+    bytes.starts_with(OUR_LINES[1])
+}
+
+/// The checksum that a snapshot ends with.
+pub(super) fn preamble_crc(preamble: &[u8]) -> u64 {
+    preamble.last_chunk().map_or(0, |sum| u64::from_le_bytes(*sum))
+}
+
+fn check_seal(path: &Path, good: u64, sealed: u64) -> Result<(), OpenError> {
+    if good >= sealed {
+        return Ok(());
+    }
+    let what = format!(
+        "only its first {good} bytes are good, and {sealed} were when the server stopped in order: no crash does \
+         that, and cutting would lose acknowledged writes"
+    );
+    Err(corrupt(path, good, what, RESTORE))
 }
 
 fn scan_fault(path: &Path, fault: ScanFault<ReplayError>) -> OpenError {

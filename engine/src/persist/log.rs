@@ -1,9 +1,10 @@
-//! The current incr file: what is buffered, written, and known to be synced.
+//! The current incr file, or the single file: what is buffered, written, and known to be synced.
 
 use super::disk;
 use super::error::{At, FileError};
+use super::single::Diff;
 use super::sync::Syncer;
-use crate::aof::{Chain, Header, encode_command};
+use crate::aof::{Chain, Header, Seal, encode_command, encode_time};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ impl Trouble {
     }
 }
 
-/// The current incr file.
+/// The file that is appended to: the current incr file, or the single file.
 pub(super) struct Log {
     pub(super) path: PathBuf,
     pub(super) seq: u64,
@@ -57,9 +58,31 @@ pub(super) struct Log {
     buffer: Vec<u8>,
     selected: Option<usize>,
     transaction: Transaction,
+    /// What is written while a rewrite of a single file runs.
+    diff: Option<Diff>,
+    /// The second that the last `#TS:` line named.
+    stamped_s: Option<u64>,
 }
 
 impl Log {
+    /// A log of `len` bytes, all of them synced.
+    pub(super) fn over(file: File, path: PathBuf, seq: u64, len: u64, chain: Option<Chain>) -> Log {
+        Log {
+            path,
+            seq,
+            file: Arc::new(file),
+            chain,
+            len,
+            synced: len,
+            ragged: false,
+            buffer: Vec::new(),
+            selected: None,
+            transaction: Transaction::None,
+            diff: None,
+            stamped_s: None,
+        }
+    }
+
     /// Creates an incr file, its first batch written and synced. Its name is not yet durable.
     pub(super) fn create(
         path: PathBuf,
@@ -68,18 +91,7 @@ impl Log {
         predecessor: Option<(u64, u64)>,
     ) -> Result<Log, FileError> {
         let file = disk::create_append(&path)?;
-        let mut log = Log {
-            path,
-            seq,
-            file: Arc::new(file),
-            chain: None,
-            len: 0,
-            synced: 0,
-            ragged: false,
-            buffer: Vec::new(),
-            selected: None,
-            transaction: Transaction::None,
-        };
+        let mut log = Log::over(file, path, seq, 0, None);
         if chained {
             let (prev_len, prev_crc) = predecessor.unwrap_or((0, 0));
             let header = Header { seq, prev_len, prev_crc };
@@ -93,19 +105,49 @@ impl Log {
 
     /// Goes on with a file that was loaded, cut to `len`, and synced.
     pub(super) fn resume(path: PathBuf, seq: u64, len: u64, chain: Option<Chain>) -> Result<Log, FileError> {
-        let file = Arc::new(disk::open_append(&path)?);
-        Ok(Log {
-            path,
-            seq,
-            file,
-            chain,
-            len,
-            synced: len,
-            ragged: false,
-            buffer: Vec::new(),
-            selected: None,
-            transaction: Transaction::None,
-        })
+        let file = disk::open_append(&path)?;
+        Ok(Log::over(file, path, seq, len, chain))
+    }
+
+    /// From here on what is written is remembered too, for the file that will take this one's place. Nothing may be
+    /// pending: that is older than the fork.
+    pub(super) fn begin_diff(&mut self) {
+        self.diff = Some(Diff::default());
+        // The other file begins without a selected database, and without a time.
+        self.selected = None;
+        self.stamped_s = None;
+    }
+
+    /// Gives what was written since [`Log::begin_diff`].
+    pub(super) fn end_diff(&mut self) -> Diff {
+        self.diff.take().unwrap_or_default()
+    }
+
+    /// How much is remembered.
+    pub(super) fn diff_len(&self) -> u64 {
+        self.diff.as_ref().map_or(0, Diff::len)
+    }
+
+    /// Takes over what waits to be written to `old`, whose content this file has.
+    pub(super) fn go_on_from(&mut self, old: &mut Log) {
+        self.buffer = std::mem::take(&mut old.buffer);
+        self.selected = old.selected;
+        self.transaction = old.transaction;
+        self.stamped_s = old.stamped_s;
+    }
+
+    /// What a stop in order says of a single file.
+    pub(super) fn seal(&self) -> Option<Seal> {
+        self.chain.map(|c| Seal { len: self.len, seq: self.seq, key: c.key() })
+    }
+
+    /// Says when what is logged next was executed, where that is another second than the last one.
+    pub(super) fn stamp(&mut self, second: u64) {
+        // Not inside a transaction: it is one thing, and has one time.
+        if self.transaction != Transaction::Logged && self.stamped_s.is_none_or(|last| last < second) {
+            encode_time(&mut self.buffer, second);
+            self.stamped_s = Some(second);
+        }
     }
 
     /// Length and last checksum, for the next file's header.
@@ -191,7 +233,10 @@ impl Log {
         if let (Some(chain), Some(crc)) = (&mut self.chain, crc) {
             chain.accept(written, crc);
         }
-        self.buffer.clear();
+        match &mut self.diff {
+            Some(diff) => diff.take(&mut self.buffer, content),
+            None => self.buffer.clear(),
+        }
         self.buffer.shrink_to(KEEP_BUFFER);
         Ok(())
     }
@@ -217,7 +262,7 @@ impl Log {
 
     /// Starts a sync in the background.
     pub(super) fn start_sync(&self, syncer: &mut Syncer) -> Result<(), FileError> {
-        syncer.start(Arc::clone(&self.file), self.len).at("start the thread that syncs", &self.path)
+        syncer.start(Arc::clone(&self.file), self.seq, self.len).at("start the thread that syncs", &self.path)
     }
 
     /// A background sync of this file has covered its first `len` bytes.

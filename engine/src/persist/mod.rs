@@ -22,7 +22,8 @@
 //!
 //! # Replacing a file (manifest, snapshot)
 //! 1. Write the new content under a temporary name; `fsync` it, so that no name can ever stand for less.
-//! 2. `link` the current file to `<name>.prev`, so that it keeps a name if the rename comes apart.
+//! 2. `link` the current file to `<name>.prev`, so that it keeps a name if the rename comes apart. (Where an earlier
+//!    replacement ended unknown, `<name>.prev` is still there, and goes only after a sync of the directory.)
 //! 3. `fsync` the directory: the second name is durable, and so is each file created in it before (a base or
 //!    incr file that the new manifest lists).
 //! 4. `rename` the temporary file over `<name>`.
@@ -33,6 +34,16 @@
 //! either is legal until step 5 has returned. No generation numbers are needed, a snapshot that a person
 //! removes or puts in place counts, and Redis finds the same names. (On a file system without hard links,
 //! step 2 is left out, and the rename has to be atomic by itself.)
+//!
+//! # Snapshots (SAVE, BGSAVE, save points)
+//! 1. For BGSAVE: `fork`, outside a transaction. The child closes the lock and the listening sockets, and dies with
+//!    the server. What hangs or is killed leaves a temporary file, which goes when the child is reaped, or at the next
+//!    start; FLUSHALL and SHUTDOWN end a running one.
+//! 2. The snapshot under a temporary name, write-out begun (not waited for) every 4 MiB, then replaced as above.
+//! 3. Only when all of that has returned does LASTSAVE move: for a child, when its exit status was read.
+//!
+//! A replica's full synchronisation ([`crate::replication`]) is a BGSAVE whose file is then sent. With
+//! `rdb-del-sync-files`, and nothing else kept on the disk, the file is removed after it.
 //!
 //! # First log
 //! 1. `mkdir` the directory, `fsync` its parent.
@@ -58,6 +69,59 @@
 //! Both manifests around each step say the same data: a command is in the old files or in the base, never in
 //! both that are listed. Numbers of files are never used twice while a file of that number may exist.
 //!
+//! # Single file (`aof-layout single`)
+//! Redis 6's protocol. A *generation* is one file of that name; see [`crate::aof`] for its bytes.
+//!
+//! First start, and each time that everything is written anew from memory: base, chain and end line under the
+//! temporary name `temp-rewriteaof-bg-<generation>.aof`, `fsync`ed, then replaced as above. Only then does the log
+//! accept a write.
+//!
+//! BGREWRITEAOF:
+//! 1. What is pending is written to the file: it is older than the fork.
+//! 2. `fork`. The child writes the base (snapshot or commands) under the temporary name, and `fsync`s it. From here
+//!    on whatever is written to the file is kept in memory as well: the *diff*. It begins with a SELECT.
+//! 3. The child has ended well: the diff, turn by turn, and the end line are appended to its file, and that is
+//!    `fsync`ed. No command is executed meanwhile.
+//! 4. Replaced as above. Up to its end the old file is the log, and it has missed nothing; from its end on the new one
+//!    is, and what waited to be written goes to it. If the last directory sync failed, neither may grow, as above.
+//! 5. Unlink what was once cut from the old file.
+//!
+//! A child that fails, or any failure in step 3, costs the new file and nothing else. A command is in the base if it
+//! was executed before the fork, in the diff if it was written after it, and in the buffer otherwise.
+//!
+//! A stop in order writes, when the log is synced, `<name>.seal` (replaced as above): how long the file of this
+//! generation was. A seal of another generation's first batch says nothing. Where a file without checksums takes the
+//! place of a sealed one, the seal is durably removed before.
+//!
+//! # From one layout to the other
+//! A start under the other layout, or CONFIG SET appendonly yes, brings both layouts into being for a while. A marker,
+//! `<name>.converting`, names the one that is being made; while it is there and the old one is, the old one counts.
+//! 1. Load the old layout and cut its tail, as at every start.
+//! 2. The marker: written, `fsync`ed, its directory `fsync`ed.
+//! 3. The new layout, whole and durable. To a directory: as Redis 7 does, the file becomes the base under its own
+//!    name, by a second link and not by a copy; then an incr file whose header says how it ends; then the manifest.
+//!    To a single file: written from memory.
+//! 4. The old layout goes: first the second name of what makes it count (manifest, or file), `fsync`, then the name
+//!    itself, `fsync`, then the other files, `fsync`.
+//! 5. The marker goes, `fsync`.
+//!
+//! No write is accepted before step 5 has ended. Both layouts without a marker are refused: nothing says which is
+//! newer. A manifest that lists nothing but the single file, which is not beside it, is Redis's own upgrade,
+//! interrupted: the single file counts.
+//!
+//! # Other checksum setting, and Redis's files
+//! A chain is verified wherever there is one, whatever `aof-checksum` says. Under `aof-checksum no` the log goes on in
+//! a new incr file, or a single file is written anew; the same the other way round. Files without a chain are loaded
+//! as Redis loads them; one that has lines of a chain and not its beginning is refused. What Redis appended to a
+//! chained file cannot be told from a torn tail: it is cut, kept aside and reported, and `check-aof --resign` accepts
+//! it instead.
+//!
+//! # Times
+//! `aof-timestamp-enabled` writes `#TS:<second>` in front of the first command of each second, never inside a
+//! transaction. `recover-until` loads up to the first line that names a later second, gives all files as they were
+//! second names in `<name>.before-<second>/`, durably, and writes everything anew. Refused: a base made later, and a
+//! log without times.
+//!
 //! # Snapshot (SAVE, BGSAVE)
 //! Temporary file, then replaced as above; BGSAVE does it all in the child. LASTSAVE and INFO show success only
 //! after the child's end, so after step 5. A child dies with its parent (with the *thread* that forked it,
@@ -66,7 +130,7 @@
 //! # Start
 //! 1. `fsync` both directories: after a kill their names are seen but may not be durable, and from here on
 //!    things are built on them.
-//! 2. Load everything. What cannot be is refused here, with file, offset and repair; nothing was changed.
+//! 2. Find the layout that counts, and load all of it. What cannot be is refused here, with file, offset and repair; nothing was changed.
 //! 3. Cut the last incr file's bad tail: copy it to `<file>.cut-<offset>` (unless it is all zeros), `fsync`
 //!    that and the directory; `ftruncate`, `fsync`. New batches never stand behind old bytes.
 //! 4. `fsync` every listed file: after a kill their bytes may not be durable, and Redis leaves its own so.
@@ -89,24 +153,36 @@
 //! With the log on, no append-only files, and a snapshot, Redis starts empty; this starts with the snapshot.
 //! BGREWRITEAOF needs the log to be on. An old incr file is synced in the foreground when it is left.
 
+mod begin;
+pub mod check;
 mod core;
 mod cron;
 mod disk;
 mod error;
 mod files;
 mod fork;
+mod layout;
 mod load;
 mod log;
 mod open;
+mod open_single;
+mod raw;
+mod reload;
 mod report;
 mod rewrite;
+mod single;
+#[cfg(test)]
+mod single_trouble_tests;
 mod snapshot;
+mod snapshot_state;
 mod sync;
 #[cfg(test)]
 mod trouble_tests;
+mod until;
 
 pub(crate) use disk::{current, replace_with};
 
 pub use core::{LogPosition, Persistence};
 pub use error::{FileError, OpenError, RewriteError, RewriteStart, SaveError, WriteError};
 pub use report::{Cut, LoadReport, PersistenceInfo, Source};
+pub use snapshot_state::{SnapshotInfo, fork_statistics};

@@ -1,20 +1,24 @@
 //! Start: load, cut, tidy up, go on. Each step leaves a directory that the next start recovers from.
 
-use super::core::{Aof, Persistence, Snapshots};
+use super::begin::{begin, first_start};
+use super::core::{Aof, Persistence, RewriteStats};
 use super::disk::{self, ReplaceError};
 use super::error::{At, FileError, OpenError};
 use super::files::{Place, writable};
+use super::layout::{self, Found};
 use super::load::{Loader, Tail, corrupt};
 use super::log::{Log, is_temporary, parse_name, sibling};
+use super::open_single::{join, open_single};
 use super::report::{Cut, LoadReport};
-use super::rewrite::write_anew;
 use super::snapshot::is_snapshot_temp;
+use super::snapshot_state::Snapshots;
 use super::sync::Syncer;
-use crate::aof::{FileKind, Manifest, scan_plain};
-use crate::config::Config;
+use super::until;
+use crate::aof::{FileKind, Manifest, Times, scan_plain};
+use crate::config::{AofLayout, Config};
 use crate::keyspace::Keyspace;
 use std::fs::{self, File, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Persistence {
     /// Loads the data and makes ready for writes. On `Err` nothing was changed on the disk, unless the error
@@ -23,14 +27,17 @@ impl Persistence {
         check_names(config)?;
         fs::metadata(&config.dir).at("open the directory", &config.dir)?;
         let place = Place::new(config);
-        let read_only = !writable(&config.dir) || (disk::exists(&place.dir)? && !writable(&place.dir));
+        let multi_dir = Place::of(config, AofLayout::Multi).dir;
+        let read_only = !writable(&config.dir) || (disk::exists(&multi_dir)? && !writable(&multi_dir));
         let snapshot = config.dir.join(&config.dbfilename);
-        let report = LoadReport::default();
-        let mut loader = Loader { config, now_ms, keyspace: Keyspace::default(), report };
+        let mut loader = Loader::new(config, now_ms);
         if !read_only {
             // After a kill the names that are seen here may not be durable. From here on they are, so what is
             // built on them cannot lose its ground.
             disk::sync_dir(&config.dir)?;
+            if config.appendonly && disk::exists(&multi_dir)? {
+                disk::sync_dir(&multi_dir)?;
+            }
         }
         let aof = if config.appendonly {
             open_aof(&mut loader, place, &snapshot, read_only)?
@@ -42,16 +49,18 @@ impl Persistence {
             tidy_snapshots(&config.dir, &snapshot)?;
         }
         let persistence = Persistence {
-            config: config.clone(),
+            config: Config { recover_until: None, ..config.clone() },
             aof,
             syncer: Syncer::default(),
             child: None,
-            snapshots: Snapshots { path: snapshot, last_save_ms: now_ms, ..Snapshots::default() },
+            snapshots: Snapshots::new(snapshot, now_ms, loader.report.snapshot_keys),
             rewrite_scheduled: false,
             rewrite_failed: false,
             rewrite_failures: 0,
             rewrite_not_before_ms: 0,
             read_only,
+            now_s: now_ms / 1000,
+            stats: RewriteStats::default(),
             not_for_children: Vec::new(),
         };
         Ok((persistence, loader.keyspace, loader.report))
@@ -76,7 +85,7 @@ fn check_names(config: &Config) -> Result<(), OpenError> {
 }
 
 /// Highest base and incr number in the directory, plus one.
-fn next_numbers(prefix: &str, names: &[String]) -> (u64, u64) {
+pub(super) fn next_numbers(prefix: &str, names: &[String]) -> (u64, u64) {
     let mut next = (1, 1);
     for (seq, incr) in names.iter().filter_map(|n| parse_name(prefix, n)) {
         let which = if incr { &mut next.1 } else { &mut next.0 };
@@ -91,38 +100,50 @@ fn open_aof(
     snapshot: &Path,
     read_only: bool,
 ) -> Result<Option<Aof>, OpenError> {
-    if !read_only && disk::exists(&place.dir)? {
-        disk::sync_dir(&place.dir)?;
+    let config = loader.config;
+    let found = Found::look(config)?;
+    let source = found.source(config)?;
+    if let (Some(source), Some(_)) = (source, config.recover_until)
+        && source != place.layout
+    {
+        let text = "recover-until needs the aof-layout that the files have: change that before or after it";
+        return Err(OpenError::Config(text.into()));
     }
-    let names = disk::names(&place.dir)?;
-    let Some(found) = disk::current(&place.manifest_path())? else {
-        return first_start(loader, place, snapshot, &names, read_only);
+    let aof = match (source, place.layout) {
+        (None, _) => first_start(loader, place, snapshot, read_only)?,
+        (Some(AofLayout::Single), _) => open_single(loader, place, &found, read_only)?,
+        (Some(AofLayout::Multi), AofLayout::Multi) => open_multi(loader, place, &found, read_only)?,
+        (Some(AofLayout::Multi), AofLayout::Single) => join(loader, place, &found, read_only)?,
     };
-    let bytes = fs::read(&found).at("read", &found)?;
-    let mut manifest = Manifest::parse(&bytes).map_err(|e| {
-        corrupt(
-            &found,
-            0,
-            format!("the manifest is damaged: {e}"),
-            "Restore it from a copy, or write it by hand",
-        )
-    })?;
+    if !read_only && (found.towards.is_some() || found.half_upgraded) {
+        // What an interrupted change of the layout has left of the one that does not count.
+        layout::end(config, config.aof_layout)?;
+    }
+    Ok(aof)
+}
+
+/// The directory of files, and no single file that counts.
+fn open_multi(
+    loader: &mut Loader<'_>,
+    place: Place,
+    found: &Found,
+    read_only: bool,
+) -> Result<Option<Aof>, OpenError> {
+    let Some(path) = &found.manifest else { return Ok(None) };
+    let names = disk::names(&place.dir)?;
+    let (manifest, tail) = load_multi(loader, &place, path)?;
     let had_checksums = !manifest.foreign;
-    if !place.chained {
-        // Asked for by the configuration: what the checksums say is not looked at, nor believed later.
-        manifest.files.iter_mut().for_each(|f| f.chained = false);
-    }
-    if manifest.foreign && place.chained {
-        loader.report.warnings.push(format!(
-            "{}: written by another program; the files that it lists are loaded without checksums",
-            found.display()
-        ));
-    }
-    let tail = loader.aof(&place.dir, &manifest)?;
     let leftovers = leftovers(&place, &manifest, &names)?;
     if read_only {
         note_unkept_cut(loader, tail.as_ref());
         return Ok(None);
+    }
+    if let Some(until) = loader.config.recover_until {
+        let mut files = vec![path.clone()];
+        files.extend(manifest.files.iter().map(|f| place.dir.join(&f.name)).filter(|f| f.exists()));
+        keep_aside(loader, until, &files)?;
+        let next = next_numbers(&place.prefix, &names);
+        return Ok(begin(place, &manifest, &loader.keyspace, next, loader.now_ms).map(Some)?);
     }
     if let Some(tail) = tail.as_ref().filter(|_| !sabotaged!("tail-not-cut")) {
         cut(loader, tail)?;
@@ -132,7 +153,7 @@ fn open_aof(
         let path = place.dir.join(&f.name);
         File::open(&path).and_then(|f| f.sync_all()).at("sync", &path)?;
     }
-    let at_its_name = found == place.manifest_path();
+    let at_its_name = *path == place.manifest_path();
     for name in &leftovers {
         disk::remove_if_there(&place.dir.join(name))?;
     }
@@ -147,63 +168,39 @@ fn open_aof(
     resume(loader, place, manifest, tail, as_wanted, &names).map(Some)
 }
 
-/// Nothing was ever listed: begins with the snapshot's data, or with none.
-fn first_start(
+/// Loads the files that the manifest at `found` lists.
+pub(super) fn load_multi(
     loader: &mut Loader<'_>,
-    place: Place,
-    snapshot: &Path,
-    names: &[String],
-    read_only: bool,
-) -> Result<Option<Aof>, OpenError> {
-    let single = loader.config.dir.join(&place.prefix);
-    if disk::exists(&single)? {
-        return Err(OpenError::Config(format!(
-            "{} is a single append-only file, which this version does not take over: load it in Redis 7 first",
-            single.display()
-        )));
+    place: &Place,
+    found: &Path,
+) -> Result<(Manifest, Option<Tail>), OpenError> {
+    let bytes = fs::read(found).at("read", found)?;
+    let manifest = Manifest::parse(&bytes).map_err(|e| {
+        corrupt(
+            found,
+            0,
+            format!("the manifest is damaged: {e}"),
+            "Restore it from a copy, or write it by hand",
+        )
+    })?;
+    if manifest.foreign && place.chained {
+        loader.report.warnings.push(format!(
+            "{}: written by another program; the files that it lists are loaded without checksums",
+            found.display()
+        ));
     }
-    for name in names.iter().filter(|n| parse_name(&place.prefix, n).is_some_and(|(_, incr)| incr)) {
-        // Before the first manifest is durable no incr file is written to.
-        if holds_commands(&place.dir.join(name))? {
-            let repair = "Restore the manifest from a copy, or write it by hand";
-            return Err(corrupt(
-                &place.manifest_path(),
-                0,
-                format!("it is missing, and {name} holds data"),
-                repair,
-            ));
-        }
-    }
-    loader.snapshot(snapshot)?;
-    if read_only {
-        return Ok(None);
-    }
-    let stale = names.iter().filter(|n| {
-        parse_name(&place.prefix, n).is_some()
-            || is_temporary(&place.prefix, n)
-            || is_temp_manifest(&place, n)
-    });
-    for name in stale {
-        disk::remove_if_there(&place.dir.join(name))?;
-    }
-    let aof = begin(
-        place,
-        &Manifest::default(),
-        &loader.keyspace,
-        next_numbers(&loader.config.appendfilename, names),
-        loader.now_ms,
-    )?;
-    Ok(Some(aof))
+    let tail = loader.aof(&place.dir, &manifest)?;
+    Ok((manifest, tail))
 }
 
-fn is_temp_manifest(place: &Place, name: &str) -> bool {
+pub(super) fn is_temp_manifest(place: &Place, name: &str) -> bool {
     name.strip_prefix("temp-").and_then(|n| n.strip_suffix(".manifest")) == Some(place.prefix.as_str())
 }
 
-fn holds_commands(path: &Path) -> Result<bool, OpenError> {
+pub(super) fn holds_commands(path: &Path) -> Result<bool, OpenError> {
     let bytes = fs::read(path).at("read", path)?;
     let mut commands = 0u64;
-    let scanned = scan_plain(&bytes, &mut |_| {
+    let scanned = scan_plain(&bytes, 0, Times::default(), &mut |_| {
         commands += 1;
         Ok::<(), ()>(())
     });
@@ -239,12 +236,12 @@ fn leftovers(place: &Place, manifest: &Manifest, names: &[String]) -> Result<Vec
     Ok(all)
 }
 
-fn cut_path(tail: &Tail) -> std::path::PathBuf {
+fn cut_path(tail: &Tail) -> PathBuf {
     let name = tail.path.file_name().unwrap_or_default().to_string_lossy();
     sibling(&tail.path, &format!("{name}.cut-{}", tail.good))
 }
 
-fn note_unkept_cut(loader: &mut Loader<'_>, tail: Option<&Tail>) {
+pub(super) fn note_unkept_cut(loader: &mut Loader<'_>, tail: Option<&Tail>) {
     if let Some(tail) = tail.filter(|t| !t.rest.is_empty()) {
         let (file, bytes) = (tail.path.clone(), tail.rest.len() as u64);
         loader.report.cuts.push(Cut { file, offset: tail.good, bytes, kept: None });
@@ -253,7 +250,7 @@ fn note_unkept_cut(loader: &mut Loader<'_>, tail: Option<&Tail>) {
 
 /// Cuts the tail: first kept aside, durably; then cut, durably, so that new batches never stand behind old
 /// bytes. After a crash in between it is simply done again.
-fn cut(loader: &mut Loader<'_>, tail: &Tail) -> Result<(), OpenError> {
+pub(super) fn cut(loader: &mut Loader<'_>, tail: &Tail) -> Result<(), OpenError> {
     if tail.rest.is_empty() {
         return Ok(());
     }
@@ -314,7 +311,7 @@ fn resume(
     Ok(aof)
 }
 
-fn new_aof(place: Place, manifest: Manifest, log: Log, next: (u64, u64), now_ms: u64) -> Aof {
+pub(super) fn new_aof(place: Place, manifest: Manifest, log: Log, next: (u64, u64), now_ms: u64) -> Aof {
     Aof {
         place,
         manifest,
@@ -332,40 +329,16 @@ fn new_aof(place: Place, manifest: Manifest, log: Log, next: (u64, u64), now_ms:
     }
 }
 
-/// Creates the directory and everything in it from `keyspace`.
-fn begin(
-    place: Place,
-    old: &Manifest,
-    keyspace: &Keyspace,
-    next: (u64, u64),
-    now_ms: u64,
-) -> Result<Aof, FileError> {
-    if !disk::exists(&place.dir)? {
-        fs::create_dir(&place.dir).at("create the directory", &place.dir)?;
-        if let Some(parent) = place.dir.parent() {
-            disk::sync_dir(parent)?;
-        }
-    }
-    let (log, mut manifest) = write_anew(&place, old, next, keyspace, now_ms)?;
-    place.purge(&mut manifest)?;
-    let mut aof = new_aof(place, manifest, log, (next.0 + 1, next.1 + 1), now_ms);
-    aof.settled_size = aof.place.base_size(&aof.manifest);
-    aof.rewritten_size = aof.size();
-    Ok(aof)
-}
-
-/// The log is switched on while running: what older files hold is replaced by the data in memory.
-pub(super) fn switch_on(place: Place, keyspace: &Keyspace, now_ms: u64) -> Result<Aof, OpenError> {
-    let names = disk::names(&place.dir)?;
-    let old = match disk::current(&place.manifest_path())? {
-        Some(found) => {
-            let bytes = fs::read(&found).at("read", &found)?;
-            Manifest::parse(&bytes).map_err(|e| corrupt(&found, 0, e.to_string(), "Move it away"))?
-        }
-        None => Manifest::default(),
-    };
-    let next = next_numbers(&place.prefix, &names);
-    Ok(begin(place, &old, keyspace, next, now_ms)?)
+/// Keeps the files from which only a part was loaded.
+pub(super) fn keep_aside(loader: &mut Loader<'_>, until: u64, files: &[PathBuf]) -> Result<(), FileError> {
+    let config = loader.config;
+    let aside = until::keep_aside(&config.dir, &config.appendfilename, &until.to_string(), files)?;
+    let left_out = loader.times.stopped_at.is_some();
+    let what = if left_out { "what is later was left out" } else { "nothing is later" };
+    let warning =
+        format!("loaded up to the second {until}: {what}. The files as they were are in {}", aside.display());
+    loader.report.warnings.push(warning);
+    Ok(())
 }
 
 /// Removes unfinished snapshots, and gives the snapshot its name back where a crash took it. The directory was

@@ -1,5 +1,6 @@
 //! What was loaded, and how persistence stands.
 
+use super::snapshot_state::SnapshotInfo;
 use std::path::PathBuf;
 
 /// Where the data came from.
@@ -36,6 +37,8 @@ pub struct LoadReport {
     pub files: Vec<PathBuf>,
     /// Commands that were applied.
     pub commands: u64,
+    /// Keys that snapshots held, and those of them that were left out because their time had come.
+    pub snapshot_keys: (u64, u64),
     /// What was cut.
     pub cuts: Vec<Cut>,
     /// What a person should know.
@@ -50,6 +53,7 @@ pub struct PersistenceInfo {
     pub rdb_bgsave_in_progress: bool,
     pub rdb_last_save_time: u64,
     pub rdb_last_bgsave_ok: bool,
+    pub snapshots: SnapshotInfo,
     pub aof_enabled: bool,
     pub aof_rewrite_in_progress: bool,
     pub aof_rewrite_scheduled: bool,
@@ -60,6 +64,12 @@ pub struct PersistenceInfo {
     pub aof_buffer_length: u64,
     pub aof_pending_bio_fsync: u64,
     pub aof_delayed_fsync: u64,
+    pub aof_rewrite_buffer_length: u64,
+    pub aof_rewrites: u64,
+    pub aof_rewrites_consecutive_failures: u64,
+    pub aof_last_rewrite_time_sec: Option<u64>,
+    pub aof_current_rewrite_time_sec: Option<u64>,
+    pub aof_last_cow_size: u64,
 }
 
 impl PersistenceInfo {
@@ -73,20 +83,29 @@ impl PersistenceInfo {
             text.push_str(&value);
             text.push_str("\r\n");
         };
+        self.snapshots.progress_lines(&mut put);
         put("rdb_changes_since_last_save", self.rdb_changes_since_last_save.to_string());
         put("rdb_bgsave_in_progress", u8::from(self.rdb_bgsave_in_progress).to_string());
         put("rdb_last_save_time", self.rdb_last_save_time.to_string());
         put("rdb_last_bgsave_status", ok(self.rdb_last_bgsave_ok).into());
+        self.snapshots.history_lines(&mut put);
         put("aof_enabled", u8::from(self.aof_enabled).to_string());
         put("aof_rewrite_in_progress", u8::from(self.aof_rewrite_in_progress).to_string());
         put("aof_rewrite_scheduled", u8::from(self.aof_rewrite_scheduled).to_string());
+        let seconds = |s: Option<u64>| s.map_or("-1".to_owned(), |s| s.to_string());
+        put("aof_last_rewrite_time_sec", seconds(self.aof_last_rewrite_time_sec));
+        put("aof_current_rewrite_time_sec", seconds(self.aof_current_rewrite_time_sec));
         put("aof_last_bgrewrite_status", ok(self.aof_last_bgrewrite_ok).into());
+        put("aof_rewrites", self.aof_rewrites.to_string());
+        put("aof_rewrites_consecutive_failures", self.aof_rewrites_consecutive_failures.to_string());
         put("aof_last_write_status", ok(self.aof_last_write_ok).into());
+        put("aof_last_cow_size", self.aof_last_cow_size.to_string());
         if self.aof_enabled {
             put("aof_current_size", self.aof_current_size.to_string());
             put("aof_base_size", self.aof_base_size.to_string());
             put("aof_pending_rewrite", u8::from(self.aof_rewrite_scheduled).to_string());
             put("aof_buffer_length", self.aof_buffer_length.to_string());
+            put("aof_rewrite_buffer_length", self.aof_rewrite_buffer_length.to_string());
             put("aof_pending_bio_fsync", self.aof_pending_bio_fsync.to_string());
             put("aof_delayed_fsync", self.aof_delayed_fsync.to_string());
         }

@@ -6,12 +6,15 @@ use super::error::{FileError, RewriteError, RewriteStart, WriteError};
 use super::files::Place;
 use super::fork::{self, Ended};
 use super::log::{Log, Trouble, incr_name};
+use super::single;
 use crate::aof::{FileEntry, FileKind, Manifest};
-use crate::config::AppendFsync;
+use crate::config::{AofLayout, AppendFsync};
 use crate::keyspace::Keyspace;
 
 /// Redis waits after this many automatic rewrites failed in a row: a minute, then twice that, up to an hour.
 const FAILURES_ALLOWED: u32 = 3;
+/// To find out how much memory a child has to itself takes a while: not for a smaller base.
+const WORTH_MEASURING: u64 = 1 << 20;
 
 impl Persistence {
     /// Starts a rewrite. `keyspace` must hold exactly what was logged: the buffer's commands included.
@@ -44,20 +47,51 @@ impl Persistence {
     }
 
     fn start_rewrite(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<(), RewriteError> {
-        if !sabotaged!("base-forked-late") {
+        let single = self.aof.as_ref().is_some_and(|aof| aof.place.layout == AofLayout::Single);
+        if single {
+            self.settle_single()?;
+        } else if !sabotaged!("base-forked-late") {
             self.switch_incr()?;
         }
         let Some(aof) = &mut self.aof else { return Err(RewriteError::Off) };
         let first_incr = aof.log.seq;
         let base_seq = aof.take_base();
         let place = aof.place.clone();
-        let rdb_base = place.rdb_base;
-        let spawned =
-            fork::spawn(&self.not_for_children, || place.write_base(keyspace, base_seq, now_ms).is_ok());
-        let pid =
+        let spawned = fork::spawn_reporting(&self.not_for_children, |reporter| {
+            let written = place.write_base(keyspace, base_seq, now_ms);
+            let temp = place.base_temp(base_seq);
+            if std::fs::metadata(temp).is_ok_and(|m| m.len() >= WORTH_MEASURING) {
+                reporter.tell(0);
+            }
+            written.is_ok()
+        });
+        let (pid, reports) =
             spawned.map_err(|source| FileError { doing: "fork for", path: place.dir.clone(), source })?;
-        self.child = Some(Child { pid, job: Job::Rewrite { base_seq, first_incr, rdb_base } });
+        if single {
+            aof.log.begin_diff();
+        }
+        self.child = Some(Child { pid, job: Job::Rewrite { place, base_seq, first_incr } });
+        self.stats.begun += 1;
+        self.stats.reports = Some(reports);
+        self.stats.began_ms = now_ms;
         Ok(())
+    }
+
+    /// Writes what is pending to the single file: it is older than the fork, so it is in the base, and must not be
+    /// among what goes behind it.
+    fn settle_single(&mut self) -> Result<(), RewriteError> {
+        let policy = self.config.appendfsync;
+        let Some(aof) = &mut self.aof else { return Err(RewriteError::Off) };
+        if let Some(trouble) = &aof.trouble {
+            return Err(WriteError::Broken(trouble.text().to_owned()).into());
+        }
+        let written = aof.log.write();
+        written.map_err(|e| {
+            let text = e.to_string();
+            let always = policy == AppendFsync::Always;
+            aof.trouble = Some(if always { Trouble::Rebase(text) } else { Trouble::Write(text) });
+            RewriteError::Write(e.into())
+        })
     }
 
     /// Ends the current incr file, written and synced whole, and goes on in a new one that the manifest lists.
@@ -111,23 +145,24 @@ impl Persistence {
     pub(super) fn finish_rewrite(
         &mut self,
         ended: Ended,
+        place: &Place,
         base_seq: u64,
         first_incr: u64,
-        rdb_base: bool,
         now_ms: u64,
     ) {
+        let told = self.stats.reports.take().and_then(|mut reports| reports.latest());
+        self.stats.last_cow = told.map_or(0, |p| p.private_dirty);
+        self.stats.last_s = Some(now_ms.saturating_sub(self.stats.began_ms) / 1000);
         let Some(aof) = &mut self.aof else { return };
-        let place = Place { rdb_base, ..aof.place.clone() };
-        let entry = FileEntry { chained: !rdb_base && aof.log.chained(), ..place.base_entry(base_seq) };
-        let done = match ended {
-            Ended::Failed if sabotaged!("failed-child-installed") => {
-                install_base(aof, &place, entry, first_incr)
+        let done = if ended == Ended::Ok || sabotaged!("failed-child-installed") {
+            match place.layout {
+                AofLayout::Multi => install_base(aof, place, place.base_entry(base_seq), first_incr),
+                AofLayout::Single => install_single(aof, place, base_seq),
             }
-            Ended::Ok => install_base(aof, &place, entry, first_incr),
-            Ended::Failed => {
-                let _ = disk::remove_if_there(&place.base_temp(base_seq));
-                false
-            }
+        } else {
+            drop(aof.log.end_diff());
+            let _ = disk::remove_if_there(&place.base_temp(base_seq));
+            false
         };
         if done {
             self.rewrite_failed = false;
@@ -150,18 +185,52 @@ impl Persistence {
     /// Writes everything anew from memory, in the foreground: base, incr file and manifest. For the first
     /// start, for switching the log on, and when the old files cannot be trusted any more.
     pub(super) fn rebase(aof: &mut Aof, keyspace: &Keyspace, now_ms: u64) -> Result<(), FileError> {
+        if aof.place.layout == AofLayout::Single {
+            let seq = aof.take_base();
+            match aof.place.anew_single(keyspace, seq, now_ms) {
+                Ok(log) => aof.log = log,
+                Err(ReplaceError::Before(e)) => return Err(e),
+                Err(ReplaceError::Unknown(e)) => {
+                    aof.trouble = Some(Trouble::Rebase(e.to_string()));
+                    return Err(e);
+                }
+            }
+            let _ = aof.place.remove_cuts();
+            aof.settle_anew();
+            return Ok(());
+        }
         let numbers = aof.take_numbers();
         let (log, manifest) = write_anew(&aof.place, &aof.manifest, numbers, keyspace, now_ms)?;
         aof.manifest = manifest;
         aof.log = log;
-        aof.trouble = None;
-        aof.oldest_unsynced_ms = None;
-        aof.postponed_since_ms = None;
         // Should this fail, the next manifest still lists them as history, and its purge tries again.
         let _ = aof.place.purge(&mut aof.manifest);
         aof.settled_size = aof.place.base_size(&aof.manifest);
-        aof.rewritten_size = aof.size();
+        aof.settle_anew();
         Ok(())
+    }
+}
+
+impl Aof {
+    /// The log was written anew: whatever was the matter with the old one is over.
+    fn settle_anew(&mut self) {
+        self.trouble = None;
+        self.oldest_unsynced_ms = None;
+        self.postponed_since_ms = None;
+        self.rewritten_size = self.size();
+    }
+}
+
+/// Puts the child's file, and what was logged since the fork, in the place of the single file.
+fn install_single(aof: &mut Aof, place: &Place, seq: u64) -> bool {
+    match single::finish_single(aof, place, seq) {
+        Ok(()) => true,
+        Err(ReplaceError::Before(_)) => false,
+        Err(ReplaceError::Unknown(e)) => {
+            // Neither file may grow: the other one may be what a start finds.
+            aof.trouble = Some(Trouble::Rebase(e.to_string()));
+            false
+        }
     }
 }
 

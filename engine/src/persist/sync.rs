@@ -5,13 +5,20 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// A sync that has ended: the length that it covers, and how it went.
-pub(super) type Done = (u64, io::Result<()>);
+/// A sync that has ended.
+pub(super) struct Done {
+    /// Of which file: its log's number.
+    pub(super) seq: u64,
+    /// The length that it covers.
+    pub(super) len: u64,
+    /// How it went.
+    pub(super) result: io::Result<()>,
+}
 
 #[derive(Default)]
 struct State {
-    /// File and length to be covered.
-    wanted: Option<(Arc<File>, u64)>,
+    /// File, its number, and the length to be covered.
+    wanted: Option<(Arc<File>, u64, u64)>,
     busy: bool,
     done: Option<Done>,
     stop: bool,
@@ -42,15 +49,15 @@ impl Syncer {
         self.thread.is_some() && self.shared.lock().busy
     }
 
-    /// Starts a sync of `file`, which now has `len` bytes. The caller has seen that none is running.
-    pub(super) fn start(&mut self, file: Arc<File>, len: u64) -> io::Result<()> {
+    /// Starts a sync of `file`, number `seq`, which now has `len` bytes. The caller has seen that none is running.
+    pub(super) fn start(&mut self, file: Arc<File>, seq: u64, len: u64) -> io::Result<()> {
         if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
             self.thread =
                 Some(std::thread::Builder::new().name("aof-sync".into()).spawn(move || run(&shared))?);
         }
         let mut state = self.shared.lock();
-        state.wanted = Some((file, len));
+        state.wanted = Some((file, seq, len));
         state.busy = true;
         self.shared.changed.notify_all();
         Ok(())
@@ -88,7 +95,7 @@ fn run(shared: &Shared) {
     let mut first = None;
     loop {
         let mut state = shared.lock();
-        let (file, len) = loop {
+        let (file, seq, len) = loop {
             if let Some(wanted) = state.wanted.take() {
                 break wanted;
             }
@@ -106,7 +113,7 @@ fn run(shared: &Shared) {
         let result = file.sync_data();
         drop(file);
         let mut state = shared.lock();
-        state.done = Some((len, result));
+        state.done = Some(Done { seq, len, result });
         state.busy = false;
         shared.changed.notify_all();
     }

@@ -1,9 +1,10 @@
 //! Reading a snapshot.
 
+use super::input::{Input, module_name};
+use super::values::{self, Found};
 use super::*;
-use crate::keyspace::{DATABASES, Entry, Keyspace, Value};
+use crate::keyspace::{DATABASES, Entry, Keyspace};
 use crc_fast::{CrcAlgorithm, Digest};
-use std::collections::VecDeque;
 
 /// Why a snapshot cannot be loaded: where, and what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +21,8 @@ pub struct RdbError {
 pub struct Loaded {
     /// The data.
     pub keyspace: Keyspace,
+    /// The version of the format.
+    pub version: u32,
     /// Length of the snapshot; the file may go on behind it.
     pub len: u64,
     /// Keys.
@@ -32,190 +35,227 @@ pub struct Loaded {
     pub skipped: Vec<String>,
 }
 
-struct Reader<'b> {
-    bytes: &'b [u8],
-    at: usize,
+/// How a snapshot ended.
+pub(super) struct End {
+    pub(super) version: u32,
+    pub(super) len: u64,
+    pub(super) verified: bool,
 }
 
-impl<'b> Reader<'b> {
-    fn fail<T>(&self, what: impl Into<String>) -> Result<T, RdbError> {
-        Err(RdbError { offset: self.at as u64, what: what.into() })
-    }
+/// Takes what stands in a snapshot, in its order. An error ends the reading.
+pub(super) trait Visit {
+    /// An auxiliary field.
+    fn aux(&mut self, _at: usize, _name: &[u8], _value: &[u8]) {}
+    /// Database `db` begins.
+    fn select(&mut self, _at: usize, _db: usize) {}
+    /// How many keys the database is said to have; not to be believed.
+    fn sizes(&mut self, _db: usize, _keys: u64) {}
+    /// A function library.
+    fn function(&mut self) {}
+    /// A key whose value has no elements.
+    fn empty(&mut self) {}
+    /// What a module has written beside the keys.
+    fn module_aux(&mut self, name: &str) -> Result<(), String>;
+    /// A key begins.
+    fn begin(&mut self, _at: usize, _kind: u8, _key: &[u8]) {}
+    /// A key and its entry.
+    fn key(&mut self, db: usize, key: &[u8], entry: Entry) -> Result<(), String>;
+}
 
-    fn take(&mut self, len: u64) -> Result<&'b [u8], RdbError> {
-        let left = &self.bytes[self.at..];
-        match usize::try_from(len).ok().and_then(|len| left.get(..len)) {
-            Some(part) => {
-                self.at += part.len();
-                Ok(part)
+fn version(input: &mut Input<'_>) -> Result<u32, RdbError> {
+    if input.array::<5>()? != *MAGIC {
+        return Err(RdbError { offset: 0, what: "it does not begin with REDIS".into() });
+    }
+    let digits = input.array::<4>()?;
+    let known = std::str::from_utf8(&digits).ok().filter(|v| v.bytes().all(|b| b.is_ascii_digit()));
+    match known.and_then(|v| v.parse::<u32>().ok()) {
+        Some(version @ 1..=READ_VERSION_MAX) => Ok(version),
+        Some(version) => {
+            let what =
+                format!("its version is {version}, and the newest that is known is {READ_VERSION_MAX}");
+            Err(RdbError { offset: 5, what })
+        }
+        None => Err(RdbError { offset: 5, what: "its version is no number".into() }),
+    }
+}
+
+/// Says in which key an error was found.
+fn within(error: RdbError, kind: u8, key: &[u8], db: usize) -> RdbError {
+    let name = values::type_name(kind).unwrap_or("value of an unknown type");
+    let shown = key[..key.len().min(64)].escape_ascii();
+    let what = format!("{} (the key '{shown}' of database {db}, a {name})", error.what);
+    RdbError { what, ..error }
+}
+
+/// Reads the snapshot at the beginning of `bytes`, part by part. What a visitor is given has been checked.
+pub(super) fn walk(bytes: &[u8], visit: &mut dyn Visit) -> Result<End, RdbError> {
+    let mut input = Input::new(bytes);
+    let version = version(&mut input)?;
+    let mut db = 0;
+    let mut expires_at_ms = None;
+    loop {
+        let begin = input.at();
+        let refused = |what: String| RdbError { offset: begin as u64, what };
+        match input.byte()? {
+            OP_EOF => break,
+            OP_AUX => {
+                let (name, value) = (input.string()?, input.string()?);
+                visit.aux(begin, &name, &value);
             }
-            None => self.fail(format!("{len} bytes are wanted and {} are left", left.len())),
-        }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RdbError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N as u64)?);
-        Ok(array)
-    }
-
-    fn byte(&mut self) -> Result<u8, RdbError> {
-        Ok(self.array::<1>()?[0])
-    }
-
-    /// A length, or (`Err`) the number of a special encoding.
-    fn len_or_encoding(&mut self) -> Result<Result<u64, u8>, RdbError> {
-        let first = self.byte()?;
-        Ok(match first >> 6 {
-            0 => Ok(u64::from(first)),
-            1 => Ok((u64::from(first & 0x3f) << 8) | u64::from(self.byte()?)),
-            3 => Err(first & 0x3f),
-            _ if first == 0x80 => Ok(u64::from(u32::from_be_bytes(self.array()?))),
-            _ if first == 0x81 => Ok(u64::from_be_bytes(self.array()?)),
-            _ => return self.fail(format!("{first:#x} begins no length")),
-        })
-    }
-
-    fn len(&mut self) -> Result<u64, RdbError> {
-        match self.len_or_encoding()? {
-            Ok(len) => Ok(len),
-            Err(code) => self.fail(format!("a length, not the string encoding {code}, belongs here")),
-        }
-    }
-
-    fn string(&mut self) -> Result<Vec<u8>, RdbError> {
-        let number = match self.len_or_encoding()? {
-            Ok(len) => return Ok(self.take(len)?.to_vec()),
-            Err(0) => i64::from(i8::from_le_bytes(self.array()?)),
-            Err(1) => i64::from(i16::from_le_bytes(self.array()?)),
-            Err(2) => i64::from(i32::from_le_bytes(self.array()?)),
-            Err(3) => {
-                let packed = self.len()?;
-                let len = self.len()?;
-                let input = self.take(packed)?;
-                let out = usize::try_from(len).ok().and_then(|len| lzf::decompress(input, len));
-                return out.map_or_else(|| self.fail("a compressed string is broken"), Ok);
+            OP_RESIZEDB => {
+                let keys = input.len()?;
+                input.len()?;
+                visit.sizes(db, keys);
             }
-            Err(code) => return self.fail(format!("unknown string encoding {code}")),
-        };
-        Ok(number.to_string().into_bytes())
-    }
-
-    fn value(&mut self, kind: u8) -> Result<Value, RdbError> {
-        if kind == TYPE_STRING {
-            return Ok(Value::from(self.string()?));
-        }
-        let mut list = VecDeque::new();
-        let mut push = |item| list.push_back(item);
-        match kind {
-            TYPE_LIST => {
-                for _ in 0..self.len()? {
-                    push(self.string()?);
+            OP_SLOT_INFO => {
+                for _ in 0..3 {
+                    input.len()?;
                 }
             }
-            TYPE_LIST_ZIPLIST | TYPE_LIST_QUICKLIST => {
-                let nodes = if kind == TYPE_LIST_ZIPLIST { 1 } else { self.len()? };
-                for _ in 0..nodes {
-                    let node = self.string()?;
-                    if lists::ziplist(&node, &mut push).is_none() {
-                        return self.fail("a ziplist is broken");
-                    }
+            OP_SELECTDB => match usize::try_from(input.len()?) {
+                Ok(n) if n < DATABASES => {
+                    db = n;
+                    visit.select(begin, db);
+                }
+                _ => return Err(refused(format!("there are only {DATABASES} databases"))),
+            },
+            OP_EXPIRETIME_MS => expires_at_ms = expiry(i64::from_le_bytes(input.array()?)),
+            OP_EXPIRETIME => {
+                let seconds = i32::from_le_bytes(input.array()?);
+                expires_at_ms = expiry(i64::from(seconds).saturating_mul(1000));
+            }
+            OP_FREQ => drop(input.byte()?),
+            OP_IDLE => drop(input.len()?),
+            OP_FUNCTION2 => {
+                input.string()?;
+                visit.function();
+            }
+            OP_FUNCTION => {
+                return Err(refused("functions as a release candidate had them are not supported".into()));
+            }
+            OP_MODULE_AUX => {
+                let (name, _) = module_name(input.len()?);
+                visit.module_aux(&name).map_err(refused)?;
+                // When it was written: a number, tagged as such.
+                if input.len()? != 2 {
+                    return input.fail("a module's data do not begin with their time");
+                }
+                input.len()?;
+                input.skip_module_parts()?;
+            }
+            kind => {
+                if values::type_name(kind).is_none() {
+                    return Err(refused(format!("nothing that is known begins with the byte {kind}")));
+                }
+                let key = input.string()?;
+                visit.begin(begin, kind, &key);
+                let value = values::value(&mut input, kind).map_err(|e| within(e, kind, &key, db))?;
+                let expires_at_ms = expires_at_ms.take();
+                match value {
+                    Found::Value(value) => visit
+                        .key(db, &key, Entry::new(value, expires_at_ms))
+                        .map_err(|what| within(refused(what), kind, &key, db))?,
+                    Found::Nothing => visit.empty(),
                 }
             }
-            TYPE_LIST_QUICKLIST_2 => {
-                for _ in 0..self.len()? {
-                    // 1 is a node that holds one element as it stands, 2 a listpack.
-                    match self.len()? {
-                        1 => push(self.string()?),
-                        2 => {
-                            let node = self.string()?;
-                            if lists::listpack(&node, &mut push).is_none() {
-                                return self.fail("a listpack is broken");
-                            }
-                        }
-                        other => return self.fail(format!("unknown quicklist container {other}")),
-                    }
-                }
-            }
-            other => {
-                return self
-                    .fail(format!("values of type {other} are not supported (only strings and lists are)"));
+        }
+    }
+    let mut verified = false;
+    if version >= 5 {
+        let body = input.at();
+        let sum = u64::from_le_bytes(input.array()?);
+        verified = sum != 0;
+        if verified {
+            let mut digest = Digest::new(CrcAlgorithm::Crc64Redis);
+            digest.update(&bytes[..body]);
+            if sum != digest.finalize() {
+                return Err(RdbError {
+                    offset: body as u64,
+                    what: "its checksum does not fit its bytes".into(),
+                });
             }
         }
-        if list.is_empty() {
-            return self.fail("a list is empty");
+    }
+    Ok(End { version, len: input.at() as u64, verified })
+}
+
+/// As Redis has it: -1 is no expiry. What lies before 1970 has passed.
+fn expiry(at_ms: i64) -> Option<u64> {
+    (at_ms != -1).then(|| u64::try_from(at_ms).unwrap_or(0))
+}
+
+/// Puts a snapshot into a keyspace.
+struct Load {
+    keyspace: Keyspace,
+    drop_before_ms: Option<u64>,
+    keys: u64,
+    expired: u64,
+    empty: u64,
+    functions: u64,
+    /// Keys that room may still be made for: no more than the bytes can hold, whatever they claim.
+    room: usize,
+}
+
+/// A key, its length and its value take this many bytes, or hardly fewer.
+const SMALLEST_KEY: usize = 8;
+
+impl Visit for Load {
+    fn sizes(&mut self, db: usize, keys: u64) {
+        let keys = usize::try_from(keys).unwrap_or(usize::MAX).min(self.room);
+        self.room -= keys;
+        self.keyspace.dbs[db].reserve(keys);
+    }
+
+    fn function(&mut self) {
+        self.functions += 1;
+    }
+
+    fn empty(&mut self) {
+        self.empty += 1;
+    }
+
+    fn module_aux(&mut self, name: &str) -> Result<(), String> {
+        Err(format!("it holds data of the module '{name}'; modules are not supported"))
+    }
+
+    fn key(&mut self, db: usize, key: &[u8], entry: Entry) -> Result<(), String> {
+        self.keys += 1;
+        if self.drop_before_ms.is_some_and(|now| entry.is_due(now)) {
+            self.expired += 1;
+            return Ok(());
         }
-        Ok(Value::from(list))
+        match self.keyspace.dbs[db].insert(key, entry) {
+            None => Ok(()),
+            Some(_) => Err("it stands there twice".into()),
+        }
     }
 }
 
 /// Reads the snapshot at the beginning of `bytes`. Keys whose expiry lies before `drop_before_ms` are left out.
 pub fn read(bytes: &[u8], drop_before_ms: Option<u64>) -> Result<Loaded, RdbError> {
-    let mut r = Reader { bytes, at: 0 };
-    if r.array::<5>()? != *MAGIC {
-        return Err(RdbError { offset: 0, what: "it does not begin with REDIS".into() });
-    }
-    let version = std::str::from_utf8(&r.array::<4>()?).ok().and_then(|v| v.parse::<u32>().ok());
-    let Some(version) = version.filter(|v| (1..=READ_VERSION_MAX).contains(v)) else {
-        return r.fail("its version is unknown");
-    };
-    let mut loaded = Loaded {
+    let mut load = Load {
         keyspace: Keyspace::default(),
-        len: 0,
+        drop_before_ms,
         keys: 0,
         expired: 0,
-        verified: false,
-        skipped: Vec::new(),
+        empty: 0,
+        functions: 0,
+        room: bytes.len() / SMALLEST_KEY,
     };
-    let mut db = 0;
-    let mut expires_at_ms = None;
-    loop {
-        match r.byte()? {
-            OP_EOF => break,
-            OP_AUX => {
-                r.string()?;
-                r.string()?;
-            }
-            OP_RESIZEDB => {
-                r.len()?;
-                r.len()?;
-            }
-            OP_SELECTDB => match usize::try_from(r.len()?) {
-                Ok(n) if n < DATABASES => db = n,
-                _ => return r.fail(format!("there are only {DATABASES} databases")),
-            },
-            OP_EXPIRETIME_MS => expires_at_ms = Some(u64::from_le_bytes(r.array()?)),
-            OP_EXPIRETIME => expires_at_ms = Some(u64::from(u32::from_le_bytes(r.array()?)) * 1000),
-            OP_FREQ => drop(r.byte()?),
-            OP_IDLE => drop(r.len()?),
-            OP_FUNCTION2 => {
-                r.string()?;
-                loaded.skipped.push("a function library".into());
-            }
-            OP_MODULE_AUX => return r.fail("data of a module are not supported"),
-            kind => {
-                let key = r.string()?;
-                let value = r.value(kind)?;
-                let expires_at_ms = expires_at_ms.take();
-                loaded.keys += 1;
-                if expires_at_ms.is_some_and(|at| drop_before_ms.is_some_and(|now| at < now)) {
-                    loaded.expired += 1;
-                } else if loaded.keyspace.dbs[db].insert(&key, Entry::new(value, expires_at_ms)).is_some() {
-                    return r.fail("a key stands there twice");
-                }
-            }
+    let end = walk(bytes, &mut load)?;
+    let mut skipped = Vec::new();
+    for (count, what) in [(load.functions, "function libraries"), (load.empty, "keys without elements")] {
+        if count > 0 {
+            skipped.push(format!("{what} ({count})"));
         }
     }
-    if version >= 5 {
-        let body = r.at;
-        let sum = u64::from_le_bytes(r.array()?);
-        let mut digest = Digest::new(CrcAlgorithm::Crc64Redis);
-        digest.update(&bytes[..body]);
-        if sum != 0 && sum != digest.finalize() {
-            return Err(RdbError { offset: body as u64, what: "its checksum does not fit its bytes".into() });
-        }
-        loaded.verified = sum != 0;
-    }
-    loaded.len = r.at as u64;
-    Ok(loaded)
+    Ok(Loaded {
+        keyspace: load.keyspace,
+        version: end.version,
+        len: end.len,
+        keys: load.keys,
+        expired: load.expired,
+        verified: end.verified,
+        skipped,
+    })
 }

@@ -1,4 +1,4 @@
-//! RESP2, the wire protocol: requests in, replies out, and replies back into values for the library and tests.
+//! RESP2 and RESP3, the wire protocol: requests in, replies out, and replies back into values for the library and tests.
 
 mod number;
 mod out;

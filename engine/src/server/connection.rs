@@ -38,6 +38,8 @@ pub(super) struct Connection {
     pub(super) closing: bool,
     /// The socket took less than `out`: epoll says when it takes more.
     pub(super) wants_write: bool,
+    /// It is a replica, and once `out` is sent there is more for it.
+    pub(super) has_more: bool,
     /// What was read and could not be executed yet; it begins with a command's first byte.
     input: Vec<u8>,
     sent: usize,
@@ -69,6 +71,7 @@ impl Connection {
             awaiting: None,
             closing: false,
             wants_write: false,
+            has_more: false,
             input: Vec::new(),
             sent: 0,
             parser: RequestParser::default(),
@@ -230,7 +233,7 @@ impl Connection {
                 Err(_) => return false,
             }
         }
-        self.wants_write = false;
+        self.wants_write = self.has_more;
         self.sent = 0;
         if self.out.buffer_mut().capacity() > KEEP_CAPACITY {
             *self.out.buffer_mut() = Vec::new();

@@ -110,6 +110,7 @@ impl Server {
     pub fn new(mut engine: Engine, sockets: Sockets) -> Result<Server, RunError> {
         let listeners = sockets.listen(engine.config.tcp_backlog)?;
         make_room_for_clients(&mut engine.config.maxclients)?;
+        engine.persistence.feed().serve();
         engine.persistence.keep_from_children(listeners.iter().map(|l| l.as_fd().as_raw_fd()));
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGTERM);
@@ -168,6 +169,7 @@ impl Server {
         self.cron_if_due(now_ms)?;
         self.engine.end_turn()?;
         self.settle_waiting();
+        self.feed_replica();
         self.send_replies();
         self.drop_killed();
         self.end_if_asked()
@@ -236,7 +238,6 @@ impl Server {
                 local: guest.local,
                 since_ms: now_ms,
                 last_ms: now_ms,
-                protocol: 2,
                 ..Client::default()
             };
             self.engine.clients.add(self.next_id, facts);
@@ -278,7 +279,7 @@ impl Server {
         let Some(client) = self.clients[slot].as_ref() else { return };
         let now_ms = self.engine.now_ms;
         if let Some(facts) = self.engine.clients.get_mut(client.session.id) {
-            facts.update(&client.session, client.out.protocol(), now_ms);
+            facts.update(&client.session, client.out.resp3(), now_ms);
         }
         if client.awaiting.is_some() && !self.waiting.contains(&slot) {
             self.waiting.push(slot);
@@ -310,6 +311,20 @@ impl Server {
                 client.settle(&self.engine.persistence, self.engine.now_ms);
                 self.ready.push(*slot);
             }
+        }
+    }
+
+    /// Hands the replica what it is due (see `replication`). What the turn logged is on the disk by now.
+    fn feed_replica(&mut self) {
+        let feed = self.engine.persistence.feed();
+        let Some(id) = feed.client() else { return };
+        let replica = |c: &Option<Connection>| c.as_ref().is_some_and(|c| c.session.id == id);
+        let Some(slot) = self.clients.iter().position(replica) else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        client.closing |= !feed.fill(client.out.buffer_mut());
+        client.has_more = feed.has_more();
+        if client.closing || !client.out.is_empty() {
+            self.ready.push(slot);
         }
     }
 

@@ -1,6 +1,8 @@
 //! Values of more than one element.
 
 mod hash;
+mod order;
+mod packed;
 mod set;
 mod sorted_set;
 

@@ -1,11 +1,17 @@
 //! A set whose members have scores, in the order of their scores.
 
+use either::Either;
 use indexmap::IndexMap;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::hash::BuildHasherDefault;
+use std::ops::Range;
 
+use super::order::{Item, Order};
+use super::packed::{LONGEST, Packed, scan_page};
 use crate::keyspace::FixedHasher;
+
+/// Members of a small sorted set, as the default of zset-max-listpack-entries.
+const SMALL: usize = 128;
 
 /// A score: a double that is not NaN.
 #[derive(Clone, Copy, Debug)]
@@ -45,53 +51,304 @@ impl Ord for Score {
 }
 
 /// A sorted set: members by score, members of one score by their bytes.
+#[derive(Clone, Debug)]
+pub struct SortedSet(Repr);
+
+#[derive(Clone, Debug)]
+enum Repr {
+    /// Members in their order, each before the bytes of its score; and how many.
+    Small(Packed, usize),
+    Large(Large),
+}
+
 #[derive(Clone, Debug, Default)]
-pub struct SortedSet {
-    scores: IndexMap<Vec<u8>, Score, BuildHasherDefault<FixedHasher>>,
-    order: BTreeSet<(Score, Vec<u8>)>,
+struct Large {
+    scores: IndexMap<Box<[u8]>, Score, BuildHasherDefault<FixedHasher>>,
+    order: Order,
+}
+
+impl Default for SortedSet {
+    fn default() -> Self {
+        SortedSet(Repr::Small(Packed::default(), 0))
+    }
 }
 
 impl PartialEq for SortedSet {
     fn eq(&self, other: &SortedSet) -> bool {
-        self.order == other.order
+        self.iter().eq(other.iter())
     }
 }
 
 impl Eq for SortedSet {}
 
+/// The members of a small one with their offsets and scores.
+fn members(packed: &Packed) -> impl Iterator<Item = (usize, &[u8], Score)> {
+    let mut items = packed.iter();
+    std::iter::from_fn(move || {
+        let (at, member) = items.next()?;
+        let bytes = items.next()?.1.try_into().ok()?;
+        Some((at, member, Score(f64::from_le_bytes(bytes))))
+    })
+}
+
+impl Large {
+    fn member(&self, place: usize) -> &[u8] {
+        self.scores.get_index(place).map_or(&[], |(member, _)| member)
+    }
+
+    /// The rank at which a member with this score stands, or would stand.
+    fn rank(&self, member: &[u8], score: Score) -> usize {
+        self.order.rank(|i| (i.score, self.member(i.place)) < (score, member))
+    }
+
+    fn insert(&mut self, member: &[u8], score: Score) {
+        let rank = self.rank(member, score);
+        let place = match self.scores.get_full_mut(member) {
+            Some((place, _, old)) => {
+                *old = score;
+                place
+            }
+            None => self.scores.insert_full(member.into(), score).0,
+        };
+        self.order.insert(rank, Item { score, place });
+    }
+
+    fn remove(&mut self, member: &[u8]) -> Option<Score> {
+        let (place, _, score) = self.scores.get_full(member)?;
+        let score = *score;
+        self.order.remove(self.rank(member, score));
+        // The table's last member takes the free place.
+        let last = self.scores.len() - 1;
+        if place != last
+            && let Some((moved, score)) = self.scores.get_index(last)
+        {
+            let rank = self.rank(moved, *score);
+            self.order.moved(rank, place);
+        }
+        self.scores.swap_remove_index(place);
+        Some(score)
+    }
+}
+
 impl SortedSet {
-    /// Adds a member or moves it; gives the score that it had.
+    /// An empty one in the large form, for results that are shown, or else stored [`packed`](SortedSet::packed).
+    pub fn unpacked() -> SortedSet {
+        SortedSet(Repr::Large(Large::default()))
+    }
+
+    /// The same in the small form, if it fits that.
+    pub fn packed(self) -> SortedSet {
+        if self.len() > SMALL || self.iter().any(|(member, _)| member.len() > LONGEST) {
+            return self;
+        }
+        let mut small = SortedSet::default();
+        for (member, score) in self.iter() {
+            small.insert(member, score);
+        }
+        small
+    }
+
+    /// Takes the large form.
+    pub fn unpack(&mut self) {
+        if let Repr::Small(packed, _) = &self.0 {
+            let mut large = Large::default();
+            members(packed).for_each(|(_, member, score)| large.insert(member, score));
+            self.0 = Repr::Large(large);
+        }
+    }
+
+    /// Adds a member or moves it; gives the score that it had. An equal score is left as it is: 0 does not become -0.
     pub fn insert(&mut self, member: &[u8], score: Score) -> Option<Score> {
-        let old = self.remove(member);
-        self.scores.insert(member.to_vec(), score);
-        self.order.insert((score, member.to_vec()));
+        let old = self.score(member);
+        if old == Some(score) {
+            return old;
+        }
+        if member.len() > LONGEST || (self.len() >= SMALL && old.is_none()) {
+            self.unpack();
+        }
+        match &mut self.0 {
+            Repr::Large(large) => {
+                if let Some(old) = old {
+                    // The member keeps its place in the table.
+                    large.order.remove(large.rank(member, old));
+                }
+                large.insert(member, score);
+            }
+            Repr::Small(packed, len) => {
+                let found = members(packed).find(|(_, m, _)| *m == member).map(|(at, _, _)| at);
+                if let Some(at) = found {
+                    packed.remove(at, 2);
+                }
+                let next = members(packed).find(|(_, m, s)| (*s, *m) > (score, member));
+                let at = next.map_or(packed.end(), |(at, _, _)| at);
+                // As in Redis, a small one knows no -0.
+                packed.insert(at, [member, &(score.0 + 0.0).to_le_bytes()]);
+                *len += usize::from(found.is_none());
+            }
+        }
         old
     }
 
     /// A member's score.
     pub fn score(&self, member: &[u8]) -> Option<Score> {
-        self.scores.get(member).copied()
+        match &self.0 {
+            Repr::Small(packed, _) => members(packed).find(|(_, m, _)| *m == member).map(|(_, _, s)| s),
+            Repr::Large(large) => large.scores.get(member).copied(),
+        }
     }
 
     /// Takes a member away; gives the score that it had.
     pub fn remove(&mut self, member: &[u8]) -> Option<Score> {
-        let score = self.scores.swap_remove(member)?;
-        self.order.remove(&(score, member.to_vec()));
-        Some(score)
+        match &mut self.0 {
+            Repr::Large(large) => large.remove(member),
+            Repr::Small(packed, len) => {
+                let (at, _, score) = members(packed).find(|(_, m, _)| *m == member)?;
+                packed.remove(at, 2);
+                *len -= 1;
+                Some(score)
+            }
+        }
+    }
+
+    /// Takes the members of some ranks away, and gives them with their scores, lowest first.
+    pub fn remove_range(&mut self, ranks: Range<usize>) -> Vec<(Vec<u8>, Score)> {
+        let gone: Vec<_> = self.range(ranks).map(|(member, score)| (member.to_vec(), score)).collect();
+        for (member, _) in &gone {
+            self.remove(member);
+        }
+        gone
     }
 
     /// How many members it has.
     pub fn len(&self) -> usize {
-        self.scores.len()
+        match &self.0 {
+            Repr::Small(_, len) => *len,
+            Repr::Large(large) => large.scores.len(),
+        }
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.scores.is_empty()
+        self.len() == 0
     }
 
     /// Its members with their scores, lowest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], Score)> {
-        self.order.iter().map(|(score, member)| (member.as_slice(), *score))
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], Score)> + ExactSizeIterator {
+        self.range(0..self.len())
+    }
+
+    /// The members of some ranks with their scores, lowest first. The ranks must be those of members.
+    pub fn range(
+        &self,
+        ranks: Range<usize>,
+    ) -> impl DoubleEndedIterator<Item = (&[u8], Score)> + ExactSizeIterator {
+        match &self.0 {
+            Repr::Small(packed, _) => {
+                let all = members(packed).skip(ranks.start).take(ranks.len());
+                Either::Left(all.map(|(_, member, score)| (member, score)).collect::<Vec<_>>().into_iter())
+            }
+            Repr::Large(large) => {
+                Either::Right(large.order.range(ranks).map(|i| (large.member(i.place), i.score)))
+            }
+        }
+    }
+
+    /// The rank of a member, counted from the lowest.
+    pub fn rank(&self, member: &[u8]) -> Option<usize> {
+        match &self.0 {
+            Repr::Small(packed, _) => members(packed).position(|(_, m, _)| m == member),
+            Repr::Large(large) => Some(large.rank(member, *large.scores.get(member)?)),
+        }
+    }
+
+    /// How many members stand before a border: `before` holds for them, and for none behind it. (A small one stops
+    /// at the first member for which it does not hold.)
+    pub fn rank_of_border(&self, before: impl Fn(&[u8], Score) -> bool) -> usize {
+        match &self.0 {
+            Repr::Small(packed, _) => members(packed).take_while(|(_, m, s)| before(m, *s)).count(),
+            Repr::Large(large) => large.order.rank(|i| before(large.member(i.place), i.score)),
+        }
+    }
+
+    /// One page of a walk over all members, and the cursor of the next page (0 at the end). What is there throughout
+    /// the walk is given, whatever comes and goes meanwhile.
+    pub fn scan(&self, cursor: u64, count: usize) -> (impl Iterator<Item = (&[u8], Score)>, u64) {
+        match &self.0 {
+            Repr::Small(..) => (Either::Left(self.iter()), 0),
+            Repr::Large(large) => {
+                let (page, next) = scan_page(cursor, count, large.scores.len());
+                let at = |place| large.scores.get_index(place).map(|(member, score)| (&**member, *score));
+                (Either::Right(page.filter_map(at)), next)
+            }
+        }
+    }
+
+    /// Whether it has the small form, in which Redis searches from one end.
+    pub fn is_small(&self) -> bool {
+        matches!(self.0, Repr::Small(..))
+    }
+
+    /// What Redis calls the way in which it would be stored there.
+    pub fn encoding(&self) -> &'static str {
+        if self.is_small() { "listpack" } else { "skiplist" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn score(score: f64) -> Score {
+        Score::new(score).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_is_a_map_and_an_order(
+            steps in prop::collection::vec((0u8..10, 0u32..400, -9i8..9), 1..1500),
+            removals in 1u8..6,
+        ) {
+            let mut set = SortedSet::default();
+            let mut scores = BTreeMap::<Vec<u8>, Score>::new();
+            for (kind, member, at) in steps {
+                let member = format!("m{member}").into_bytes();
+                if kind < removals {
+                    prop_assert_eq!(set.remove(&member), scores.remove(&member));
+                } else {
+                    let at = score(f64::from(at) / 2.0);
+                    prop_assert_eq!(set.insert(&member, at), scores.insert(member, at));
+                }
+            }
+            let order: BTreeSet<(Score, &[u8])> = scores.iter().map(|(m, s)| (*s, m.as_slice())).collect();
+            prop_assert!(set.iter().map(|(m, s)| (s, m)).eq(order.iter().copied()));
+            prop_assert!(set.iter().rev().map(|(m, s)| (s, m)).eq(order.iter().rev().copied()));
+            for (rank, (s, m)) in order.iter().enumerate() {
+                prop_assert_eq!((set.rank(m), set.score(m)), (Some(rank), Some(*s)));
+                prop_assert_eq!(set.rank_of_border(|member, at| (at, member) < (*s, *m)), rank);
+            }
+            let gone = set.remove_range(order.len() / 4..order.len() / 2);
+            prop_assert_eq!(set.len(), order.len() - gone.len());
+            prop_assert!(gone.iter().all(|(m, s)| scores[m] == *s && set.score(m).is_none()));
+        }
+    }
+
+    #[test]
+    fn the_form_is_that_of_redis() {
+        let mut set = SortedSet::default();
+        for i in 0..130i32 {
+            assert_eq!(set.is_small(), i <= 128);
+            set.insert(format!("{i}").as_bytes(), score(f64::from(-i)));
+        }
+        assert_eq!(set.iter().next().map(|(m, _)| m), Some(&b"129"[..]));
+        let mut set = SortedSet::default();
+        set.insert(&[b'x'; LONGEST], score(1.0));
+        assert_eq!(set.encoding(), "listpack");
+        set.insert(&[b'x'; LONGEST + 1], score(-0.0));
+        assert_eq!(set.encoding(), "skiplist");
+        assert!(set.iter().next().is_some_and(|(_, s)| s.get().is_sign_negative()));
     }
 }

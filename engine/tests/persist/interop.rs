@@ -5,13 +5,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use unplug_engine::config::{AppendFsync, Config};
+use unplug_engine::config::{AofLayout, AppendFsync, Config};
 use unplug_engine::keyspace::{Keyspace, Value};
 
 const SERVER: &str = "/usr/bin/redis-server";
 
 /// False, loudly, where there is no server to compare with.
-fn have_redis() -> bool {
+pub(crate) fn have_redis() -> bool {
     let there = Path::new(SERVER).exists();
     if !there {
         assert!(std::env::var_os("UNPLUG_REQUIRE_REDIS").is_none_or(|v| v != "1"), "{SERVER} is missing");
@@ -135,7 +135,7 @@ impl Redis {
 
 const AOF: [&str; 2] = ["--appendonly", "yes"];
 
-fn check_tool(tool: &str, file: &Path) {
+pub(crate) fn check_tool(tool: &str, file: &Path) {
     let out = Command::new(tool).arg(file).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success() && !text.contains("not valid"), "{tool} {}: {text}", file.display());
@@ -237,8 +237,52 @@ fn the_engine_loads_what_redis_writes() {
         redis.text("SELECT 0");
         redis.text("INCR counter");
         drop(redis);
-        store.run(0, "INCR counter");
-        let on_request = Store::open(&Config { aof_checksum: false, ..on.clone() });
-        assert_eq!(on_request.ks, store.ks, "a tail without checksums is taken on request");
+        // What has no checksum cannot be told from a torn tail. It is kept aside, and the report says so.
+        let cut = Store::open(&on);
+        assert!(cut.ks == store.ks, "the tail without checksums is cut");
+        let kept = cut.report.cuts[0].kept.clone().unwrap();
+        assert!(std::fs::read(kept).unwrap().ends_with(b"$4\r\nINCR\r\n$7\r\ncounter\r\n"));
+    }
+}
+
+#[test]
+fn redis_takes_over_single_files_and_the_engine_takes_them_back() {
+    if !have_redis() {
+        return;
+    }
+    for kind in 0..4 {
+        let dir = tempdir();
+        let config = kinds(&single(dir.path(), AppendFsync::Always))[kind].clone();
+        let mut store = Store::open(&config);
+        fill(&mut store);
+        store.p.begin_rewrite(&store.ks, NOW).unwrap();
+        store.turn("INCR during");
+        store.settle();
+        store.turn("INCR after");
+        check_tool("/usr/bin/redis-check-aof", &one(dir.path()));
+        let at = image(&config);
+        Redis::start(at.dir.path(), &AOF).check(&store.ks);
+        assert!(manifest(at.dir.path()).exists() && !one(at.dir.path()).exists(), "Redis has upgraded it");
+        // A clean stop seals it, and Redis does not mind.
+        store.p.shutdown(&store.ks, None, NOW).unwrap();
+        let at = image(&config);
+        let mut redis = Redis::start(at.dir.path(), &AOF);
+        redis.check(&store.ks);
+        redis.text("SELECT 0");
+        redis.text("INCR n");
+        drop(redis);
+        store.run(0, "INCR n");
+        for layout in [AofLayout::Single, AofLayout::Multi] {
+            let mut back = image(&at.config);
+            back.config.aof_layout = layout;
+            back.holds(&store.ks, "Redis's directory");
+        }
+        // The engine's own upgrade, then Redis.
+        let mut multi = image(&config);
+        multi.config.aof_layout = AofLayout::Multi;
+        let mut upgraded = Store::open(&multi.config);
+        upgraded.turn("INCR n");
+        check_tool("/usr/bin/redis-check-aof", &manifest(multi.dir.path()));
+        Redis::start(multi.dir.path(), &AOF).check(&upgraded.ks);
     }
 }

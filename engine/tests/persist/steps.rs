@@ -331,3 +331,46 @@ fn shutdown_syncs_and_saves() {
     assert_eq!(Store::open(&config).ks, store.ks);
     assert_eq!(Store::open(&Config { appendonly: false, ..config }).ks, store.ks);
 }
+
+/// What a manifest lists as history is only to be deleted: that it is gone already is no loss.
+#[test]
+fn a_history_file_that_is_missing_is_not_missed() {
+    let dir = tempdir();
+    let config = config(dir.path(), AppendFsync::Always);
+    let mut store = Store::open(&config);
+    store.turn("INCR n");
+    store.p.begin_rewrite(&store.ks, NOW).unwrap();
+    store.turn("INCR n");
+    let before = image(&config);
+    store.settle();
+    // The manifest between the two of a rewrite's end: the old files are history.
+    let text = fs::read_to_string(manifest(before.dir.path())).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|l| l.starts_with("file ")).collect();
+    assert_eq!(lines.len(), 3, "base, incr, incr: {text}");
+    let new = fs::read_to_string(manifest(dir.path())).unwrap();
+    let new: Vec<&str> = new.lines().filter(|l| l.starts_with("file ")).collect();
+    let history = format!(
+        "{}\n{}\n{}\n{}\n",
+        new[0],
+        lines[0].replace(" b", " h"),
+        lines[1].replace(" i", " h"),
+        new[1]
+    );
+    for missing in 0..4 {
+        let at = image(&config);
+        fs::write(manifest(at.dir.path()), &history).unwrap();
+        for (n, name) in ["appendonly.aof.1.base.rdb", "appendonly.aof.1.incr.aof"].iter().enumerate() {
+            if missing & (1 << n) == 0 {
+                fs::copy(
+                    before.dir.path().join("appendonlydir").join(name),
+                    at.dir.path().join("appendonlydir").join(name),
+                )
+                .unwrap();
+            }
+        }
+        // Without checksums: this manifest was written by hand.
+        let plain = Image { config: Config { aof_checksum: false, ..at.config.clone() }, dir: at.dir };
+        plain.holds(&store.ks, &format!("missing {missing:b}"));
+        assert_eq!(tree(plain.dir.path()).iter().filter(|n| n.contains(".aof.1.")).count(), 0);
+    }
+}

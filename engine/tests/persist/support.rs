@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use unplug_engine::command::replay;
-use unplug_engine::config::{AppendFsync, Config};
+use unplug_engine::config::{AofLayout, AppendFsync, Config};
 use unplug_engine::keyspace::Keyspace;
 use unplug_engine::persist::{LoadReport, OpenError, Persistence};
 
@@ -18,6 +18,44 @@ pub(crate) struct Store {
 
 pub(crate) fn config(dir: &Path, appendfsync: AppendFsync) -> Config {
     Config { dir: dir.to_owned(), appendonly: true, appendfsync, save: Vec::new(), ..Config::default() }
+}
+
+pub(crate) fn single(dir: &Path, appendfsync: AppendFsync) -> Config {
+    Config { aof_layout: AofLayout::Single, ..config(dir, appendfsync) }
+}
+
+/// Both kinds of checksum, both kinds of base.
+pub(crate) fn kinds(config: &Config) -> Vec<Config> {
+    let with = |checksum, rdb| Config { aof_checksum: checksum, aof_use_rdb_preamble: rdb, ..config.clone() };
+    vec![with(true, true), with(true, false), with(false, true), with(false, false)]
+}
+
+/// The same on a copy of the directory: what a kill at this moment would leave.
+pub(crate) struct Image {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) config: Config,
+}
+
+pub(crate) fn image(config: &Config) -> Image {
+    let dir = tempdir();
+    copy(&config.dir, dir.path());
+    let config = Config { dir: dir.path().into(), ..config.clone() };
+    Image { dir, config }
+}
+
+impl Image {
+    /// It is recovered as `ks`, takes a write, and has both at the next start and the one after.
+    pub(crate) fn holds(&self, ks: &Keyspace, what: &str) -> Store {
+        let mut store = Store::try_open(&self.config).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(store.ks == *ks, "{what}: {:?} is not {ks:?}", store.ks);
+        store.turn("INCR after-recovery");
+        store.written();
+        for _ in 0..2 {
+            let again = Store::try_open(&self.config).unwrap_or_else(|e| panic!("{what}, again: {e}"));
+            assert!(again.ks == store.ks, "{what}, again");
+        }
+        store
+    }
 }
 
 /// In memory where that is possible: these tests write bytes on purpose and never pull a plug, so what a sync
@@ -53,6 +91,18 @@ impl Store {
     pub(crate) fn turn(&mut self, command: &str) {
         self.run(0, command);
         self.end();
+    }
+
+    /// Everything logged is in a file: under everysec a write may be postponed while a sync runs.
+    pub(crate) fn written(&mut self) {
+        for _ in 0..2000 {
+            self.end();
+            if self.p.info().aof_buffer_length == 0 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        panic!("the log is not written");
     }
 
     /// Runs the timer until no child runs.
@@ -93,7 +143,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let target = to.join(path.file_name().unwrap());
         if path.is_dir() {
             copy(&path, &target);
-        } else {
+        } else if path.is_file() {
             std::fs::copy(&path, &target).unwrap();
         }
     }
@@ -115,6 +165,10 @@ pub(crate) fn tree(dir: &Path) -> Vec<String> {
     walk(dir, dir, &mut out);
     out.sort();
     out
+}
+
+pub(crate) fn one(dir: &Path) -> PathBuf {
+    dir.join("appendonly.aof")
 }
 
 pub(crate) fn incr(dir: &Path, seq: u64) -> PathBuf {

@@ -47,13 +47,14 @@ impl Running {
     }
 
     /// Starts redis-server in `dir`; `None` if there is none.
-    pub(crate) fn redis(dir: &Path) -> Option<Running> {
+    pub(crate) fn redis(dir: &Path, options: &[&str]) -> Option<Running> {
         let socket = dir.join("redis.sock");
         let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--dir"])
+            .args(["--port", "0", "--save", "", "--enable-debug-command", "local", "--dir"])
             .arg(dir)
             .arg("--unixsocket")
             .arg(&socket)
+            .args(options)
             .stdout(Stdio::null())
             .spawn()
             .ok()?;

@@ -1,7 +1,7 @@
 //! From events to effects: a simulation of what the kernel's memory held when each call was made.
 
 use crate::effect::{Effect, EffectId, EffectKind, Meta, PAGE};
-use crate::event::{AllocateMode, Event, FileId, NodeKind, Op};
+use crate::event::{AllocateMode, Event, FileId, Name, NodeKind, Op, SyncKind};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,23 @@ impl Effects {
     /// The effects of a trace. A call that failed has none; a call in which the target was killed has them
     /// all, since it may have got as far.
     pub fn of(trace: &Trace) -> Effects {
-        let mut live = Live::at_base(trace);
+        Effects::derive(trace, Beside::Nothing)
+    }
+
+    /// The same, and in front of each change that sets blocks free an effect for each of these
+    /// ([`EffectKind::is_freed`]), for models in which they are used anew before that change is durable.
+    pub fn with_freed(trace: &Trace) -> Effects {
+        Effects::derive(trace, Beside::Freed)
+    }
+
+    /// The same, and behind each rename that replaces a file which was synced under another name an effect for that
+    /// name ([`Meta::Return`]), for models in which it may come back.
+    pub fn with_returns(trace: &Trace) -> Effects {
+        Effects::derive(trace, Beside::Returns)
+    }
+
+    fn derive(trace: &Trace, beside: Beside) -> Effects {
+        let mut live = Live::at_base(trace, beside);
         for (index, event) in trace.events.iter().enumerate() {
             if event.errno == 0 {
                 live.event(index as u32, event);
@@ -45,6 +61,14 @@ impl Effects {
     }
 }
 
+/// Effects that stand for what may show beside what was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Freed,
+    Returns,
+}
+
 /// What the kernel's memory holds: it differs from the disk, and effects are cut by it (whether a write
 /// extends the file, whether its page has a block yet).
 struct Live {
@@ -55,11 +79,18 @@ struct Live {
     list: Vec<Effect>,
     deaths: BTreeMap<EffectId, FileId>,
     straddles: BTreeSet<EffectId>,
+    beside: Beside,
+    /// The name that each file was given last, and the one by which it was synced last since everything was.
+    named: BTreeMap<FileId, (FileId, Name)>,
+    synced: BTreeMap<FileId, (FileId, Name)>,
 }
 
 impl Live {
-    fn at_base(trace: &Trace) -> Live {
+    fn at_base(trace: &Trace, beside: Beside) -> Live {
         let mut live = Live {
+            beside,
+            named: BTreeMap::new(),
+            synced: BTreeMap::new(),
             size: BTreeMap::new(),
             blocks: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -91,6 +122,7 @@ impl Live {
         match &event.op {
             Op::Create { dir, name, file, kind } => {
                 *self.links.entry(*file).or_default() += 1;
+                self.named.insert(*file, (*dir, name.clone()));
                 let (name, kind) = (name.clone(), kind.clone());
                 self.meta(index, event, Meta::Create { dir: *dir, name, file: *file, kind });
             }
@@ -100,6 +132,7 @@ impl Live {
             }
             Op::Unlink { dir, name, file } => {
                 let meta = Meta::Unlink { dir: *dir, name: name.clone(), file: *file };
+                self.name_goes(index, event, *file);
                 let id = self.meta(index, event, meta);
                 self.name_gone(id, *file);
             }
@@ -115,10 +148,15 @@ impl Live {
                     file: *file,
                     replaced: *replaced,
                 };
+                if let Some(old) = replaced {
+                    self.name_goes(index, event, *old);
+                }
                 let id = self.meta(index, event, meta);
                 if let Some(old) = replaced {
                     self.name_gone(id, *old);
+                    self.may_return(index, event, *old, (*to_dir, to_name));
                 }
+                self.named.insert(*file, (*to_dir, to_name.clone()));
             }
             Op::Exchange { a_dir, a_name, a, b_dir, b_name, b } => {
                 let meta = Meta::Exchange {
@@ -136,10 +174,15 @@ impl Live {
             Op::Allocate { file, mode, offset, len } => {
                 self.allocate(index, event, *file, *mode, *offset, *len);
             }
+            Op::Sync { file, kind: SyncKind::Fsync | SyncKind::Fdatasync } => {
+                if let Some(name) = self.named.get(file) {
+                    self.synced.insert(*file, name.clone());
+                }
+            }
+            Op::SyncAll => self.synced.clear(),
             Op::Tmpfile { .. }
             | Op::Open { .. }
             | Op::Sync { .. }
-            | Op::SyncAll
             | Op::Send { .. }
             | Op::Invoke { .. }
             | Op::Reply { .. }
@@ -148,6 +191,36 @@ impl Live {
             | Op::Kill
             | Op::Advance
             | Op::Fault { .. } => {}
+        }
+    }
+
+    /// A file was replaced that had been synced under another name than the one that it lost.
+    fn may_return(&mut self, index: u32, event: &Event, file: FileId, lost: (FileId, &Name)) {
+        if self.beside != Beside::Returns || self.links.get(&file) != Some(&0) {
+            return;
+        }
+        let Some((dir, name)) = self.synced.remove(&file) else { return };
+        if (dir, &name) != lost {
+            self.meta(index, event, Meta::Return { dir, name, file });
+        }
+    }
+
+    /// Before a name goes: with the last one go the file's blocks.
+    fn name_goes(&mut self, index: u32, event: &Event, file: FileId) {
+        if self.links.get(&file) == Some(&1) {
+            self.frees(index, event, file, 0..u64::MAX);
+        }
+    }
+
+    /// The blocks of these pages are about to be set free.
+    fn frees(&mut self, index: u32, event: &Event, file: FileId, pages: std::ops::Range<u64>) {
+        if self.beside != Beside::Freed || pages.is_empty() {
+            return;
+        }
+        let blocks: Vec<u64> =
+            self.blocks.get(&file).into_iter().flat_map(|all| all.range(pages.clone())).copied().collect();
+        for page in blocks {
+            self.push(index, event, EffectKind::Data { file, page, start: 0, bytes: 0..0, fresh: false });
         }
     }
 
@@ -196,6 +269,7 @@ impl Live {
         self.zeroed(index, event, file, (size, u64::MAX), true);
         self.size.insert(file, size);
         let keep = size.div_ceil(PAGE);
+        self.frees(index, event, file, keep..u64::MAX);
         self.blocks.entry(file).or_default().split_off(&keep);
         self.meta(index, event, Meta::Truncate { file, size });
     }
@@ -230,6 +304,13 @@ impl Live {
             if at / PAGE < end / PAGE {
                 self.zeroed(index, event, file, (end / PAGE * PAGE, end), punch);
             }
+        }
+        match mode {
+            AllocateMode::Extend | AllocateMode::KeepSize | AllocateMode::Insert => {}
+            AllocateMode::Punch | AllocateMode::Zero { .. } => {
+                self.frees(index, event, file, at.div_ceil(PAGE)..(end / PAGE).max(at.div_ceil(PAGE)));
+            }
+            AllocateMode::Collapse => self.frees(index, event, file, at / PAGE..end / PAGE),
         }
         let size = self.size.entry(file).or_default();
         let blocks = self.blocks.entry(file).or_default();

@@ -12,6 +12,9 @@ pub const PAGE: u64 = 4096;
 /// Size of a sector: overwritten pages tear at this grain.
 pub const SECTOR: u64 = 512;
 
+/// Of [`Outcome::Parts`]: the one part of a [`Meta::Return`].
+pub const RETURNED: u8 = 8;
+
 /// Index into [`Effects::list`](super::Effects::list); effects stand in the order of the events that cause them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EffectId(pub u32);
@@ -30,7 +33,8 @@ pub struct Effect {
 /// What an effect changes. Data, size and names of one file are separately durable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EffectKind {
-    /// Bytes of one page of a file.
+    /// Bytes of one page of a file. No bytes: a change that follows sets the page's block free, see
+    /// [`EffectKind::is_freed`].
     Data {
         /// The file.
         file: FileId,
@@ -103,6 +107,17 @@ pub enum Meta {
         /// What the new name stood for.
         replaced: Option<FileId>,
     },
+    /// Not a change that was asked for: a replaced file may be there again, under the name by which it was synced
+    /// ([`Outcome::Parts`] with [`RETURNED`]); whole is that it is not. Only in
+    /// [`Effects::with_returns`](super::Effects::with_returns).
+    Return {
+        /// The directory of that name.
+        dir: FileId,
+        /// The name.
+        name: Name,
+        /// The file.
+        file: FileId,
+    },
     /// Two names change places.
     Exchange {
         /// The first directory.
@@ -147,7 +162,8 @@ pub enum Outcome {
     Whole,
     /// A fresh page's block is allocated but never written: the page reads as zeros.
     Zeros,
-    /// A fresh page's block holds what stood on the disk before (a fixed garbage pattern here).
+    /// The page's block holds what does not belong to the file: what stood on the disk before, or what another file
+    /// has written there since (a fixed garbage pattern here).
     Stale,
     /// Of a [`EffectKind::Data`]: only the sectors of the page whose bits are set.
     Sectors(u8),
@@ -172,6 +188,18 @@ impl EffectKind {
             EffectKind::Meta(Meta::Truncate { file, .. } | Meta::Allocate { file, .. }) => Some(*file),
             EffectKind::Meta(_) => None,
         }
+    }
+
+    /// Whether it stands for a block that is set free, and not for bytes: whole is the page as it was, stale what
+    /// somebody else has written into the block while the page still had it. Only in
+    /// [`Effects::with_freed`](super::Effects::with_freed).
+    pub fn is_freed(&self) -> bool {
+        matches!(self, EffectKind::Data { bytes, .. } if bytes.is_empty())
+    }
+
+    /// Whether it is there from the beginning, because it only says what may show beside what was asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        self.is_freed() || matches!(self, EffectKind::Meta(Meta::Return { .. }))
     }
 
     /// Whether it is a change of names.

@@ -6,6 +6,6 @@ mod names;
 mod orders;
 
 pub use derive::Effects;
-pub use kinds::{Effect, EffectId, EffectKind, Meta, Outcome, PAGE, SECTOR};
+pub use kinds::{Effect, EffectId, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
 pub use names::Names;
 pub use orders::{MAX_ORDERS, Orders};

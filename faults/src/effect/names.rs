@@ -1,6 +1,6 @@
 //! What effects are called when a person reads about them.
 
-use crate::effect::{Effect, EffectId, EffectKind, Effects, Meta, Outcome, PAGE, SECTOR};
+use crate::effect::{Effect, EffectId, EffectKind, Effects, Meta, Outcome, PAGE, RETURNED, SECTOR};
 use crate::event::{Clock, FileId, Name, NodeKind};
 use crate::trace::Trace;
 use std::collections::BTreeMap;
@@ -75,6 +75,9 @@ impl Names {
     pub fn describe(&self, effect: &Effect) -> String {
         let at = effect.issued;
         match &effect.kind {
+            EffectKind::Data { file, page, .. } if effect.kind.is_freed() => {
+                format!("page {page} of {}, whose block is about to be set free,", self.path_at(*file, at))
+            }
             EffectKind::Data { file, page, start, bytes, .. } => {
                 let from = page * PAGE + u64::from(*start);
                 let to = from + u64::from(bytes.end - bytes.start);
@@ -99,6 +102,9 @@ impl Names {
             }
             Meta::Link { dir, name, file } => {
                 format!("link {} to {}", self.entry(*dir, name, at), self.path_at(*file, at))
+            }
+            Meta::Return { dir, name, file } => {
+                format!("{} (once {})", self.path_at(*file, before), self.entry(*dir, name, at))
             }
             Meta::Unlink { dir, name, .. } => format!("removal of {}", self.entry(*dir, name, at)),
             Meta::Rename { from_dir, from_name, to_dir, to_name, .. } => format!(
@@ -130,8 +136,14 @@ impl Names {
             Outcome::Absent => format!("{what} not on the disk"),
             Outcome::Whole => format!("{what} on the disk"),
             Outcome::Zeros => format!("{what} reads as zeros"),
+            Outcome::Stale if effect.kind.is_freed() => {
+                format!("{what} shows what another file has written there since")
+            }
             Outcome::Stale => format!("{what} shows what stood in the block before"),
             Outcome::Sectors(mask) => format!("{what} torn: only {} written", sectors(mask)),
+            Outcome::Parts(RETURNED) => {
+                format!("{what}, which was replaced, is there again under the name by which it was synced")
+            }
             Outcome::Parts(parts) => format!("{what} half done: {}", rename_parts(parts)),
         }
     }

@@ -1,6 +1,6 @@
 //! What the disk holds after some effects: the plain way from a crash state to its image.
 
-use crate::effect::{Effect, EffectKind, Meta, Outcome, PAGE, SECTOR};
+use crate::effect::{Effect, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
 use crate::event::{AllocateMode, FileId, Name, NodeKind, Op};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +70,8 @@ impl Disk {
             return;
         }
         match &effect.kind {
+            // Nothing was written there: the page is as it was.
+            EffectKind::Data { .. } if effect.kind.is_freed() && outcome == Outcome::Whole => {}
             EffectKind::Data { file, page, .. } => {
                 let content = self.content(*file);
                 let target = content.pages.entry(*page).or_insert_with(|| Arc::new([0; PAGE as usize]));
@@ -198,6 +200,13 @@ pub(crate) fn rename_entries(dirs: &mut Dirs, meta: &Meta, parts: u8) {
                 put(dirs, *to_dir, to_name, *file);
             }
         }
+        Meta::Return { dir, name, file } => {
+            let named = |entries: &BTreeMap<Name, FileId>| entries.values().any(|other| other == file);
+            let free = dirs.get(dir).is_none_or(|entries| !entries.contains_key(name));
+            if parts == RETURNED && free && !dirs.values().any(named) {
+                put(dirs, *dir, name, *file);
+            }
+        }
         Meta::Truncate { .. } | Meta::Allocate { .. } => {}
     }
 }
@@ -238,25 +247,8 @@ impl Content {
 
     pub(crate) fn truncate(&mut self, size: u64) {
         self.size = size;
-        self.zero(size, u64::MAX);
-    }
-
-    /// Zeros from `from` up to `to`.
-    fn zero(&mut self, from: u64, to: u64) {
-        let touched = from / PAGE..to.div_ceil(PAGE);
-        let mut whole = Vec::new();
-        for (&page, bytes) in self.pages.range_mut(touched) {
-            let (start, stop) = (page * PAGE, (page + 1) * PAGE);
-            if from <= start && to >= stop {
-                whole.push(page);
-            } else {
-                let (a, b) = (from.max(start) - start, to.min(stop) - start);
-                if a < b {
-                    Arc::make_mut(bytes)[a as usize..b as usize].fill(0);
-                }
-            }
-        }
-        whole.iter().for_each(|page| drop(self.pages.remove(page)));
+        // Whole pages: the zeros within the last one are data, an effect of their own.
+        self.pages.split_off(&size.div_ceil(PAGE));
     }
 
     fn holes(&mut self, from: u64, to: u64) {

@@ -6,9 +6,10 @@
 //! one case a commit would, and what is exact in it (what is forced, and from when on) stays exact.
 
 use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
-use crate::event::{AllocateMode, Event, FileId};
+use crate::event::{AllocateMode, Clock, Event, FileId};
 use crate::model::btrfs_held::MOST;
 use crate::model::btrfs_log::Logs;
+use crate::model::cover::{self, Strength};
 use crate::model::graph::{Grain, Graph, Need, Oddities};
 use crate::model::visible::{data_in_size, size_chain};
 use crate::model::{Case, Kind, Model, Rule};
@@ -31,6 +32,10 @@ impl Model for Btrfs {
         Kind::Default { system: "btrfs" }
     }
 
+    fn effects(&self, trace: &Trace) -> Effects {
+        Effects::with_returns(trace)
+    }
+
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
         let logs = Logs::of(trace, effects);
         let mut rules = Rules { edges: data_in_size(effects), commit: Vec::new(), files: BTreeMap::new() };
@@ -51,14 +56,28 @@ impl Model for Btrfs {
                     graph.halves.insert(id, ((*new_name).min(whole), whole));
                 }
                 // Without a log that holds the new name alone, a rename is one step of a commit.
+                // A file that comes back does so beside the log.
+                _ if fact.given => {}
                 _ => fact.parts = 0,
             }
         }
         let mut whole = logs.forced;
+        // The log that may bring a replaced file back is gone with the next commit that is known of.
+        let commits: Vec<Clock> = all_synced(trace);
+        for (at, effect) in whole.iter_mut().zip(&effects.list).filter(|(_, e)| e.kind.is_given()) {
+            let end = commits.iter().filter(|end| **end > effect.issued).min();
+            *at = end.copied().unwrap_or(Event::NEVER);
+        }
         graph.halves.keys().for_each(|id| whole[id.0 as usize] = Event::NEVER);
         graph.force(&whole);
         vec![Box::new(graph)]
     }
+}
+
+/// When syncs of everything had returned.
+fn all_synced(trace: &Trace) -> Vec<Clock> {
+    let points = cover::points(trace);
+    points.iter().filter(|p| p.how == Strength::Everything && !p.failed).map(|p| p.end).collect()
 }
 
 fn edge(from: EffectId, on: EffectId, rule: Rule) -> (EffectId, Need) {
@@ -94,10 +113,12 @@ impl Rules {
                 self.edges.extend(page.last().map(|on| edge(id, *on, Rule::PageHoldsEarlier)));
                 page.push(id);
             }
+            // What may come back stands beside all that was asked for.
+            EffectKind::Meta(Meta::Return { .. }) => {}
             EffectKind::Meta(meta) => {
                 self.came_with(effects, logs, id, self.commit.last().copied());
                 self.commit.push(id);
-                self.shape(id, meta);
+                self.shape(effects, id, meta);
                 // A removal that a log brings need not bring what was written before.
                 if let Some(file) = effects.deaths.get(&id)
                     && !logs.ways.contains_key(&id)
@@ -132,9 +153,13 @@ impl Rules {
         }
     }
 
-    fn shape(&mut self, id: EffectId, meta: &Meta) {
+    fn shape(&mut self, effects: &Effects, id: EffectId, meta: &Meta) {
         match meta {
             Meta::Truncate { file, size } => {
+                // The zeros behind the new end within its page. No kernel has shown the one without the other.
+                let call = effects.list[id.0 as usize].event;
+                let zeros = (0..id.0).rev().take_while(|on| effects.list[*on as usize].event == call);
+                self.edges.extend(zeros.map(|on| edge(id, EffectId(on), Rule::HoleAfterZeros)));
                 self.gone(id, *file, size.div_ceil(PAGE)..u64::MAX);
                 self.size_set(id, *file);
             }

@@ -109,6 +109,7 @@ impl<'t> Reader<'t> {
                 EffectKind::Data { file, .. } | EffectKind::Size { file, .. } => {
                     self.contents.entry(*file).or_default().push(id);
                 }
+                EffectKind::Meta(Meta::Return { .. }) => {}
                 EffectKind::Meta(meta) => {
                     self.changes.push(id);
                     self.name(EffectId(id), meta);
@@ -142,7 +143,7 @@ impl<'t> Reader<'t> {
                 self.put(id, *a_dir, a_name, *b);
                 self.put(id, *b_dir, b_name, *a);
             }
-            Meta::Truncate { .. } | Meta::Allocate { .. } => {}
+            Meta::Return { .. } | Meta::Truncate { .. } | Meta::Allocate { .. } => {}
         }
     }
 
@@ -351,6 +352,7 @@ impl Log {
     fn has(&self, reader: &Reader<'_>, meta: &Meta) -> Has {
         let (made, moved) = match meta {
             _ if self.nameless => return Has::Nothing,
+            Meta::Return { .. } => return Has::Nothing,
             Meta::Truncate { file, .. } | Meta::Allocate { file, .. } => {
                 return if *file == self.file { Has::All } else { Has::Nothing };
             }

@@ -60,7 +60,10 @@ impl<'g> Counter<'g> {
             let (all, sure) = self.sets(&open, *start);
             total += all;
             exact &= sure;
-            if let Some(before) = before {
+            // Where something that is there from the beginning was issued, no state from before is left.
+            let lost = |fact: &super::graph::Fact| fact.given && fact.absent_until <= *start;
+            if let Some(before) = before.filter(|before| !self.graph.facts[*before..issued].iter().any(lost))
+            {
                 let old: Vec<u32> = open.iter().copied().filter(|id| (*id as usize) < before).collect();
                 let (again, sure_again) = self.sets(&old, *start);
                 // Only an exact number may be taken away from a bound.

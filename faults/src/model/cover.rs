@@ -179,6 +179,8 @@ pub(crate) fn touched(kind: &EffectKind) -> Vec<FileId> {
                 all
             }
             Meta::Exchange { a_dir, a, b_dir, b, .. } => vec![*a_dir, *a, *b_dir, *b],
+            // No sync of a file or directory has it; one of everything, see `model/btrfs.rs`.
+            Meta::Return { .. } => Vec::new(),
             Meta::Truncate { file, .. } | Meta::Allocate { file, .. } => vec![*file],
         },
     };
@@ -193,6 +195,6 @@ pub(crate) fn parents(meta: &Meta) -> [Option<FileId>; 2] {
         Meta::Create { dir, .. } | Meta::Link { dir, .. } | Meta::Unlink { dir, .. } => [Some(*dir), None],
         Meta::Rename { from_dir, to_dir, .. } => [Some(*from_dir), Some(*to_dir)],
         Meta::Exchange { a_dir, b_dir, .. } => [Some(*a_dir), Some(*b_dir)],
-        Meta::Truncate { .. } | Meta::Allocate { .. } => [None, None],
+        Meta::Return { .. } | Meta::Truncate { .. } | Meta::Allocate { .. } => [None, None],
     }
 }

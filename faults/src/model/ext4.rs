@@ -18,15 +18,14 @@ pub(crate) static ORDERED: Journalling = Journalling {
     rename_waits: true,
     // ext4_block_zero_page_range: ext4_jbd2_inode_add_write, so the commit waits for that page.
     zeros_first: true,
+    end_zeros_first: true,
     // R7: fdatasync does not commit a rename or link of the file (i_datasync_tid).
     forces: forces_but_fdatasync_names,
     // Data EIO leaves the journal alive (errors=continue of data_err): the append comes back zero-extended.
     stops: false,
 };
 
-/// data=writeback with whatever else may be mounted: dioread_lock, noauto_da_alloc. Two things that a real kernel
-/// showed are *not* in it (docs/models.md, last chapter): blocks that were freed and used anew before the freeing
-/// is durable, and the bytes of a cut page that come back when it is appended to.
+/// data=writeback with whatever else may be mounted: dioread_lock, noauto_da_alloc.
 pub(crate) static WRITEBACK: Journalling = Journalling {
     name: "ext4-writeback",
     summary: "ext4 with data=writeback: new blocks may also show what stood there before",
@@ -37,11 +36,15 @@ pub(crate) static WRITEBACK: Journalling = Journalling {
         tear_old: true,
         tear_fresh: true,
         stale: true,
+        // ext4_free_blocks: a freed block is kept back until the transaction is committed, with "an exception if the
+        // inode is to be written in writeback mode".
+        reuse: true,
         ..Oddities::NONE
     }),
     // "with noauto_da_alloc the file is empty".
     rename_waits: false,
     zeros_first: false,
+    end_zeros_first: false,
     forces: forces_but_fdatasync_names,
     stops: false,
 };
@@ -57,6 +60,7 @@ pub(crate) static JOURNAL: Journalling = Journalling {
     rename_waits: false,
     // Everything is in order anyway.
     zeros_first: false,
+    end_zeros_first: false,
     forces: forces_but_fdatasync_names,
     // "ext4 data=journal: abort, EROFS".
     stops: true,

@@ -1,6 +1,6 @@
 //! The rules of one case as a graph over effects.
 
-use crate::effect::{EffectId, EffectKind, Effects, Meta, Outcome};
+use crate::effect::{EffectId, EffectKind, Effects, Meta, Outcome, RETURNED};
 use crate::event::{Clock, Event};
 use crate::model::Rule;
 use fixedbitset::FixedBitSet;
@@ -40,11 +40,19 @@ pub(crate) struct Oddities {
     pub(crate) parts: bool,
     /// A rename between directories may leave both names.
     pub(crate) both: bool,
+    /// A block that is set free may show what another file wrote there, until that is durable.
+    pub(crate) reuse: bool,
 }
 
 impl Oddities {
-    pub(crate) const NONE: Oddities =
-        Oddities { tear_old: false, tear_fresh: false, stale: false, parts: false, both: false };
+    pub(crate) const NONE: Oddities = Oddities {
+        tear_old: false,
+        tear_fresh: false,
+        stale: false,
+        parts: false,
+        both: false,
+        reuse: false,
+    };
 }
 
 /// What the graph keeps of each effect.
@@ -59,6 +67,8 @@ pub(crate) struct Fact {
     pub(crate) parts: u8,
     /// Of the split, only that with both names.
     pub(crate) both: bool,
+    /// The effect is there from the beginning: it only says what a block may show.
+    pub(crate) given: bool,
     /// The absent effect is legal before this clock.
     pub(crate) absent_until: Clock,
     /// From here on only whole is legal.
@@ -128,8 +138,8 @@ impl Graph {
     /// forced with it.
     pub(crate) fn force(&mut self, forced: &[Clock]) {
         for (fact, at) in self.facts.iter_mut().zip(forced) {
-            fact.absent_until = *at;
-            fact.whole_from = *at;
+            fact.absent_until = if fact.given { fact.issued } else { *at };
+            fact.whole_from = if fact.given && !fact.stale && fact.parts == 0 { fact.issued } else { *at };
         }
         for (id, (target, source)) in &self.halves {
             let fact = &mut self.facts[id.0 as usize];
@@ -235,7 +245,9 @@ impl Graph {
             out.push(Outcome::Stale);
         }
         let parts = fact.parts;
-        if parts != 0 {
+        if parts == RETURNED {
+            out.push(Outcome::Parts(RETURNED));
+        } else if parts != 0 {
             // With the new name there, nothing shows whether the old target's went before: counted as gone.
             let canonical = |m: &u8| m & 4 == 0 || m & (parts & 1) == parts & 1;
             let wanted = |m: &u8| !fact.both || *m == parts & 5;
@@ -296,11 +308,13 @@ pub(crate) fn heads(sectors: u8) -> Vec<u8> {
 fn fact(issued: Clock, kind: &EffectKind, odd: Oddities) -> Fact {
     let sectors = kind.sectors();
     let (tears, stale) = match kind {
+        EffectKind::Data { .. } if kind.is_freed() => (false, odd.reuse),
         EffectKind::Data { fresh: true, .. } => (odd.tear_fresh, odd.stale),
         EffectKind::Data { fresh: false, .. } => (odd.tear_old, false),
         _ => (false, false),
     };
     let parts = match kind {
+        EffectKind::Meta(Meta::Return { .. }) => RETURNED,
         EffectKind::Meta(Meta::Rename { replaced, .. }) if odd.parts => 6 | u8::from(replaced.is_some()),
         EffectKind::Meta(Meta::Rename { replaced, from_dir, to_dir, .. })
             if odd.both && from_dir != to_dir =>
@@ -310,6 +324,8 @@ fn fact(issued: Clock, kind: &EffectKind, odd: Oddities) -> Fact {
         _ => 0,
     };
     let (sectors, rank) = match kind {
+        // A freed block is all or nothing.
+        EffectKind::Data { .. } if kind.is_freed() => (0xFF, 2),
         EffectKind::Data { .. } => (sectors, 2),
         EffectKind::Size { .. } => (0xFF, 1),
         EffectKind::Meta(_) => (0xFF, 0),
@@ -321,6 +337,7 @@ fn fact(issued: Clock, kind: &EffectKind, odd: Oddities) -> Fact {
         stale,
         parts,
         both: odd.both,
+        given: kind.is_given(),
         absent_until: Event::NEVER,
         whole_from: Event::NEVER,
         rank,

@@ -21,6 +21,8 @@ pub(crate) struct Journalling {
     pub(crate) rename_waits: bool,
     /// Whether the zeros at the edges of a hole, which are data, are written before the hole is journalled.
     pub(crate) zeros_first: bool,
+    /// The same of the zeros behind the new end of a truncated file.
+    pub(crate) end_zeros_first: bool,
     /// What fdatasync, fsync and syncfs force (R6, R7).
     pub(crate) forces: Forces,
     /// Whether the file system stops for good when a sync fails: what is synced later is void.
@@ -50,6 +52,13 @@ impl Model for Journalling {
 
     fn kind(&self) -> Kind {
         self.kind
+    }
+
+    fn effects(&self, trace: &Trace) -> Effects {
+        match self.data {
+            DataGoes::SizeAtAllocation(Oddities { reuse: true, .. }) => Effects::with_freed(trace),
+            _ => Effects::of(trace),
+        }
     }
 
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
@@ -87,6 +96,7 @@ impl Journalling {
             files: BTreeMap::new(),
             rename_waits: self.rename_waits,
             zeros_first: self.zeros_first,
+            end_zeros_first: self.end_zeros_first,
             nested: matches!(self.data, DataGoes::SizeAtAllocation(_)),
             fresh_tears: matches!(self.data, DataGoes::SizeAtAllocation(odd) if odd.tear_fresh),
         };
@@ -137,6 +147,7 @@ struct Rules {
     edges: Vec<(EffectId, Need)>,
     rename_waits: bool,
     zeros_first: bool,
+    end_zeros_first: bool,
     /// Sizes of one file are nested: the last one stands for all.
     nested: bool,
     /// The first write-back of a page may be cut short too, so its sectors count one by one.
@@ -177,6 +188,10 @@ impl Rules {
                 self.after_journal(trace, effects, id);
                 self.files.entry(*file).or_default().last_size = Some(id);
             }
+            // A block that is set free needs nothing; what sets it free needs it as it was.
+            EffectKind::Data { file, page, .. } if kind.is_freed() => {
+                self.page(*file, *page).data.push(id);
+            }
             EffectKind::Data { file, page, fresh, .. } => {
                 if *fresh {
                     self.after_journal(trace, effects, id);
@@ -207,14 +222,20 @@ impl Rules {
         }
     }
 
-    /// R3, R5: a page is written back with everything that is in it, sector by sector.
-    fn data(&mut self, id: EffectId, file: FileId, page: u64, sectors: u8, fresh: bool) {
+    /// What is known of a page: if nothing of this trace has written it yet, what cut it off.
+    fn page(&mut self, file: FileId, page: u64) -> &mut PageRules {
         let of_file = self.files.entry(file).or_default();
         let cuts = &of_file.cuts;
-        let known = of_file.pages.entry(page).or_insert_with(|| {
+        of_file.pages.entry(page).or_insert_with(|| {
             let cut = cuts.iter().rev().find(|(_, pages)| pages.contains(&page)).map(|(on, _)| *on);
             PageRules { cut, ..PageRules::default() }
-        });
+        })
+    }
+
+    /// R3, R5: a page is written back with everything that is in it, sector by sector.
+    fn data(&mut self, id: EffectId, file: FileId, page: u64, sectors: u8, fresh: bool) {
+        let fresh_tears = self.fresh_tears;
+        let known = self.page(file, page);
         if fresh {
             let cut = known.cut;
             *known = PageRules { cut, ..PageRules::default() };
@@ -223,7 +244,7 @@ impl Rules {
         if let Some(on) = known.cut {
             needs.push(Need { on, grain: Grain::Whole, rule: Rule::DataAfterTruncate });
         }
-        if let Some(on) = known.fresh.filter(|_| !self.fresh_tears) {
+        if let Some(on) = known.fresh.filter(|_| !fresh_tears) {
             needs.push(Need { on, grain: Grain::Whole, rule: Rule::PageHoldsEarlier });
         }
         for bit in (0..8).filter(|bit| sectors & (1 << bit) != 0) {
@@ -250,6 +271,9 @@ impl Rules {
                 }
             }
             Meta::Truncate { file, size } => {
+                if self.end_zeros_first {
+                    self.zeros(effects, id);
+                }
                 self.cut(id, *file, size.div_ceil(PAGE)..u64::MAX);
                 self.size_set(id, *file);
             }
@@ -258,7 +282,9 @@ impl Rules {
                 match mode {
                     AllocateMode::Extend | AllocateMode::KeepSize => {}
                     AllocateMode::Punch | AllocateMode::Zero { .. } => {
-                        self.zeros(effects, id);
+                        if self.zeros_first {
+                            self.zeros(effects, id);
+                        }
                         self.cut(id, *file, offset.div_ceil(PAGE)..end / PAGE);
                     }
                     // The kernel writes the moved pages out before it shifts their extents.
@@ -277,9 +303,6 @@ impl Rules {
 
     /// The zeros that the same call wrote into pages that it did not take as a whole.
     fn zeros(&mut self, effects: &Effects, id: EffectId) {
-        if !self.zeros_first {
-            return;
-        }
         let before = effects.list[..id.0 as usize].iter().enumerate().rev();
         let event = effects.list[id.0 as usize].event;
         for (on, _) in before.take_while(|(_, effect)| effect.event == event) {

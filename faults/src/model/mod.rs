@@ -46,7 +46,11 @@ pub trait Model: Send + Sync {
     fn summary(&self) -> &'static str;
     /// What the rules are of.
     fn kind(&self) -> Kind;
-    /// The cases whose union is the model's legal states: one for most file systems.
+    /// The effects of a trace as the model sees them.
+    fn effects(&self, trace: &Trace) -> Effects {
+        Effects::of(trace)
+    }
+    /// The cases, over [`effects`](Self::effects), whose union is the model's legal states: one for most file systems.
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>>;
 }
 

@@ -34,7 +34,14 @@ impl Model for Posix {
 
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
         // An append may show garbage or zeros before its data; any page may tear.
-        let odd = Oddities { tear_old: true, tear_fresh: true, stale: true, parts: self.split, both: false };
+        let odd = Oddities {
+            tear_old: true,
+            tear_fresh: true,
+            stale: true,
+            parts: self.split,
+            both: false,
+            reuse: false,
+        };
         let mut edges = data_in_size(effects);
         edges.extend(size_chain(effects));
         let mut graph = Graph::new(effects, odd, edges);

@@ -19,6 +19,9 @@ pub(crate) static XFS: Journalling = Journalling {
     rename_waits: false,
     // Measured: a hole within a page was durable (by a later change that was forced), its zeros were not.
     zeros_first: false,
+    // xfs_setattr_size writes the range behind the new end back before it logs the new size ("we have to wait for the
+    // data to be written"); and no kernel has shown it otherwise.
+    end_zeros_first: true,
     forces,
     // "XFS's on-disk size stays old" after a failed fsync: that is SizeAfterData. (A failed log write shuts the
     // file system down; then nothing is answered with success any more.)

@@ -52,6 +52,8 @@ struct Spec {
     /// Ticks after its issue.
     forced: Vec<Option<u8>>,
     halves: Vec<(u8, u8)>,
+    /// There from the beginning, as a block that is set free.
+    given: Vec<bool>,
     /// Half a rename is its new name.
     both: bool,
 }
@@ -66,19 +68,25 @@ fn spec(n: std::ops::Range<usize>) -> impl Strategy<Value = Spec> {
             prop::collection::vec((0..n as u32, 0..n as u32, prop::bool::weighted(0.4)), 0..2 * n),
             prop::collection::vec(prop::option::weighted(0.5, 1u8..12), n),
             prop::collection::vec((1u8..12, 1u8..12), n),
+            prop::collection::vec(prop::bool::weighted(0.15), n),
             any::<bool>(),
         )
-            .prop_map(|(facts, edges, forced, halves, both)| Spec {
+            .prop_map(|(facts, edges, forced, halves, given, both)| Spec {
                 facts,
                 edges,
                 forced,
                 halves,
+                given,
                 both,
             })
     })
 }
 
 impl Spec {
+    fn is_given(&self, at: usize) -> bool {
+        self.given[at] && self.facts[at].3 == 0
+    }
+
     fn graph(&self, effects: &mut Effects) -> Graph {
         let mut issued = Vec::new();
         for (at, fact) in self.facts.iter().enumerate() {
@@ -91,15 +99,21 @@ impl Spec {
             Need { on: EffectId(on), grain, rule: Rule::Journal }
         };
         let possible = |a: u32, b: u32| a != b && (b < a || issued[a as usize] == issued[b as usize]);
-        let edges = self.edges.iter().filter(|(a, b, _)| possible(*a, *b));
+        // What is there from the beginning needs nothing, and stands in front of what needs it.
+        let needy = |a: u32| !self.is_given(a as usize);
+        let given = |a: u32, b: u32| needy(a) && (b < a || needy(b));
+        let edges = self.edges.iter().filter(|(a, b, _)| possible(*a, *b) && given(*a, *b));
         // Who shares no sectors needs none; of a rename, all need something alike, and it needs none of others.
         let all = |at: u32| (self.facts[at as usize].3 == 0).then_some(self.facts[at as usize].0);
         let shared = |a: u32, b: u32| all(b).is_none_or(|b| all(a).is_some_and(|a| a & b != 0));
-        let edges = edges.map(|(a, b, sector)| (EffectId(*a), need(*b, *sector && shared(*a, *b)))).collect();
+        let edges = edges
+            .map(|(a, b, sector)| (EffectId(*a), need(*b, *sector && needy(*b) && shared(*a, *b))))
+            .collect();
         let mut graph = Graph::new(effects, Default::default(), edges);
         for (at, (sectors, tears, stale, parts, _)) in self.facts.iter().enumerate() {
             let fact = &mut graph.facts[at];
-            fact.sectors = if *parts == 0 && *sectors != 0xFF { *sectors } else { 0xFF };
+            fact.given = self.is_given(at);
+            fact.sectors = if *parts == 0 && !fact.given { *sectors } else { 0xFF };
             (fact.tears, fact.stale, fact.parts) = (*tears && fact.sectors != 0xFF, *stale, *parts);
             fact.tears &= fact.sectors.count_ones() > 1;
             fact.stale &= *parts == 0;
@@ -255,6 +269,7 @@ fn circles_by_sector_are_not_walked() {
         edges,
         forced: vec![None; 3],
         halves: vec![(1, 1); 3],
+        given: vec![false; 3],
         both: false,
     };
     assert!(Order::of(&spec(vec![(0, 1, true), (1, 0, false)]).graph(&mut effects)).is_none());

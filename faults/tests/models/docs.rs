@@ -23,13 +23,12 @@ hand.
 const BEYOND: &str = "
 ## Where the models differ from what was seen
 
-- `ext4-writeback`: with data=writeback a block that was freed (truncate, unlink, a replacing rename, a punched hole)
-  may be written by another file before the freeing is durable (ext4_free_blocks makes the exception for it), so the
-  old file comes back with foreign pages. And the zeros behind a cut are not ordered before a later size: the old
-  bytes of that page may come back. Both were seen on genuine images.
-- `btrfs`: a file that was synced under a temporary name, renamed, and then replaced by another, all within one commit,
-  may come back under the temporary name, beside what replaced it. Seen after Redis's rewrite of the manifest, when
-  the sync of the directory had returned: even `posix-split` forbids that, so it is left out of the model.
+- Two models allow what `posix` and `posix-split` do not, because kernels do it. `ext4-writeback`: a block that was set
+  free (truncate, unlink, a replacing rename, a punched hole) may be written by another file before that is durable
+  (ext4_free_blocks makes an exception for data=writeback), so the old file comes back with foreign pages. `btrfs`: a
+  file that was synced under a temporary name, renamed, and then replaced by another, all within one commit, may come
+  back under the temporary name, beside what replaced it (seen after Redis's rewrite of the manifest, when the sync of
+  the directory had returned).
 - `btrfs`: a file in a directory that was made and then moved, all since the last commit: the state in which the log
   has it without the directory's first parent is left out. What a sync of an open file without a name leaves out
   (its data are not logged) is left out too. nodatacow, which tears, is not modelled.

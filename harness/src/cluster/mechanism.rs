@@ -111,6 +111,9 @@ pub fn sketch(
 fn what(effect: &Effect, names: &Names) -> String {
     let role = |file| role(&names.path_at(file, effect.issued));
     match &effect.kind {
+        EffectKind::Data { file, .. } if effect.kind.is_freed() => {
+            format!("a block of {} that was set free", role(*file))
+        }
         EffectKind::Data { file, .. } | EffectKind::Size { file, .. } => {
             format!("a write to {}", role(*file))
         }
@@ -119,6 +122,7 @@ fn what(effect: &Effect, names: &Names) -> String {
             Meta::Link { file, .. } => format!("the link of {}", role(*file)),
             Meta::Unlink { file, .. } => format!("the removal of {}", role(*file)),
             Meta::Rename { file, .. } => format!("the rename to {}", role(*file)),
+            Meta::Return { file, .. } => format!("the return of a replaced {}", role(*file)),
             Meta::Exchange { a, .. } => format!("the exchange with {}", role(*a)),
             Meta::Truncate { file, .. } => format!("the truncation of {}", role(*file)),
             Meta::Allocate { file, .. } => format!("the fallocate of {}", role(*file)),

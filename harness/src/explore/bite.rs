@@ -99,7 +99,7 @@ impl Run<'_> {
     /// The last resort: what came back from the last state of the phase's first lot is exchanged for content that
     /// nobody wrote.
     fn bite_impostor(&self, means: &mut Means<'_>, judge: &Judge, phase: &Phase) -> Result<Bite, PoolError> {
-        let (effects, names) = with_names(self.search.trace);
+        let (effects, names) = with_names(self.search.model, self.search.trace);
         let ordered = Ordered { trace: self.search.trace, effects: &effects, names: &names, index: 0 };
         let space = self.space(&ordered, phase);
         let plan = Plan { budget: IMPOSTOR_BUDGET, ..self.search.plan.clone() };
@@ -131,7 +131,7 @@ impl Run<'_> {
         phase: &Phase,
         budget: u64,
     ) -> Result<Option<Class>, PoolError> {
-        let (effects, names) = with_names(trace);
+        let (effects, names) = with_names(self.search.model, trace);
         let ordered = Ordered { trace, effects: &effects, names: &names, index: 0 };
         let space = self.space(&ordered, phase);
         let plan = Plan { budget: budget.min(self.search.plan.budget.max(1)), ..self.search.plan.clone() };

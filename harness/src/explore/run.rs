@@ -126,7 +126,8 @@ pub(super) fn explore_with(
     };
     let mut means = Means::new(memo, pool, progress, cancel);
     means.told.budget = search.plan.budget * run.phases.len() as u64;
-    let derived: Vec<(Effects, Names)> = orders.traces.iter().map(with_names).collect();
+    let derived: Vec<(Effects, Names)> =
+        orders.traces.iter().map(|trace| with_names(search.model, trace)).collect();
     let pairs = orders.traces.iter().zip(&derived).enumerate();
     let all: Vec<Ordered<'_>> =
         pairs.map(|(index, (trace, (effects, names)))| Ordered { trace, effects, names, index }).collect();
@@ -147,8 +148,8 @@ pub(super) fn explore_with(
     cells
 }
 
-pub(super) fn with_names(trace: &Trace) -> (Effects, Names) {
-    let effects = Effects::of(trace);
+pub(super) fn with_names(model: &dyn Model, trace: &Trace) -> (Effects, Names) {
+    let effects = model.effects(trace);
     let names = Names::of(trace, &effects);
     (effects, names)
 }

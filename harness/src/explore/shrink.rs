@@ -132,7 +132,7 @@ fn states_until(
     let options = JudgeOptions::at(history.recovery_ms(trace.meta.virtual_time));
     let judge = Judge::new(&history, search.contract.clone(), search.target.oracle(), options).ok()?;
     let trace = orders.traces.first()?;
-    let (effects, names) = with_names(trace);
+    let (effects, names) = with_names(search.model, trace);
     let space = Space::new(trace, &effects, search.model, search.assume);
     let plan = Plan { budget, ..search.plan.clone() };
     let (mut memo, mut progress) = (Memo::new(), |_| {});

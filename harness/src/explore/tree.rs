@@ -148,7 +148,7 @@ impl<'a, 'm> Tree<'a, 'm> {
         }
         let share = STATES_EACH / orders.traces.len().max(1) as u64;
         for trace in &orders.traces {
-            let (effects, names) = with_names(trace);
+            let (effects, names) = with_names(self.run.search.model, trace);
             let search = self.run.search;
             let space = Space::new(trace, &effects, search.model, search.assume);
             let plan = Plan { budget: share, ..search.plan.clone() };

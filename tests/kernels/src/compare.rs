@@ -42,21 +42,6 @@ pub fn matches(pattern: &str, tree: &str) -> bool {
     }
 }
 
-/// A tree without what its pages hold: names, kinds, links and sizes.
-pub fn shape(tree: &str) -> String {
-    let word = |word: &str| match word.split_once('=') {
-        None => word.to_owned(),
-        Some((path, content)) => {
-            let page = |page: &str| match length(page) {
-                Some(PAGE) => "?".to_owned(),
-                len => format!("(?{})", len.unwrap_or_default()),
-            };
-            format!("{path}={}", pages(content).map(page).collect::<String>())
-        }
-    };
-    tree.split(' ').map(word).collect::<Vec<_>>().join(" ")
-}
-
 const PAGE: u64 = 4096;
 
 /// A line as brackets and single characters.

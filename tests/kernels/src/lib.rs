@@ -15,7 +15,6 @@ pub mod error;
 pub mod fixture;
 pub mod generate;
 pub mod kernel;
-pub mod known;
 pub mod modelled;
 pub mod observe;
 mod raw;

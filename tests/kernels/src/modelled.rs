@@ -4,7 +4,6 @@ use crate::observe::{Moments, Trees};
 use crate::script::{Script, lower};
 use crate::{Error, Result, draw};
 use std::collections::HashMap;
-use unplug_faults::effect::Effects;
 use unplug_faults::event::{Op, SyncKind};
 use unplug_faults::image::ImageHash;
 use unplug_faults::model::Model;
@@ -75,7 +74,7 @@ pub fn modelled(script: &Script, model: &dyn Model, wrong: Option<Wrong>) -> Res
         Some(wrong) => wrong.change(&mut trace),
         None => {}
     }
-    let effects = Effects::of(&trace);
+    let effects = model.effects(&trace);
     let space = Space::new(&trace, &effects, model, &assume);
     let plan = Plan { bound: u8::MAX, budget: BUDGET, seed: 1 };
     let mut states = space.states(&plan);

@@ -83,8 +83,6 @@ impl fmt::Display for Finding {
 pub struct Checked {
     /// Real trees outside their model.
     pub findings: Vec<Finding>,
-    /// Likewise, where the mechanism is known and written down.
-    pub known: Vec<(&'static str, Finding)>,
     /// Kinds that no model of this build stands for.
     pub unmodelled: BTreeSet<String>,
     /// Runs that were compared, and their crash images.
@@ -97,7 +95,6 @@ impl Checked {
     /// Adds another check's outcome.
     pub fn join(&mut self, other: Checked) {
         self.findings.extend(other.findings);
-        self.known.extend(other.known);
         self.unmodelled.extend(other.unmodelled);
         self.runs += other.runs;
         self.images += other.images;
@@ -191,14 +188,7 @@ fn check_kind(
         for miss in misses(&run.trees, &cache[&key]) {
             let (workload, variant) = (script.name.clone(), variant.clone());
             let (kind, kernel) = (of_kind.kind.clone(), of_kind.kernel.clone());
-            // A model made wrong is judged without mercy.
-            let known =
-                crate::known::known(&workload, model.name(), &miss, &cache[&key]).filter(|_| wrong.is_none());
-            let finding = Finding { workload, kind, kernel, variant, miss };
-            match known {
-                Some(known) => checked.known.push((known.name, finding)),
-                None => checked.findings.push(finding),
-            }
+            checked.findings.push(Finding { workload, kind, kernel, variant, miss });
         }
         checked.runs += 1;
         checked.images += run.images;

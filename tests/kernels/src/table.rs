@@ -1,9 +1,9 @@
 //! docs/ground-truth.md, from the fixtures.
 
+use crate::Result;
 use crate::fixture::Fixture;
 use crate::kernel::{kind, kinds};
 use crate::suite::{Checked, tightness, workloads};
-use crate::{Result, known};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -44,29 +44,12 @@ pub fn page(fixtures: &[Fixture], checked: &Checked) -> Result<String> {
     let kernels = kernels.into_iter().collect::<Vec<_>>().join(", ");
     let _ = writeln!(
         out,
-        "{} workloads, {} runs, {} crash images, kernels: {kernels}. **{} real states outside their model**, but for {} \
-         of mechanisms that are known and not modelled yet.",
+        "{} workloads, {} runs, {} crash images, kernels: {kernels}. **{} real states outside their model.**",
         fixtures.len(),
         checked.runs,
         checked.images,
-        checked.findings.len(),
-        checked.known.len()
+        checked.findings.len()
     );
-    if !checked.known.is_empty() {
-        let _ = writeln!(out, "\nKnown and not modelled yet:\n");
-        for known in known::all() {
-            let count = checked.known.iter().filter(|(name, _)| *name == known.name).count();
-            let first =
-                checked.known.iter().find(|(name, _)| *name == known.name).map(|(_, finding)| finding);
-            let example = first.map_or(String::new(), |f| {
-                format!(
-                    " (first in `{}`, {}, variant {}: `{}`)",
-                    f.workload, f.kind, f.variant.name, f.miss.tree
-                )
-            });
-            let _ = writeln!(out, "- {}: {count} states{example}.", known.name);
-        }
-    }
     if !checked.unmodelled.is_empty() {
         let names: Vec<&str> = checked.unmodelled.iter().map(String::as_str).collect();
         let _ = writeln!(out, "\n*Not measured*, for lack of a model: {}.", names.join(", "));

@@ -45,9 +45,6 @@ fn judge(all: &Checked) {
     for model in &all.unmodelled {
         println!("*not measured*: no model {model}");
     }
-    for (name, finding) in &all.known {
-        println!("known, not modelled: {name}: {} on {}", finding.workload, finding.kind);
-    }
     let said: Vec<String> = all.findings.iter().map(ToString::to_string).collect();
     println!("kernel {}: {} runs, {} crash images, {} outside", release(), all.runs, all.images, said.len());
     assert!(said.is_empty(), "{} real states outside their model:\n{}", said.len(), said.join("\n"));

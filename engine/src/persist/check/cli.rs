@@ -1,0 +1,296 @@
+//! The command line.
+
+use super::fix::{self, NotFixed};
+use super::inspect::{self, Checked, Problem, Role};
+use super::resign::{self, Accepted, How};
+use crate::aof::Manifest;
+use crate::lock::DirLock;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// How it is used.
+pub const HELP: &str = "\
+Usage: unplug-engine check-aof [--fix] [--truncate-to-timestamp SECOND] [--resign] FILE|MANIFEST
+
+Checks append-only files: a single file, one file of a directory, or all that a manifest lists; the
+engine's, with checksums or without, and Redis's.
+
+  --fix                           cut a file where it stops being good
+  --truncate-to-timestamp SECOND  cut it in front of the first later second (since 1970)
+  --resign                        accept the bytes as they are, after a change by hand or without
+                                  checksums, and write the checksums anew
+
+What is cut or replaced is kept: in FILE.cut-OFFSET, or in a directory FILE.before-resign.
+Exit code: 0 valid, or repaired; 1 not valid, or not repaired; 2 wrong arguments.
+";
+
+#[derive(Default)]
+struct Options {
+    fix: bool,
+    resign: bool,
+    until: Option<u64>,
+    path: PathBuf,
+}
+
+/// Runs `check-aof` with its arguments (the name not among them).
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let (text, code) = check(args);
+    let mut stdout = std::io::stdout();
+    // Whoever reads this may have gone.
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    ExitCode::from(code)
+}
+
+/// The same: what is to be printed, and the exit code.
+pub fn check(args: impl Iterator<Item = OsString>) -> (String, u8) {
+    let options = match parse(args) {
+        Ok(Some(options)) => options,
+        Ok(None) => return (HELP.to_owned(), 0),
+        Err(why) => return (format!("{why}\n\n{HELP}"), 2),
+    };
+    let mut text = String::new();
+    let checked = take_locks(&options).and_then(|_locks| {
+        if is_manifest(&options.path)? {
+            of_manifest(&options, &mut text)
+        } else {
+            of_file(&options, &mut text)
+        }
+    });
+    match checked {
+        Ok(valid) => (text, u8::from(!valid)),
+        Err(e) => {
+            let _ = writeln!(text, "{e}");
+            (text, 1)
+        }
+    }
+}
+
+fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
+    let mut options = Options::default();
+    let mut paths = Vec::new();
+    let mut args = args;
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--fix") => options.fix = true,
+            Some("--resign") => options.resign = true,
+            Some("--help" | "-h") => return Ok(None),
+            Some("--truncate-to-timestamp") => {
+                let second = args.next().and_then(|s| s.to_str()?.parse().ok());
+                options.until = Some(second.ok_or("--truncate-to-timestamp needs a second since 1970")?);
+            }
+            Some(other) if other.starts_with("--") => return Err(format!("unknown option {other}")),
+            _ => paths.push(PathBuf::from(arg)),
+        }
+    }
+    if options.until.is_some() && (options.fix || options.resign) {
+        return Err("--truncate-to-timestamp goes with no other repair".into());
+    }
+    match <[PathBuf; 1]>::try_from(paths) {
+        Ok([path]) => Ok(Some(Options { path, ..options })),
+        Err(_) => Err("exactly one file is to be named".into()),
+    }
+}
+
+fn failed(e: impl std::fmt::Display) -> NotFixed {
+    NotFixed::Refused(e.to_string())
+}
+
+/// A repair needs the directory for itself: the file's, and where that is an append-only directory, the one above.
+fn take_locks(options: &Options) -> Result<Vec<DirLock>, NotFixed> {
+    if !options.fix && !options.resign && options.until.is_none() {
+        return Ok(Vec::new());
+    }
+    let path = std::path::absolute(&options.path).map_err(failed)?;
+    let dirs = path.ancestors().skip(1).take(2);
+    let mut locks = Vec::new();
+    for (n, dir) in dirs.enumerate() {
+        match DirLock::take(dir) {
+            Ok(lock) => locks.push(lock),
+            Err(e @ crate::lock::LockError::InUse(_)) => return Err(failed(e)),
+            Err(e) if n == 0 => return Err(failed(e)),
+            Err(_) => {}
+        }
+    }
+    Ok(locks)
+}
+
+fn is_manifest(path: &Path) -> Result<bool, NotFixed> {
+    if path.extension().is_some_and(|e| e == "manifest") {
+        return Ok(true);
+    }
+    let mut head = Vec::new();
+    let file =
+        std::fs::File::open(path).map_err(|e| failed(format!("cannot open {}: {e}", path.display())))?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, 5), &mut head).map_err(failed)?;
+    Ok(head == b"file ")
+}
+
+fn told(file: &Checked, text: &mut String) {
+    let name = file.path.display();
+    let _ = writeln!(
+        text,
+        "{name}: {}, {} bytes, {} commands, good up to {}",
+        file.kind(),
+        file.bytes.len(),
+        file.commands,
+        file.good.max(if file.problem.is_none() { file.preamble as u64 } else { 0 })
+    );
+    if let Some(Problem { offset, what, .. }) = &file.problem {
+        let _ = writeln!(text, "{name}: at offset {offset}: {what}");
+    }
+}
+
+fn verdict(path: &Path, problem: Option<&Problem>, text: &mut String) -> bool {
+    let name = path.display();
+    let _ = match problem {
+        None => writeln!(text, "{name} is valid"),
+        Some(Problem { fixable: true, loses: false, .. }) => {
+            writeln!(text, "{name} is not valid. --fix cuts off what a crash has left; it is kept aside")
+        }
+        Some(Problem { fixable: true, .. }) => writeln!(
+            text,
+            "{name} is not valid. No crash does that: restore it from a copy. --fix cuts off the rest, whole commands \
+             among it, and keeps it aside; --resign accepts it as it is"
+        ),
+        Some(_) => writeln!(
+            text,
+            "{name} is not valid. Restore it from a copy; --resign accepts it as it is, if its commands are whole"
+        ),
+    };
+    problem.is_none()
+}
+
+fn accepted(a: Accepted, kept: &Path, text: &mut String) {
+    let _ = writeln!(
+        text,
+        "Signed {} commands; accepted without a checksum that fits: {}; left out: {} bytes. The files as they were \
+         are in {}",
+        a.commands,
+        a.unverified,
+        a.left_out,
+        kept.display()
+    );
+}
+
+fn of_file(options: &Options, text: &mut String) -> Result<bool, NotFixed> {
+    let path = &options.path;
+    let role = match inspect::parse_name_any(path) {
+        Some((_, _, true)) => Role::Incr,
+        Some((_, _, false)) => Role::Base,
+        None => Role::Single,
+    };
+    let mut file = inspect::look(path, role, None, options.until)?;
+    if role == Role::Single {
+        match inspect::seal_of(&file) {
+            Ok(seal) => file.check_seal(seal.map_or(0, |s| s.len)),
+            Err(seal) => return Err(failed(format!("{}: the seal is damaged", seal.display()))),
+        }
+    }
+    told(&file, text);
+    if options.resign {
+        if role != Role::Single {
+            return Err(failed("it is one of several that belong together: --resign needs the manifest"));
+        }
+        let how = How { torn_ends: options.fix, from: 0 };
+        let (signed, kept) = resign::single(&file, how)?;
+        accepted(signed, &kept, text);
+        return Ok(verdict(path, None, text));
+    }
+    if options.until.is_some() && file.problem.is_none() {
+        return truncate(options, &file, text);
+    }
+    repair(options, &file, text)
+}
+
+/// Cuts a file that may be cut.
+fn repair(options: &Options, file: &Checked, text: &mut String) -> Result<bool, NotFixed> {
+    match &file.problem {
+        Some(Problem { fixable: true, .. }) if options.fix => {
+            let kept = fix::cut(file)?;
+            let bytes = file.bytes.len() as u64 - file.good;
+            let _ =
+                writeln!(text, "Cut {bytes} bytes at offset {}; they are in {}", file.good, kept.display());
+            let _ = writeln!(text, "{} is valid now", file.path.display());
+            Ok(true)
+        }
+        problem => Ok(verdict(&file.path, problem.as_ref(), text)),
+    }
+}
+
+fn truncate(options: &Options, file: &Checked, text: &mut String) -> Result<bool, NotFixed> {
+    let until = options.until.unwrap_or(u64::MAX);
+    let Some(at) = file.times.stopped_at else {
+        let _ = writeln!(text, "Nothing in it is later than {until}");
+        return Ok(true);
+    };
+    if at == 0 || file.times.first.is_some_and(|first| first > until) && file.preamble == 0 {
+        return Err(failed(format!("nothing in it is as old as {until}")));
+    }
+    let kept = match (file.chain, file.role) {
+        (None, _) => fix::cut_plain(file, at)?,
+        (Some(_), Role::Single) => fix::cut_chained_single(file, at)?,
+        _ => return Err(failed("it is one of several that belong together: give the manifest")),
+    };
+    let second = fix::second_at(file, at).unwrap_or(0);
+    let _ = writeln!(
+        text,
+        "Cut at offset {at}, where the second {second} begins; what followed is in {}",
+        kept.display()
+    );
+    Ok(true)
+}
+
+fn of_manifest(options: &Options, text: &mut String) -> Result<bool, NotFixed> {
+    let path = &options.path;
+    let bytes = std::fs::read(path).map_err(|e| failed(format!("cannot read {}: {e}", path.display())))?;
+    let manifest = Manifest::parse(&bytes).map_err(|e| {
+        failed(format!("{}: the manifest is damaged: {e}. Restore it, or write it by hand", path.display()))
+    })?;
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = name.strip_suffix(".manifest").unwrap_or(&name);
+    let mut files = inspect::look_all(dir, &manifest, options.until)?;
+    files.iter().for_each(|file| told(file, text));
+    if options.resign {
+        let how = How { torn_ends: options.fix, from: 0 };
+        let (signed, kept) = resign::all(path, prefix, &manifest, &files, how)?;
+        accepted(signed, &kept, text);
+        return Ok(verdict(path, None, text));
+    }
+    let bad = files.iter().filter(|f| f.problem.is_some()).count();
+    let last = files.len().saturating_sub(1);
+    if options.until.is_some() && bad == 0 {
+        let Some(n) = files.iter().position(|f| f.times.stopped_at.is_some()) else {
+            let _ = writeln!(text, "Nothing is later");
+            return Ok(true);
+        };
+        if n != last {
+            // As redis-check-aof.
+            return Err(failed(format!(
+                "{} is not the last file: what follows is all later, and has to be taken from the manifest by hand",
+                files[n].path.display()
+            )));
+        }
+        if files[n].chain.is_none() {
+            return truncate(options, &files[n], text);
+        }
+        let at = files[n].times.stopped_at.unwrap_or(0);
+        files[n].bytes.truncate(at as usize);
+        let (signed, kept) = resign::all(path, prefix, &manifest, &files, How { torn_ends: false, from: n })?;
+        accepted(signed, &kept, text);
+        return Ok(true);
+    }
+    if bad == 1 && options.fix && files[last].problem.is_some() {
+        return repair(options, &files[last], text);
+    }
+    for file in files.iter().filter(|f| f.problem.is_some()) {
+        verdict(&file.path, file.problem.as_ref(), text);
+    }
+    if bad == 0 {
+        let _ = writeln!(text, "All AOF files and manifest are valid");
+    }
+    Ok(bad == 0)
+}

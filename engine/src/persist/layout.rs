@@ -1,0 +1,150 @@
+//! Which layout a directory has, and the steps from one to the other.
+//!
+//! Both layouts are there while one is made from the other, so a marker says which one counts. It is durable before
+//! the first file of the new layout is, and goes when the last one of the old layout is durably gone.
+
+use super::disk;
+use super::error::{At, FileError, OpenError};
+use super::files::Place;
+use super::load::corrupt;
+use super::log::{is_temporary, parse_name};
+use crate::aof::{FileKind, Manifest};
+use crate::config::{AofLayout, Config};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const BY_HAND: &str = "Move away what is not wanted";
+
+/// What there is.
+pub(super) struct Found {
+    /// The single file, under its name or its second one.
+    pub(super) single: Option<PathBuf>,
+    /// The manifest, the same. Not one that an upgrade of Redis's has left, which the single file precedes.
+    pub(super) manifest: Option<PathBuf>,
+    /// The layout that was being made.
+    pub(super) towards: Option<AofLayout>,
+    /// There is a manifest that does not count.
+    pub(super) half_upgraded: bool,
+}
+
+fn name(layout: AofLayout) -> &'static str {
+    match layout {
+        AofLayout::Multi => "multi",
+        AofLayout::Single => "single",
+    }
+}
+
+fn other(layout: AofLayout) -> AofLayout {
+    match layout {
+        AofLayout::Multi => AofLayout::Single,
+        AofLayout::Single => AofLayout::Multi,
+    }
+}
+
+fn marker_path(config: &Config) -> PathBuf {
+    config.dir.join(format!("{}.converting", config.appendfilename))
+}
+
+fn marker_text(towards: AofLayout) -> String {
+    format!("#unplug:1 towards aof-layout {}\n", name(towards))
+}
+
+impl Found {
+    pub(super) fn look(config: &Config) -> Result<Found, OpenError> {
+        let multi = Place::of(config, AofLayout::Multi);
+        let single = disk::current(&Place::of(config, AofLayout::Single).single_path())?;
+        let manifest = disk::current(&multi.manifest_path())?;
+        let marker = marker_path(config);
+        let towards = if disk::exists(&marker)? {
+            let text = fs::read(&marker).at("read", &marker)?;
+            let layouts = [AofLayout::Multi, AofLayout::Single];
+            let known = layouts.into_iter().find(|l| marker_text(*l).as_bytes() == text);
+            Some(known.ok_or_else(|| {
+                let what = "it says which layout was being made, and is damaged";
+                corrupt(&marker, 0, what, "Remove it, and of the two layouts the one that is not wanted")
+            })?)
+        } else {
+            None
+        };
+        let mut found = Found { single, manifest, towards, half_upgraded: false };
+        if let (Some(_), Some(manifest), None) = (&found.single, &found.manifest, towards)
+            && half_upgraded(&multi, manifest)?
+        {
+            found.manifest = None;
+            found.half_upgraded = true;
+        }
+        Ok(found)
+    }
+
+    /// The layout that holds the data; `None` if there is nothing.
+    pub(super) fn source(&self, config: &Config) -> Result<Option<AofLayout>, OpenError> {
+        Ok(match (&self.single, &self.manifest, self.towards) {
+            (None, None, _) => None,
+            (Some(_), None, _) => Some(AofLayout::Single),
+            (None, Some(_), _) => Some(AofLayout::Multi),
+            // The old one is whole until the new one is, and then goes first.
+            (Some(_), Some(_), Some(towards)) => Some(other(towards)),
+            (Some(single), Some(manifest), None) => {
+                let what = format!(
+                    "{} is there, too: of two append-only files it cannot be told which is the newer one \
+                     (aof-layout is {})",
+                    manifest.display(),
+                    name(config.aof_layout)
+                );
+                return Err(corrupt(single, 0, what, BY_HAND));
+            }
+        })
+    }
+}
+
+/// Whether a crash has left Redis's own upgrade half done: its manifest lists the single file, which has not been
+/// moved to it.
+fn half_upgraded(multi: &Place, manifest: &Path) -> Result<bool, FileError> {
+    let bytes = fs::read(manifest).at("read", manifest)?;
+    let lists_it = Manifest::parse(&bytes).is_ok_and(|m| {
+        m.foreign && matches!(&m.files[..], [f] if f.kind == FileKind::Base && f.name == multi.prefix)
+    });
+    Ok(lists_it && !disk::exists(&multi.dir.join(&multi.prefix))?)
+}
+
+/// From here on, until [`end`], the other layout counts if it is there.
+pub(super) fn begin(config: &Config, towards: AofLayout) -> Result<(), FileError> {
+    let text = marker_text(towards);
+    disk::write_synced(&marker_path(config), |out| out.write_all(text.as_bytes()))?;
+    disk::sync_dir(&config.dir)
+}
+
+/// The new layout is whole and durable: the old one goes, and then the marker.
+pub(super) fn end(config: &Config, made: AofLayout) -> Result<(), FileError> {
+    clear(config, other(made))?;
+    disk::remove_if_there(&marker_path(config))?;
+    disk::sync_dir(&config.dir)
+}
+
+/// Removes every file of a layout, durably: what makes it count first.
+pub(super) fn clear(config: &Config, layout: AofLayout) -> Result<(), FileError> {
+    let place = Place::of(config, layout);
+    if layout == AofLayout::Single {
+        disk::remove_replaced(&place.dir, &place.single_path())?;
+        return disk::remove_replaced(&place.dir, &place.seal_path());
+    }
+    if !disk::exists(&place.dir)? {
+        return Ok(());
+    }
+    disk::remove_replaced(&place.dir, &place.manifest_path())?;
+    remove_files(&place)?;
+    // Where something else lies in it, it stays.
+    let _ = fs::remove_dir(&place.dir);
+    Ok(())
+}
+
+/// Removes every file that a manifest could list, and temporary ones, durably. There is no manifest.
+pub(super) fn remove_files(multi: &Place) -> Result<(), FileError> {
+    for file in disk::names(&multi.dir)? {
+        let ours = parse_name(&multi.prefix, &file).is_some() || file == multi.prefix;
+        if ours || is_temporary(&multi.prefix, &file) {
+            disk::remove_if_there(&multi.dir.join(&file))?;
+        }
+    }
+    disk::sync_dir(&multi.dir)
+}
