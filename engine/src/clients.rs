@@ -29,8 +29,8 @@ pub struct Client {
     pub watching: usize,
     /// Its last command.
     pub command: &'static str,
-    /// Its protocol: 2 or 3.
-    pub protocol: u8,
+    /// Whether it speaks RESP3.
+    pub resp3: bool,
     /// It is to be disconnected.
     pub killed: bool,
 }
@@ -45,13 +45,13 @@ pub struct Clients {
 
 impl Client {
     /// Takes over what a session says of itself.
-    pub fn update(&mut self, session: &Session, protocol: u8, now_ms: u64) {
+    pub fn update(&mut self, session: &Session, resp3: bool, now_ms: u64) {
         self.last_ms = now_ms;
         self.db = session.db;
         self.queued = session.transaction.as_ref().map(|t| t.commands.len());
         self.watching = session.watching.len();
         self.command = session.command;
-        self.protocol = protocol;
+        self.resp3 = resp3;
         if self.name != session.name {
             self.name.clone_from(&session.name);
         }
@@ -79,7 +79,7 @@ impl Client {
             self.db,
             self.queued.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX)),
             if self.command.is_empty() { "NULL" } else { self.command },
-            self.protocol,
+            if self.resp3 { 3 } else { 2 },
         )
     }
 }

@@ -27,10 +27,6 @@ pub const fn annotation_len_max() -> usize {
 }
 
 fn push_number(out: &mut Vec<u8>, kind: u8, n: usize) {
-    if n < 10 {
-        out.extend_from_slice(&[kind, b'0' + n as u8, b'\r', b'\n']);
-        return;
-    }
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     let mut left = n;

@@ -38,34 +38,24 @@ pub(super) fn set_name(session: &mut Session, name: &[u8]) -> Result<(), Command
 /// CLIENT subcommand [...]
 pub(super) fn client(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     let sub = argv[1].to_ascii_lowercase();
-    let arity = |fits: bool, name: &str| {
-        if fits { Ok(()) } else { Err(CommandError::arity(&format!("client|{name}"))) }
-    };
-    let count = argv.len();
     match sub.as_slice() {
         b"id" => {
-            arity(count == 2, "id")?;
             out.int(i64::try_from(session.id).unwrap_or(i64::MAX));
         }
         b"getname" => {
-            arity(count == 2, "getname")?;
             out.bulk_or_null((!session.name.is_empty()).then_some(session.name.as_slice()));
         }
         b"getredir" => {
-            arity(count == 2, "getredir")?;
             out.int(-1);
         }
         b"setname" => {
-            arity(count == 3, "setname")?;
             set_name(session, argv[2])?;
             out.ok();
         }
         b"setinfo" => {
-            arity(count == 4, "setinfo")?;
             out.ok();
         }
         b"info" => {
-            arity(count == 2, "info")?;
             refresh(engine, session, out);
             out.verbatim(&lines(engine, |id, _| id == session.id));
         }
@@ -74,16 +64,13 @@ pub(super) fn client(engine: &mut Engine, session: &mut Session, argv: &[&[u8]],
             list(engine, &argv[2..], out)?;
         }
         b"kill" => {
-            arity(count > 2, "kill")?;
             refresh(engine, session, out);
             return kill(engine, session, &argv[2..], out);
         }
         b"reply" => {
-            arity(count == 3, "reply")?;
             reply(session, argv[2], out)?;
         }
         b"no-evict" | b"no-touch" => {
-            arity(count == 3, "no-evict")?;
             if !is(argv[2], "on") && !is(argv[2], "off") {
                 return Err(SYNTAX);
             }
@@ -98,7 +85,7 @@ pub(super) fn client(engine: &mut Engine, session: &mut Session, argv: &[&[u8]],
 fn refresh(engine: &mut Engine, session: &Session, out: &Out) {
     let now_ms = engine.now_ms;
     if let Some(client) = engine.clients.get_mut(session.id) {
-        client.update(session, out.protocol(), now_ms);
+        client.update(session, out.resp3(), now_ms);
         client.command = "client";
     }
 }

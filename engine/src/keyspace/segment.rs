@@ -28,6 +28,12 @@ fn mark(hash: u64) -> u32 {
     hash as u32
 }
 
+/// Room for `count` records: a little more than they need, so that a million keys do not stand in room for two; and
+/// of few different sizes, so that what one segment gives back fits another.
+fn room(count: usize) -> usize {
+    if count <= 32 { count.next_power_of_two().max(4) } else { count.next_multiple_of(32) }
+}
+
 impl Segment {
     pub(super) fn len(&self) -> usize {
         self.records.len()
@@ -50,8 +56,7 @@ impl Segment {
     pub(super) fn push(&mut self, hash: u64, record: Record) {
         let len = self.records.len();
         if len == self.records.capacity() {
-            // Little by little, so that a million keys do not stand in room for two.
-            self.records.reserve_exact((len / 8).max(4));
+            self.records.reserve_exact(room(len + 1) - len);
         }
         self.records.push(record);
         self.places.insert(mark(hash), len as u32);
@@ -67,7 +72,7 @@ impl Segment {
         }
         let records = &mut self.records;
         if records.len() < records.capacity() / 4 {
-            records.shrink_to(records.len() + records.len() / 8 + 4);
+            records.shrink_to(room(records.len()));
             self.places.resize(records.len());
         }
         record
@@ -89,7 +94,7 @@ impl Segment {
 
     /// An empty one with room for `count` records and some.
     pub(super) fn with_room(depth: u32, count: usize) -> Segment {
-        let records = Vec::with_capacity(count + count / 16 + 4);
+        let records = Vec::with_capacity(room(count));
         Segment { depth, places: Places::with_capacity(count), records }
     }
 }

@@ -29,6 +29,11 @@ impl Str {
         }
     }
 
+    /// Its bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        self
+    }
+
     fn grow(&mut self, more: &[u8], len: usize) {
         let filled = self.len() + more.len();
         let total = len.max(filled);

@@ -238,7 +238,6 @@ impl Server {
                 local: guest.local,
                 since_ms: now_ms,
                 last_ms: now_ms,
-                protocol: 2,
                 ..Client::default()
             };
             self.engine.clients.add(self.next_id, facts);
@@ -280,7 +279,7 @@ impl Server {
         let Some(client) = self.clients[slot].as_ref() else { return };
         let now_ms = self.engine.now_ms;
         if let Some(facts) = self.engine.clients.get_mut(client.session.id) {
-            facts.update(&client.session, client.out.protocol(), now_ms);
+            facts.update(&client.session, client.out.resp3(), now_ms);
         }
         if client.awaiting.is_some() && !self.waiting.contains(&slot) {
             self.waiting.push(slot);
