@@ -60,8 +60,15 @@ fn the_same_seed_gives_the_same_trace_file() {
 fn during_a_rewrite(seed: u64) -> Trace {
     let invoke = |client, args: &[&str]| Step::Invoke { client, op: RespOp::command(args).encode() };
     let mut steps = vec![Step::Phase("rewrite".into())];
-    // More than one write of the child, so that there is something to come between.
-    let value = "x".repeat(20_000);
+    // More than one write of the child, so that there is something to come between; nothing that compresses.
+    let mut bits = 88_172_645_463_325_252_u64;
+    let mut letter = || {
+        bits ^= bits << 13;
+        bits ^= bits >> 7;
+        bits ^= bits << 17;
+        char::from(b'!' + (bits % 90) as u8)
+    };
+    let value: String = (0..50_000).map(|_| letter()).collect();
     steps.extend((0..6).map(|i| invoke(0, &["SET", &format!("big{i}"), &value])));
     steps.push(invoke(0, &["BGREWRITEAOF"]));
     steps.extend((0..12).map(|i| invoke(i % 2, &["INCR", "n"])));

@@ -115,7 +115,7 @@ fn the_command_says_what_was_saved() {
         let lines = binary::printed(&mut binary::unplug(dir.path(), &words), &[0, 1, 3]);
         lines.lines().map(binary::without_elapsed).collect()
     };
-    let (one, three, none) = (run("--workers 1"), run("--workers 3"), run("--no-prune"));
+    let (one, three, none) = (run("--prune --workers 1"), run("--prune --workers 3"), run(""));
     assert_eq!(one, three);
     let unread = |lines: &[String]| -> u64 {
         let of =

@@ -226,8 +226,9 @@ impl<'a> Slow<'a> {
                 let wanted = mask(&b.kind, out[j]) & a.kind.sectors();
                 (!fresh || whole) && wanted & !mask(&a.kind, out[i]) == 0
             }
+            // What it cuts off counts as there; and the zeros behind the new end are written first.
             (EffectKind::Data { file, page, .. }, EffectKind::Meta(Meta::Truncate { file: f2, size })) => {
-                file != f2 || *page < size.div_ceil(PAGE) || whole
+                file != f2 || a.event != b.event && *page < size.div_ceil(PAGE) || whole
             }
             (EffectKind::Size { file, .. }, EffectKind::Meta(Meta::Truncate { file: f2, .. })) => {
                 file != f2 || whole

@@ -138,9 +138,10 @@ pub struct SearchArgs {
     /// and no two are equal. A command's checker recovers nothing: there it is always 0
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=4))]
     pub recovery_depth: Option<u8>,
-    /// Recover every image, also those that differ from a recovered one only in what its recovery has not read
+    /// Spare images that differ from a recovered one only in what its recovery has not read. Which they are can depend
+    /// on how quickly the recoveries ran, where scratch directories are not in memory
     #[arg(long)]
-    pub no_prune: bool,
+    pub prune: bool,
     /// Worker processes that recover images; as many as there are processors if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,

@@ -175,7 +175,7 @@ impl ExplorePlan {
             models: chosen,
             budget: args.budget.unwrap_or(budget),
             recovery_depth: args.recovery_depth,
-            prune: !args.no_prune,
+            prune: args.prune,
             workers: args.workers.map_or_else(processors, usize::from),
             repro_dir,
             assume: args.assume.clone(),

@@ -65,7 +65,7 @@ fn a_killed_run_leaves_nothing() {
         run.kill().expect("killed");
         run.wait().expect("ended");
         wait("everything goes", || traces(pid).is_empty());
-        assert_eq!(directories(pid), 1, "an empty directory stays until the next run");
+        assert!(directories(pid) <= 1, "an empty directory may stay until the next run");
         sweep();
         assert_eq!(directories(pid), 0);
     }
