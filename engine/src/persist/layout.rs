@@ -59,10 +59,18 @@ impl Found {
             let text = fs::read(&marker).at("read", &marker)?;
             let layouts = [AofLayout::Multi, AofLayout::Single];
             let known = layouts.into_iter().find(|l| marker_text(*l).as_bytes() == text);
-            Some(known.ok_or_else(|| {
-                let what = "it says which layout was being made, and is damaged";
-                corrupt(&marker, 0, what, "Remove it, and of the two layouts the one that is not wanted")
-            })?)
+            Some(match (known, &single, &manifest) {
+                (Some(layout), _, _) => layout,
+                // The marker is whole and durable before the other layout is there: a crash has torn it, and what
+                // it would have said is plain.
+                (None, Some(_), None) => AofLayout::Multi,
+                (None, None, _) => AofLayout::Single,
+                (None, Some(_), Some(_)) => {
+                    let what = "it says which layout was being made, and is damaged";
+                    let repair = "Remove it, and of the two layouts the one that is not wanted";
+                    return Err(corrupt(&marker, 0, what, repair));
+                }
+            })
         } else {
             None
         };

@@ -155,6 +155,27 @@ fn each_step_of_the_way_back_can_be_the_last() {
     }
 }
 
+/// Found by `unplug check --variant upgrade`: a crash in front of the marker's first byte was refused.
+#[test]
+fn a_torn_marker_is_no_matter_while_only_one_layout_is_there() {
+    let whole = "#unplug:1 towards aof-layout single\n";
+    for from in [AofLayout::Multi, AofLayout::Single] {
+        let dir = tempdir();
+        let from = Config { aof_layout: from, ..config(dir.path(), AppendFsync::Always) };
+        let ks = written(&from);
+        for to in [AofLayout::Multi, AofLayout::Single] {
+            for torn in [&whole[..0], &whole[..9], &"\0".repeat(whole.len())] {
+                let mut at = image(&from);
+                at.config = Config { dir: at.config.dir.clone(), aof_layout: to, ..from.clone() };
+                fs::write(at.dir.path().join(MARKER), torn).unwrap();
+                let what = format!("{:?} -> {to:?} {torn:?}", from.aof_layout);
+                drop(at.holds(&ks, &what));
+                assert!(!at.dir.path().join(MARKER).exists(), "{what}");
+            }
+        }
+    }
+}
+
 #[test]
 fn two_append_only_files_that_belong_to_no_change_are_refused() {
     let dir = tempdir();
