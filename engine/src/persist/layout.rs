@@ -10,7 +10,7 @@ use super::load::corrupt;
 use super::log::{is_temporary, parse_name};
 use crate::aof::{FileKind, Manifest};
 use crate::config::{AofLayout, Config};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 const BY_HAND: &str = "Move away what is not wanted";
@@ -117,8 +117,14 @@ fn half_upgraded(multi: &Place, manifest: &Path) -> Result<bool, FileError> {
 
 /// From here on, until [`end`], the other layout counts if it is there.
 pub(super) fn begin(config: &Config, towards: AofLayout) -> Result<(), FileError> {
-    let text = marker_text(towards);
-    disk::write_synced(&marker_path(config), |out| out.write_all(text.as_bytes()))?;
+    let (text, marker) = (marker_text(towards), marker_path(config));
+    match fs::read(&marker) {
+        // A change that was broken off. Both layouts may be there, so the marker must not go, even to come again.
+        Ok(there) if there == text.as_bytes() => {
+            File::open(&marker).and_then(|f| f.sync_all()).at("sync", &marker)?;
+        }
+        _ => disk::write_synced(&marker, |out| out.write_all(text.as_bytes()))?,
+    }
     disk::sync_dir(&config.dir)
 }
 
@@ -155,4 +161,30 @@ pub(super) fn remove_files(multi: &Place) -> Result<(), FileError> {
         }
     }
     disk::sync_dir(&multi.dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    /// Found by `unplug check --variant upgrade`: removed and written again, it was missing or torn for a moment, in
+    /// which both layouts were there.
+    #[test]
+    fn a_marker_that_says_the_same_is_never_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { dir: dir.path().into(), ..Config::default() };
+        begin(&config, AofLayout::Multi).unwrap();
+        let inode = || fs::metadata(marker_path(&config)).unwrap().ino();
+        // Held open, so that its number is not given away again.
+        let _held = File::open(marker_path(&config)).unwrap();
+        let first = inode();
+        begin(&config, AofLayout::Multi).unwrap();
+        assert_eq!(inode(), first);
+        begin(&config, AofLayout::Single).unwrap();
+        assert_ne!(inode(), first);
+        fs::write(marker_path(&config), "#unpl").unwrap();
+        begin(&config, AofLayout::Single).unwrap();
+        assert_eq!(fs::read_to_string(marker_path(&config)).unwrap(), marker_text(AofLayout::Single));
+    }
 }
