@@ -155,8 +155,13 @@ impl<'a> Slow<'a> {
             }
             ("posix" | "posix-split", _) => kind.content_of() == Some(x) || entry_of(kind, x),
             ("prefix", _) => touches(kind, x),
-            (_, EffectKind::Meta(Meta::Rename { file, .. })) => touches(kind, x) && (full || *file != x),
-            (_, EffectKind::Meta(Meta::Link { dir, .. })) => touches(kind, x) && (full || *dir == x),
+            // fdatasync of a file forces none of its names; of a directory, its entries.
+            (
+                _,
+                EffectKind::Meta(
+                    Meta::Rename { .. } | Meta::Link { .. } | Meta::Unlink { .. } | Meta::Exchange { .. },
+                ),
+            ) => touches(kind, x) && (full || entry_of(kind, x)),
             _ => touches(kind, x),
         }
     }
