@@ -1,4 +1,4 @@
-//! Recording of faulted runs: one is recorded while the one before it is crashed.
+//! Recording of faulted runs: some are recorded while one before them is crashed.
 
 use super::single::Single;
 use super::sweep::SweepError;
@@ -15,11 +15,13 @@ use unplug_faults::plan::{Plan, image_of};
 /// How often a run that got stuck is made again.
 const ATTEMPTS: u32 = 2;
 
-/// How many recorded runs wait to be crashed at the most: a recording mostly waits, for the target's turn and its
-/// end, and a trace is some hundred kilobytes.
-const AHEAD: usize = 4;
+/// How many runs are recorded at the same time. A recording mostly waits, for the target's turn and its end.
+const RECORDERS: usize = 2;
 
-/// Records each plan's run in a thread of its own, and gives the results to `each` in the order of the plans.
+/// How many recorded runs of each recorder wait to be crashed at the most: a trace is some hundred kilobytes.
+const AHEAD: usize = 2;
+
+/// Records each plan's run, and gives the results to `each` in the order of the plans.
 ///
 /// # Errors
 /// What `each` says.
@@ -32,17 +34,25 @@ pub(super) fn ahead<'p, 'w>(
     ) -> Result<ControlFlow<()>, SweepError>,
 ) -> Result<(), SweepError> {
     std::thread::scope(|scope| {
-        let (send, recorded) = mpsc::sync_channel(AHEAD);
-        scope.spawn(move || {
-            for (single, workload) in planned {
-                let run = record(target, &single.plan, workload, Stop::Kill).map(|(survived, _)| survived);
-                // Nobody listens any more: the sweep was ended.
-                if send.send(run).is_err() {
-                    return;
+        // They take turns, so that the order of the plans needs no sorting.
+        let start = |recorder| {
+            let (send, recorded) = mpsc::sync_channel(AHEAD);
+            scope.spawn(move || {
+                for (single, workload) in planned.iter().skip(recorder).step_by(RECORDERS) {
+                    let run =
+                        record(target, &single.plan, workload, Stop::Kill).map(|(survived, _)| survived);
+                    // Nobody listens any more: the sweep was ended.
+                    if send.send(run).is_err() {
+                        return;
+                    }
                 }
-            }
-        });
-        for (plan, run) in planned.iter().zip(&recorded) {
+            });
+            recorded
+        };
+        let recorders: Vec<_> = (0..RECORDERS).map(start).collect();
+        for (plan, recorded) in planned.iter().zip(recorders.iter().cycle()) {
+            // A recorder that is gone has panicked; the scope says so when it ends.
+            let Ok(run) = recorded.recv() else { break };
             if each(plan, run)?.is_break() {
                 break;
             }

@@ -16,6 +16,8 @@ use unplug_faults::trace::{Meta, Trace};
 
 /// Real time after which a step is given up. Generous: a busy machine is no fault of the target's.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Real time that a server has from its closed connection to its end. What passes it is told as a lost connection.
+const DYING: Duration = Duration::from_secs(2);
 /// The harness's own connection: asks for the state of background work, and is not in the history.
 pub(super) const CONTROL: u32 = u32::MAX;
 
@@ -222,12 +224,15 @@ impl<'a> Run<'a> {
     fn lost(&mut self, index: usize, source: ClientError) -> RecordError {
         let closed = matches!(source, ClientError::Closed { .. } | ClientError::Io(_));
         let start = Instant::now();
-        // A dying server closes its sockets a moment before it can be waited for.
-        while closed && start.elapsed() < Duration::from_secs(2) {
+        // A dying server closes its sockets before it can be waited for. Gated, what it still does is granted, and
+        // recorded; once it waits for the clock or for a client, it is not dying.
+        while closed && start.elapsed() < DYING {
             if self.server.ended().is_some() {
                 return self.died(index);
             }
-            std::thread::sleep(Duration::from_millis(2));
+            if matches!(self.rig.turn(false, None), Ok(Turn::Idle) | Err(_)) {
+                break;
+            }
         }
         RecordError::Client { step: index, source }
     }
