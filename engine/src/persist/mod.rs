@@ -164,6 +164,7 @@ mod fork;
 mod layout;
 mod load;
 mod log;
+mod mapping;
 mod open;
 mod open_single;
 mod raw;
