@@ -70,7 +70,8 @@ pub(super) struct Pages {
 impl Pages {
     /// So many bytes, all of them 0; `None` where there are none to be had.
     fn new(len: usize) -> Option<Pages> {
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping where the kernel likes takes nobody's memory.
         let begin = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
         if begin == libc::MAP_FAILED {
@@ -108,7 +109,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         for len in [0, 1, LARGE - 1, LARGE, LARGE + 4097] {
-            let bytes: Vec<u8> = (0..len).map(|i| (i * 31 >> 3) as u8).collect();
+            let bytes: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
             fs::write(&path, &bytes).unwrap();
             let content = read(&path).unwrap();
             assert!(*content == *bytes, "{len}");
