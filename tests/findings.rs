@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use unplug::repro::{AT_REST, Repro};
+use unplug_faults::image::Image;
 use unplug_faults::state::{CrashState, Space};
 
 /// The version that the findings are about; another one need not have them.
@@ -70,15 +71,75 @@ fn every_repro_is_legal_under_the_models_of_this_build() {
             let still = CrashState { first: s.first, last: s.last, ..repro.state.clone() };
             space.is_legal(&still) && (prefix, &except) == (still.prefix, &still.except)
         });
-        // After a second power loss, during recovery, the image is one of a disk that this trace does not tell of.
-        let nested = repro.mechanism.starts_with("during recovery: ");
         if !legal {
             wrong.push(format!("{}: no longer a state of {}", name(&path), repro.model));
-        } else if !nested && space.image(&repro.state) != repro.image {
-            wrong.push(format!("{}: another image", name(&path)));
+            continue;
+        }
+        match replayed_recoveries(&repro, space.image(&repro.state)) {
+            Ok(image) if image == repro.image => {}
+            Ok(_) => wrong.push(format!("{}: another image", name(&path))),
+            Err(why) => wrong.push(format!("{}: {why}", name(&path))),
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What the recoveries of a repro that was crashed during them leave of the image that the first of them found.
+fn replayed_recoveries(repro: &Repro, mut image: Image) -> Result<Image, String> {
+    let model = unplug_faults::model::by_name(&repro.model).expect("a model");
+    for between in &repro.between {
+        let effects = model.effects(&between.trace);
+        let space = Space::new(&between.trace, &effects, model, &[]);
+        if space.image(&nothing_done(&between.state)) != image {
+            return Err("a recovery begins with another image".to_owned());
+        }
+        if !space.is_legal(&between.state) {
+            return Err(format!("its recovery's crash is no longer a state of {}", repro.model));
+        }
+        image = space.image(&between.state);
+    }
+    let nested = repro.mechanism.starts_with("during recovery: ");
+    match nested == !repro.between.is_empty() {
+        true => Ok(image),
+        false => Err("its recoveries are not in it".to_owned()),
+    }
+}
+
+/// The state before anything was done.
+fn nothing_done(state: &CrashState) -> CrashState {
+    CrashState { prefix: 0, except: Vec::new(), ..state.clone() }
+}
+
+/// F6 shows in many ways: with each of the recovery's later changes, and in part. It is one finding.
+#[test]
+fn a_mistake_of_recovery_is_one_finding() {
+    let Some(version) = real::redis_version() else { return };
+    if !version.contains(VERSION) {
+        eprintln!("NOT MEASURED: no redis-server {VERSION}, but '{}'", version.trim());
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unplug"));
+    command.args(["check", "redis", "--policy", "always", "--model", "ext4-ordered,posix"]);
+    command
+        .args(["--recovery-depth", "1", "--budget", "1000", "--format", "json"])
+        .current_dir(dir.path())
+        .stdin(Stdio::null());
+    let ran = command.output().expect("unplug runs");
+    let text = String::from_utf8_lossy(&ran.stdout);
+    let cells: Vec<serde_json::Value> =
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of_cell = |cell: &serde_json::Value| {
+        let all = cell["violations"].as_array().cloned().unwrap_or_default();
+        let how = all.iter().filter_map(|v| v["mechanism"].as_str().map(str::to_owned));
+        how.filter(|how| how.contains("loadSingleAppendOnlyFile")).collect::<Vec<_>>()
+    };
+    let found: Vec<Vec<String>> = cells.iter().map(of_cell).filter(|found| !found.is_empty()).collect();
+    assert!(!found.is_empty(), "{text}");
+    for how in found {
+        assert_eq!(how.len(), 1, "{how:?}");
+        assert!(how[0].ends_with("and the end of recovery"), "{how:?}");
+    }
 }
 
 #[test]
