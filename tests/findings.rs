@@ -49,7 +49,7 @@ fn class_of(repro: &Repro) -> String {
 fn every_repro_is_legal_under_the_models_of_this_build() {
     let all = repros();
     assert!(all.len() >= 21, "{all:?}");
-    let mut wrong = Vec::new();
+    let (mut wrong, mut told_whole) = (Vec::new(), 0);
     for path in all {
         let repro = Repro::load(&path).expect("a repro");
         let class = class_of(&repro);
@@ -65,22 +65,23 @@ fn every_repro_is_legal_under_the_models_of_this_build() {
         let model = unplug_faults::model::by_name(&repro.model).expect("a model");
         let effects = model.effects(&repro.trace);
         let space = Space::new(&repro.trace, &effects, model, &[]).within(point..=point);
-        // A repro's trace ends at the crash: what came later cannot end the interval in which the state was legal.
-        let legal = space.varied(&repro.state, &[]).is_some_and(|s| {
-            let (prefix, except) = (s.prefix, s.except.clone());
-            let still = CrashState { first: s.first, last: s.last, ..repro.state.clone() };
-            space.is_legal(&still) && (prefix, &except) == (still.prefix, &still.except)
-        });
+        let legal = still_legal(&space, &repro.state);
         if !legal {
             wrong.push(format!("{}: no longer a state of {}", name(&path), repro.model));
             continue;
         }
+        // The recoveries between two power losses were not kept in the first format.
+        if repro.between.is_empty() && repro.mechanism.starts_with("during recovery: ") {
+            continue;
+        }
+        told_whole += usize::from(!repro.between.is_empty());
         match replayed_recoveries(&repro, space.image(&repro.state)) {
             Ok(image) if image == repro.image => {}
             Ok(_) => wrong.push(format!("{}: another image", name(&path))),
             Err(why) => wrong.push(format!("{}: {why}", name(&path))),
         }
     }
+    assert!(told_whole > 0, "no repro with a recovery in it");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -89,20 +90,26 @@ fn replayed_recoveries(repro: &Repro, mut image: Image) -> Result<Image, String>
     let model = unplug_faults::model::by_name(&repro.model).expect("a model");
     for between in &repro.between {
         let effects = model.effects(&between.trace);
-        let space = Space::new(&between.trace, &effects, model, &[]);
+        let point = between.state.first;
+        let space = Space::new(&between.trace, &effects, model, &[]).within(point..=point);
         if space.image(&nothing_done(&between.state)) != image {
             return Err("a recovery begins with another image".to_owned());
         }
-        if !space.is_legal(&between.state) {
+        if !still_legal(&space, &between.state) {
             return Err(format!("its recovery's crash is no longer a state of {}", repro.model));
         }
         image = space.image(&between.state);
     }
-    let nested = repro.mechanism.starts_with("during recovery: ");
-    match nested == !repro.between.is_empty() {
-        true => Ok(image),
-        false => Err("its recoveries are not in it".to_owned()),
-    }
+    Ok(image)
+}
+
+/// A repro's trace ends at the crash: what came later cannot end the interval in which the state was legal.
+fn still_legal(space: &Space<'_>, state: &CrashState) -> bool {
+    space.varied(state, &[]).is_some_and(|s| {
+        let (prefix, except) = (s.prefix, s.except.clone());
+        let still = CrashState { first: s.first, last: s.last, ..state.clone() };
+        space.is_legal(&still) && (prefix, &except) == (still.prefix, &still.except)
+    })
 }
 
 /// The state before anything was done.
