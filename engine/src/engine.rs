@@ -132,6 +132,7 @@ impl Engine {
             now_ms: self.now_ms,
             loading: false,
             changed: false,
+            counted: None,
             translated: false,
             flushed_all: false,
         }
@@ -218,6 +219,7 @@ pub(crate) fn loading_context<'a>(
         now_ms,
         loading: true,
         changed: false,
+        counted: None,
         translated: false,
         flushed_all: false,
     }

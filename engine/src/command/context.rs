@@ -76,6 +76,8 @@ pub struct Ctx<'a> {
     pub loading: bool,
     /// Whether the command changed data and is to be logged as it came.
     pub changed: bool,
+    /// How many changes the command says it made; where it says nothing, one if it changed anything.
+    pub counted: Option<u64>,
     /// Whether the command has logged a translation of itself.
     pub translated: bool,
     /// Whether the command emptied every database.
@@ -164,6 +166,23 @@ impl Ctx<'_> {
     pub fn touch(&mut self, key: &[u8]) {
         self.hooks.watched.touch(self.db, key);
         self.changed = true;
+    }
+
+    /// Says that a command which changes keys has met `key`, but left it as it was: in Redis whoever watches it is told
+    /// all the same.
+    pub fn signal(&mut self, key: &[u8]) {
+        self.hooks.watched.touch(self.db, key);
+    }
+
+    /// Says how many changes the command made, as Redis counts them (save points do): of most commands one, of those
+    /// on several items or keys one each.
+    pub fn count(&mut self, changes: usize) {
+        self.counted = Some(changes as u64);
+    }
+
+    /// How many changes the command made.
+    pub fn changes(&self) -> u64 {
+        self.counted.unwrap_or(u64::from(self.changed))
     }
 
     /// Puts a value; whatever was there goes, its expiry too.

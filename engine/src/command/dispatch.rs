@@ -108,6 +108,8 @@ pub(super) fn call(
             let mut cx = engine.context(session.db);
             let result = run(&mut cx, argv, out);
             let (log, flushed) = (cx.changed && !cx.translated, cx.flushed_all);
+            let changes = cx.changes();
+            engine.persistence.count_changes(changes);
             if flushed {
                 // As in Redis, the data are gone whether or not the empty snapshot could be written; that it
                 // could not shows in INFO and refuses the next write.

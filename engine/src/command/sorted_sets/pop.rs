@@ -28,6 +28,7 @@ fn take(
     }
     if !taken.is_empty() {
         cx.changed_to(key, empty);
+        cx.count(taken.len());
     }
     Ok(taken)
 }
