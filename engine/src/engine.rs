@@ -198,6 +198,7 @@ impl Engine {
     /// Forgets a client: what it watched is no longer watched.
     pub fn forget(&mut self, session: &mut Session) {
         command::unwatch_all(&mut self.hooks, session);
+        self.hooks.blocked.remove(session.id);
         session.transaction = None;
         self.persistence.feed().forget(session.id);
     }

@@ -168,6 +168,16 @@ pub(super) fn swapdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         cx.hooks.watched.touch_db(db, |key| dbs[a].contains_key(key) || dbs[b].contains_key(key));
     }
     cx.keyspace.dbs.swap(a, b);
+    for db in [a, b] {
+        for key in cx.hooks.blocked.awaited(db) {
+            if matches!(
+                cx.keyspace.dbs[db].get(&key).map(|e| &e.value),
+                Some(Value::List(_) | Value::SortedSet(_))
+            ) {
+                cx.hooks.blocked.signal(db, &key);
+            }
+        }
+    }
     if !cx.loading {
         cx.hooks.expiries.rebuild(cx.keyspace);
     }

@@ -29,6 +29,14 @@ impl End {
         }
     }
 
+    /// Its name in a command.
+    pub(super) fn name(self) -> &'static [u8] {
+        match self {
+            End::Left => b"LEFT",
+            End::Right => b"RIGHT",
+        }
+    }
+
     /// The command that takes an item from there.
     pub(super) fn pop_name(self) -> &'static [u8] {
         match self {
@@ -352,6 +360,11 @@ pub(super) fn pop_many(
     cx.count(count);
     cx.translate(&[end.pop_name(), key, count.to_string().as_bytes()]);
     Ok(true)
+}
+
+/// Whether there is such a list; an error if it is something else.
+pub(super) fn is_there(cx: &mut Ctx<'_>, key: &[u8]) -> Result<bool, CommandError> {
+    Ok(cx.get::<List>(key)?.is_some())
 }
 
 /// Moves an item from an end of one list to an end of another, or the same.

@@ -231,7 +231,7 @@ fn forgive(command: &[String], ours: &mut Reply, theirs: &Reply) {
 }
 
 /// What INFO says of changes since the last save.
-fn changes(client: &mut Client) -> i64 {
+pub(crate) fn changes(client: &mut Client) -> i64 {
     let Reply::Bulk(text) = client.call("INFO persistence") else { panic!("no INFO") };
     let text = String::from_utf8(text).unwrap();
     let field = text.lines().find_map(|line| line.strip_prefix("rdb_changes_since_last_save:"));
