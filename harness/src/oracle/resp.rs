@@ -386,6 +386,6 @@ impl RespOracle {
 }
 
 #[cfg(test)]
-mod differential;
+mod differential_tests;
 #[cfg(test)]
 mod tests;

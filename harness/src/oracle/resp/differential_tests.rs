@@ -307,8 +307,11 @@ fn compare(commands: &[Vec<Vec<u8>>], rival: &mut dyn Rival, ignored: Option<&st
         }
         let (expected, found) = (model.dump(), live(rival.dump()));
         if expected != found {
-            let differences = crate::judge::differences(&expected, &found, 0);
-            return Err(format!("{op}: {}", differences.join("; ")));
+            let keys = expected.0.keys().chain(found.0.keys());
+            let key = keys.into_iter().find(|key| expected.0.get(*key) != found.0.get(*key));
+            let key = key.cloned().unwrap_or_default();
+            let (expected, found) = (expected.0.get(&key), found.0.get(&key));
+            return Err(format!("{op}: {}: expected {expected:?}, found {found:?}", key.escape_ascii()));
         }
         if model.digest(0) != found.digest(0) {
             return Err(format!("{op}: the identity is not kept up"));
