@@ -1,5 +1,6 @@
 //! Workloads: what clients do to a target, as plain data that can be generated, shrunk and stored.
 
+pub(crate) mod phases;
 pub mod random;
 pub mod resp;
 #[cfg(feature = "proptest")]

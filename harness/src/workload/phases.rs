@@ -1,0 +1,147 @@
+//! The course of a generated workload: its phases, and what is done in each beside the writes.
+
+use crate::target::policy::Policy;
+use crate::target::resp_op::RespOp;
+use crate::workload::random::Random;
+use crate::workload::resp::Shape;
+use crate::workload::{Step, Workload};
+
+/// The phases' names, as reports show them.
+pub const APPEND: &str = "append";
+/// See [`APPEND`].
+pub const REWRITE: &str = "rewrite";
+/// See [`APPEND`].
+pub const SAVE: &str = "save";
+
+const MS: u64 = 1_000_000;
+
+impl Shape {
+    /// The phases of this shape's workload, in order. Without an append-only file there is none to rewrite.
+    pub fn phases(&self) -> Vec<&'static str> {
+        if self.policy.appends() { vec![APPEND, REWRITE, SAVE] } else { vec![APPEND, SAVE] }
+    }
+
+    /// The workload of a seed.
+    pub fn generate(&self, seed: u64) -> Workload {
+        let mut maker = Maker { shape: self, random: Random::new(seed), steps: Vec::new(), values: 0 };
+        let phases = self.phases();
+        let (share, rest) = (self.operations / phases.len() as u64, self.operations % phases.len() as u64);
+        for (index, phase) in phases.iter().enumerate() {
+            maker.steps.push(Step::Phase((*phase).to_owned()));
+            let operations = share + u64::from((index as u64) < rest);
+            match *phase {
+                REWRITE => maker.rewrite(operations),
+                SAVE => maker.save(operations),
+                _ => maker.append(operations),
+            }
+        }
+        Workload { steps: maker.steps, seed }
+    }
+}
+
+pub(super) struct Maker<'a> {
+    pub(super) shape: &'a Shape,
+    pub(super) random: Random,
+    steps: Vec<Step>,
+    /// How many values were made: each carries its number, so that no two are the same.
+    pub(super) values: u64,
+}
+
+impl Maker<'_> {
+    fn append(&mut self, operations: u64) {
+        let half = operations / 2;
+        self.writes(half, true);
+        if self.shape.restart {
+            self.steps.push(Step::KillAndRestart);
+        }
+        self.writes(operations - half, true);
+    }
+
+    /// Writes before, during and after each of one or two rewrites.
+    fn rewrite(&mut self, operations: u64) {
+        let rounds = if operations >= 16 { 2 } else { 1 };
+        for round in 0..rounds {
+            let mut left = operations / rounds + u64::from(round < operations % rounds);
+            left = left.saturating_sub(1);
+            let before = self.random.below(left / 3 + 1);
+            self.writes(before, false);
+            self.invoke(0, RespOp::command(&["BGREWRITEAOF"]));
+            let during = (left - before).div_ceil(2);
+            self.writes(during, false);
+            self.steps.push(Step::Settle);
+            self.writes(left - before - during, false);
+        }
+    }
+
+    /// BGSAVE amid writes, and SAVE; in between, replies that show that a save has completed.
+    fn save(&mut self, operations: u64) {
+        // BGSAVE, LASTSAVE, INFO, SAVE; and INFO and LASTSAVE while the child is still at work.
+        let polls = if operations >= 10 { 2 } else { 0 };
+        let writes = operations.saturating_sub(4 + polls);
+        let quarter = writes / 4;
+        self.writes(quarter, false);
+        // LASTSAVE counts seconds: a save in the same second as the last would not show.
+        self.advance(1100 * MS);
+        self.invoke(0, RespOp::command(&["BGSAVE"]));
+        if polls > 0 {
+            // A save that is shown before it is done would be believed.
+            self.invoke(0, RespOp::command(&["INFO", "persistence"]));
+            self.invoke(0, RespOp::command(&["LASTSAVE"]));
+        }
+        self.writes(quarter, false);
+        self.steps.push(Step::Settle);
+        self.invoke(0, RespOp::command(&["LASTSAVE"]));
+        self.writes(quarter, false);
+        self.advance(1100 * MS);
+        if operations >= 3 {
+            self.invoke(0, RespOp::command(&["SAVE"]));
+        }
+        self.writes(writes - 3 * quarter, false);
+        if operations >= 4 {
+            self.invoke(0, RespOp::command(&["INFO", "persistence"]));
+        }
+    }
+
+    fn writes(&mut self, mut count: u64, flush: bool) {
+        while count > 0 {
+            let clients = u64::from(self.shape.clients.max(1));
+            if clients > 1 && count > 1 && self.random.one_in(6) {
+                let together = clients.min(count).min(3);
+                let calls = (0..together).map(|client| (client as u32, self.operation(flush).encode()));
+                let calls = calls.collect();
+                self.steps.push(Step::Together(calls));
+                count -= together;
+            } else {
+                let client = self.random.below(clients) as u32;
+                let op = self.operation(flush);
+                self.invoke(client, op);
+                count -= 1;
+            }
+            self.pass_time();
+        }
+    }
+
+    /// Moves the clock as the policy needs: everysec lives by it, the others only see expiries come.
+    fn pass_time(&mut self) {
+        if self.shape.policy == Policy::EverySec {
+            let nanos = match self.random.weighted(&[4, 4, 2, 1]) {
+                0 => return,
+                1 => self.random.between(50, 300),
+                2 => self.random.between(300, 900),
+                _ => self.random.between(1000, 2200),
+            };
+            self.advance(nanos * MS);
+        } else if self.random.one_in(8) {
+            let nanos = self.random.between(1, 120) * MS;
+            self.advance(nanos);
+        }
+    }
+
+    fn advance(&mut self, nanos: u64) {
+        self.steps.push(Step::Advance { nanos });
+    }
+
+    fn invoke(&mut self, client: u32, op: RespOp) {
+        self.steps.push(Step::Invoke { client, op: op.encode() });
+    }
+}
