@@ -4,6 +4,7 @@
 //! What a client was told is *acknowledged*. After each of these events a start brings back the data as they were
 //! after some prefix of the operations, each transaction whole or not at all; the table says which prefix at least.
 //! It holds for both values of `aof-layout`, and while a rewrite, a snapshot, or a change of the layout runs.
+//! `tests/contracts.rs` of the repository proves it, cell by cell.
 //!
 //! | | process kill | power loss | failed fsync | full disk, failed write |
 //! |---|---|---|---|---|
@@ -12,7 +13,8 @@
 //! | `appendfsync no` | all acknowledged | at least what the last finished rewrite, SHUTDOWN or change of the log held | as everysec; syncs happen only at those | as everysec |
 //! | snapshots alone (`appendonly no`) | the last snapshot whose success was shown (SAVE's reply, LASTSAVE, INFO), or a newer one | the same | that snapshot fails, is shown as failed, and the one before stays | the same |
 //!
-//! - `no-appendfsync-on-rewrite yes`: while a child runs, always and everysec promise what no does.
+//! - `no-appendfsync-on-rewrite yes`: while a child runs, always and everysec promise what no does. What was acknowledged
+//!   then is synced with the next write (always), or within a second of the child's end (everysec).
 //! - With `aof-checksum yes` (the default) this holds on every file system that keeps to POSIX: a page of zeros or an
 //!   old block in front of a surviving one is seen. With `aof-checksum no`, as with Redis itself, a power loss under
 //!   everysec and no may bring back a value with zeros in it, or a log that is refused.

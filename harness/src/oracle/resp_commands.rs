@@ -32,7 +32,9 @@ pub(super) fn meta(name: &str) -> Option<Meta> {
         | "FLUSHALL" | "FLUSHDB" => Meta::Write,
         "GET" | "EXISTS" | "STRLEN" | "LLEN" | "LRANGE" | "TTL" | "PTTL" | "SELECT" | "PING" | "CONFIG"
         | "DBSIZE" => Meta::Read,
-        "SAVE" | "BGSAVE" | "BGREWRITEAOF" | "LASTSAVE" | "INFO" | "WAITAOF" => Meta::Persistence,
+        "SAVE" | "BGSAVE" | "BGREWRITEAOF" | "LASTSAVE" | "INFO" | "WAITAOF" | "SHUTDOWN" => {
+            Meta::Persistence
+        }
         _ => return None,
     })
 }
@@ -148,7 +150,7 @@ pub(super) fn run(o: &mut RespOracle, command: &[Vec<u8>], at: u64) -> Reply {
         ("PING", []) => Reply::Simple("PONG"),
         ("PING", [text]) => Reply::Bulk(Some(text.to_vec())),
         ("TTL" | "PTTL" | "LASTSAVE" | "DBSIZE", _) => Reply::AnyInt,
-        ("SAVE", []) => OK,
+        ("SAVE", []) | ("SHUTDOWN", _) => OK,
         ("BGSAVE" | "BGREWRITEAOF" | "INFO" | "CONFIG" | "WAITAOF", _) => Reply::Any,
         _ => other(o, &name, &args, at),
     }
