@@ -140,7 +140,7 @@ impl Subject {
         let workers = Workers::start(1, Limits::default(), || target.worker(&contract));
         let mut pool = workers.map_err(|e| format!("no workers: {e}"))?;
         let mut memo = Memo::new();
-        for name in variant.documented(self.policy).unwrap_or(&MODELS) {
+        for name in variant.documented().unwrap_or(&MODELS) {
             let search = Search {
                 trace: &trace,
                 target: &target,

@@ -16,8 +16,9 @@
 //! - `no-appendfsync-on-rewrite yes`: while a child runs, always and everysec promise what no does. What was acknowledged
 //!   then is synced with the next write (always), or within a second of the child's end (everysec).
 //! - With `aof-checksum yes` (the default) this holds on every file system that keeps to POSIX: a page of zeros or an
-//!   old block in front of a surviving one is seen. With `aof-checksum no`, as with Redis itself, a power loss under
-//!   everysec and no may bring back a value with zeros in it, or a log that is refused.
+//!   old block in front of a surviving one is seen. With `aof-checksum no`, as with Redis itself, a power loss
+//!   may bring back a value with zeros in it, or a log that is refused, unless the file system keeps the order of writes
+//!   (ext4 with data=journal): under always in the middle of a write, under everysec and no also later.
 //! - Bytes that were synced and change later (rot, a block in the wrong place) are refused at the next start, with
 //!   file, offset and repair, where a checksum covers them: all of a base, and of a log everything in front of the last
 //!   batch, or everything there was at the last SHUTDOWN.

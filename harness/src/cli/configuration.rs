@@ -72,9 +72,9 @@ impl Configuration {
         wanted.iter().copied().filter(|policy| self.variant.policies.contains(policy)).collect()
     }
 
-    /// Those of the models under which a policy promises anything here.
-    pub(super) fn models(&self, policy: Policy, wanted: Wanted<'_>) -> Vec<String> {
-        match self.variant.documented(policy) {
+    /// Those of the models under which anything is promised here.
+    pub(super) fn models(&self, wanted: Wanted<'_>) -> Vec<String> {
+        match self.variant.documented() {
             None => wanted.models.to_vec(),
             Some(names) if !wanted.named => names.iter().map(|name| (*name).to_owned()).collect(),
             Some(names) => wanted.models.iter().filter(|m| names.contains(&m.as_str())).cloned().collect(),
@@ -83,7 +83,7 @@ impl Configuration {
 
     /// Policies and models that are left of those that are wanted.
     pub(super) fn cells(&self, policies: &[Policy], wanted: Wanted<'_>) -> Vec<(Policy, String)> {
-        let of = |policy: Policy| self.models(policy, wanted).into_iter().map(move |model| (policy, model));
+        let of = |policy: Policy| self.models(wanted).into_iter().map(move |model| (policy, model));
         self.policies(policies).into_iter().flat_map(of).collect()
     }
 
@@ -91,10 +91,8 @@ impl Configuration {
     pub(super) fn says_nothing(&self) -> Failure {
         let Variant { name, summary, policies, .. } = self.variant;
         let policies: Vec<&str> = policies.iter().map(|p| p.name()).collect();
-        let models = Policy::ALL
-            .iter()
-            .find_map(|p| self.variant.documented(*p))
-            .map(|models| format!("; everysec and no promise something under {} only", models.join(" and ")));
+        let models = self.variant.documented();
+        let models = models.map(|models| format!(", under the models {} only", models.join(" and ")));
         Failure::usage(
             format!("--variant {name}: nothing is promised where it was asked for ({summary})"),
             format!("it is for the policies {}{}", policies.join(", "), models.unwrap_or_default()),

@@ -28,7 +28,7 @@ pub(super) fn servers(plan: &CheckPlan, watch: &dyn Watch) -> Result<Vec<Run>, F
     let mut runs = Vec::new();
     for configuration in &plan.configurations {
         for policy in configuration.policies(&plan.policies) {
-            let models = configuration.models(policy, plan.explore.wanted());
+            let models = configuration.models(plan.explore.wanted());
             if models.is_empty() {
                 continue;
             }

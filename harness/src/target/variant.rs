@@ -24,7 +24,7 @@ pub struct Variant {
     pub origin: Option<&'static Origin>,
     set: Options,
     recover: Options,
-    /// Under everysec and no, only these models have what is documented.
+    /// Something is promised only where pages reach the disk in their order.
     ordered_only: bool,
 }
 
@@ -76,7 +76,7 @@ pub static VARIANTS: &[Variant] = &[
     },
     Variant {
         name: "unchecked",
-        summary: "no checksums: Redis's own bytes, which promise less under everysec and no",
+        summary: "no checksums: Redis's own bytes, which promise less after a power loss",
         policies: LOGS,
         set: &[("aof-checksum", "no")],
         ordered_only: true,
@@ -221,13 +221,12 @@ impl Variant {
         owned(self.recover)
     }
 
-    /// The only models under which a policy promises anything here; `None`: under all.
+    /// The only models under which anything is promised here; `None`: under all.
     ///
-    /// The engine's documentation: without checksums "a power loss under everysec and no may bring back a value with
-    /// zeros in it, or a log that is refused", as there is nothing that tells a page that was not written.
-    pub fn documented(&self, policy: Policy) -> Option<&'static [&'static str]> {
-        let unordered = self.ordered_only && matches!(policy, Policy::EverySec | Policy::No);
-        unordered.then_some(ORDERED)
+    /// The engine's documentation: without checksums "a power loss may bring back a value with zeros in it, or a log
+    /// that is refused", as there is nothing that tells a page that was not written.
+    pub fn documented(&self) -> Option<&'static [&'static str]> {
+        self.ordered_only.then_some(ORDERED)
     }
 }
 
@@ -256,7 +255,7 @@ mod tests {
                     || variant.course != Course::Usual
                     || variant.origin.is_some();
                 assert!(differs, "{}", variant.name);
-                for name in variant.documented(*policy).unwrap_or_default() {
+                for name in variant.documented().unwrap_or_default() {
                     assert!(unplug_faults::model::by_name(name).is_some(), "{name}");
                 }
             }
