@@ -31,6 +31,12 @@ pub struct Client {
     pub command: &'static str,
     /// Whether it speaks RESP3.
     pub resp3: bool,
+    /// It waits for the log.
+    pub waits: bool,
+    /// Its wait for the log is to end, with an error or without.
+    pub unblocked: Option<bool>,
+    /// Where the server finds it.
+    pub slot: usize,
     /// It is to be disconnected.
     pub killed: bool,
 }
@@ -57,11 +63,12 @@ impl Client {
         }
     }
 
-    /// Its line in CLIENT LIST, as Redis writes it.
-    pub fn line(&self, id: u64, now_ms: u64) -> String {
+    /// Its line in CLIENT LIST, as Redis writes it; `waits`: for whatever.
+    pub fn line(&self, id: u64, waits: bool, now_ms: u64) -> String {
         let seconds = |since: u64| now_ms.saturating_sub(since) / 1000;
         let mut flags = String::new();
         flags.extend(self.queued.is_some().then_some('x'));
+        flags.extend(waits.then_some('b'));
         flags.extend(self.unix.then_some('U'));
         if flags.is_empty() {
             flags.push('N');
@@ -108,6 +115,12 @@ impl Clients {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Client)> {
         self.all.iter().map(|(id, client)| (*id, client))
+    }
+
+    /// Ends a client's wait for the log at the end of the turn, if it waits for that; says whether it does.
+    pub fn end_wait(&mut self, id: u64, with_error: bool) -> bool {
+        let waiting = self.all.get_mut(&id).filter(|client| client.waits && client.unblocked.is_none());
+        waiting.map(|client| client.unblocked = Some(with_error)).is_some()
     }
 
     /// Disconnects those that `chosen` names at the end of the turn; says how many they are.

@@ -132,6 +132,7 @@ impl Engine {
             now_ms: self.now_ms,
             loading: false,
             changed: false,
+            counted: None,
             translated: false,
             flushed_all: false,
         }
@@ -197,6 +198,7 @@ impl Engine {
     /// Forgets a client: what it watched is no longer watched.
     pub fn forget(&mut self, session: &mut Session) {
         command::unwatch_all(&mut self.hooks, session);
+        self.hooks.blocked.remove(session.id);
         session.transaction = None;
         self.persistence.feed().forget(session.id);
     }
@@ -218,6 +220,7 @@ pub(crate) fn loading_context<'a>(
         now_ms,
         loading: true,
         changed: false,
+        counted: None,
         translated: false,
         flushed_all: false,
     }

@@ -25,6 +25,14 @@
 //! - The sync policy is about the log; bases, manifests, single files and snapshots are synced whole before they count,
 //!   under every policy.
 //!
+//! # Commands
+//! Those of Redis 7.0 for strings (bits included), lists, sets, hashes, sorted sets, keys, expiry, transactions,
+//! databases, connections and the server, and WAITAOF of 7.2. Clients that wait (BLPOP and its like, WAIT) are served in
+//! the order in which they came, and what they take is logged as if they had not waited. Not there, and refused as
+//! unknown: streams, GEO*, PF*, publish and subscribe, scripts and functions, ACL, cluster, modules, MIGRATE and
+//! REPLICAOF, DUMP and RESTORE, MONITOR, SLOWLOG, LATENCY, MEMORY, LOLWUT, and of CLIENT what belongs to caching
+//! (TRACKING, CACHING) and PAUSE. Replicas are not asked what they have: WAIT counts none.
+//!
 //! How this is done stands in [`persist`]; the formats in [`mod@aof`] and [`rdb`].
 
 /// Whether a bug is to be built in: see the module `sabotage`, which no ordinary build has.

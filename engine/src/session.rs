@@ -1,5 +1,7 @@
 //! What the engine knows of one client.
 
+use crate::command::Block;
+
 /// A client's state, apart from its socket.
 #[derive(Debug, Default)]
 pub struct Session {
@@ -76,7 +78,7 @@ pub struct Stop {
 }
 
 /// What the caller of a command has to do after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing; the reply is written.
     Done,
@@ -84,6 +86,8 @@ pub enum Outcome {
     Close,
     /// End the server once this turn's replies are sent.
     Shutdown(Stop),
+    /// No reply yet: the client waits for a key.
+    Block(Box<Block>),
     /// No reply yet: it is due when the log is durable, or at the deadline (0 is never).
     AwaitDurable {
         /// How many local copies are waited for: 0 or 1.

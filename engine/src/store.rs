@@ -61,6 +61,8 @@ impl Store {
                 Outcome::Shutdown(_) => {
                     self.out.error("ERR SHUTDOWN is for servers: close the store instead")
                 }
+                // As in a transaction: nobody else could bring what it waits for.
+                Outcome::Block(block) => block.refuse(&mut self.out),
                 // One client and no timer: the answer is how things stand, after what was logged is written.
                 Outcome::AwaitDurable { .. } => {
                     self.engine.end_turn()?;

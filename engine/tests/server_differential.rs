@@ -3,6 +3,8 @@
 // A failure in a helper is the test's.
 #![allow(clippy::unwrap_used)]
 
+#[path = "server_differential/blocking.rs"]
+mod blocking;
 #[path = "server_differential/commands.rs"]
 mod commands;
 #[path = "server_differential/compare.rs"]

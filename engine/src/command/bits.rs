@@ -9,7 +9,7 @@ use crate::resp::{Out, parse_integer};
 type Done = Result<(), CommandError>;
 
 /// Bits in the longest string.
-const MOST: u64 = 8 * 512 * 1024 * 1024;
+pub(super) const MOST: u64 = 8 * 512 * 1024 * 1024;
 
 /// The byte of a bit, and the bit's mask in it.
 fn place(arg: &[u8]) -> Result<(usize, u8), CommandError> {

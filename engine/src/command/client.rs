@@ -22,6 +22,7 @@ pub(super) const SUBCOMMANDS: &[(&str, i32)] = &[
     ("reply", 3),
     ("setinfo", 4),
     ("setname", 3),
+    ("unblock", -3),
 ];
 
 /// Gives a client its name.
@@ -70,6 +71,9 @@ pub(super) fn client(engine: &mut Engine, session: &mut Session, argv: &[&[u8]],
         b"reply" => {
             reply(session, argv[2], out)?;
         }
+        b"unblock" => {
+            super::blocking::unblock(engine, argv, out)?;
+        }
         b"no-evict" | b"no-touch" => {
             if !is(argv[2], "on") && !is(argv[2], "off") {
                 return Err(SYNTAX);
@@ -92,7 +96,8 @@ fn refresh(engine: &mut Engine, session: &Session, out: &Out) {
 
 fn lines(engine: &Engine, chosen: impl Fn(u64, &Client) -> bool) -> String {
     let chosen = engine.clients.iter().filter(|(id, client)| chosen(*id, client));
-    chosen.map(|(id, client)| client.line(id, engine.now_ms) + "\n").collect()
+    let waits = |id: u64, client: &Client| client.waits || engine.hooks.blocked.contains(id);
+    chosen.map(|(id, client)| client.line(id, waits(id, client), engine.now_ms) + "\n").collect()
 }
 
 fn client_id(arg: &[u8]) -> Result<u64, CommandError> {

@@ -76,6 +76,8 @@ pub struct Ctx<'a> {
     pub loading: bool,
     /// Whether the command changed data and is to be logged as it came.
     pub changed: bool,
+    /// How many changes the command says it made; where it says nothing, one if it changed anything.
+    pub counted: Option<u64>,
     /// Whether the command has logged a translation of itself.
     pub translated: bool,
     /// Whether the command emptied every database.
@@ -153,11 +155,11 @@ impl Ctx<'_> {
     /// The value of `key`, made empty if it does not exist.
     pub fn get_or_new<T: Typed>(&mut self, key: &[u8]) -> Result<&mut T, CommandError> {
         self.expire_if_due(self.db, key);
-        let db = self.database();
-        if !db.contains_key(key) {
-            db.insert(key, Entry::new(T::empty(), None));
+        if !self.database().contains_key(key) {
+            self.announce(self.db, key, &T::empty());
+            self.database().insert(key, Entry::new(T::empty(), None));
         }
-        db.get_mut(key).and_then(|e| T::of(&mut e.value)).ok_or(WRONG_TYPE)
+        self.database().get_mut(key).and_then(|e| T::of(&mut e.value)).ok_or(WRONG_TYPE)
     }
 
     /// Says that `key` changed: whoever watches it must know, and the command is to be logged.
@@ -166,13 +168,46 @@ impl Ctx<'_> {
         self.changed = true;
     }
 
-    /// Puts a value; whatever was there goes, its expiry too.
-    pub fn put(&mut self, key: &[u8], value: Value, expires_at_ms: Option<u64>) {
-        self.put_in(self.db, key, Entry::new(value, expires_at_ms));
+    /// Says that a command which changes keys has met `key`, but left it as it was: in Redis whoever watches it is told
+    /// all the same.
+    pub fn signal(&mut self, key: &[u8]) {
+        self.hooks.watched.touch(self.db, key);
     }
 
-    /// Puts an entry into database `db`.
+    /// Says how many changes the command made, as Redis counts them (save points do): of most commands one, of those
+    /// on several items or keys one each.
+    pub fn count(&mut self, changes: usize) {
+        self.counted = Some(changes as u64);
+    }
+
+    /// How many changes the command made.
+    pub fn changes(&self) -> u64 {
+        self.counted.unwrap_or(u64::from(self.changed))
+    }
+
+    /// Tells those who wait for `key` that it comes into being.
+    fn announce(&mut self, db: usize, key: &[u8], value: &Value) {
+        if !self.hooks.blocked.is_empty() && matches!(value, Value::List(_) | Value::SortedSet(_)) {
+            self.hooks.blocked.signal(db, key);
+        }
+    }
+
+    /// Puts a value; whatever was there goes, its expiry too. As in Redis 7.0, who waits for the key hears of it only
+    /// if nothing was there.
+    pub fn put(&mut self, key: &[u8], value: Value, expires_at_ms: Option<u64>) {
+        if !self.hooks.blocked.is_empty() && !self.database().contains_key(key) {
+            self.announce(self.db, key, &value);
+        }
+        self.insert(self.db, key, Entry::new(value, expires_at_ms));
+    }
+
+    /// Puts an entry into database `db`, in the place of whatever was there.
     pub fn put_in(&mut self, db: usize, key: &[u8], entry: Entry) {
+        self.announce(db, key, &entry.value);
+        self.insert(db, key, entry);
+    }
+
+    fn insert(&mut self, db: usize, key: &[u8], entry: Entry) {
         if let (Some(at), false) = (entry.expires_at_ms(), self.loading) {
             self.hooks.expiries.add(at, db, key);
         }

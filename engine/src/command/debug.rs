@@ -56,13 +56,14 @@ fn failed(what: &str, error: impl std::fmt::Display) -> CommandError {
 }
 
 /// DEBUG POPULATE count [prefix] [size]: `prefix:0` and so on, with `value:0` and so on, filled up with zeros or cut
-/// to the size. Keys that are there stay. Unlike in Redis it is logged: what a server holds, it holds after a restart.
+/// to the size. Keys that are there stay. Unlike in Redis it is logged, and counted for save points: what a server holds,
+/// it holds after a restart.
 fn populate(engine: &mut Engine, session: &Session, arguments: &[&[u8]]) -> Result<(), CommandError> {
     let count = args::count(arguments[0])?;
     let prefix = arguments.get(1).copied().unwrap_or(b"key");
     let size = arguments.get(2).map_or(Ok(0), |size| args::count(size))?;
     let mut cx = engine.context(session.db);
-    let (mut key, mut value) = (Vec::new(), Vec::new());
+    let (mut key, mut value, mut added) = (Vec::new(), Vec::new(), 0);
     for number in 0..count {
         key.clear();
         key.extend_from_slice(prefix);
@@ -77,7 +78,9 @@ fn populate(engine: &mut Engine, session: &Session, arguments: &[&[u8]]) -> Resu
         }
         cx.put(&key, Value::from(value.as_slice()), None);
         cx.translate(&[b"SET", &key, &value]);
+        added += 1;
     }
+    engine.persistence.count_changes(added);
     Ok(())
 }
 

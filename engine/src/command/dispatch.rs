@@ -1,5 +1,6 @@
 //! From a client's arguments to a reply: checks, queueing, execution, logging.
 
+use super::blocking;
 use super::error::{CommandError, DB_RANGE};
 use super::table::{self, CONTAINER, NO_MULTI, Run, Spec, UNQUEUED, WRITE};
 use crate::engine::Engine;
@@ -27,7 +28,11 @@ pub fn execute(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: 
             out.simple("QUEUED");
             Outcome::Done
         }
-        _ => call(engine, session, spec, argv, out),
+        _ => {
+            let outcome = call(engine, session, spec, argv, out);
+            blocking::serve(engine);
+            outcome
+        }
     }
 }
 
@@ -108,6 +113,8 @@ pub(super) fn call(
             let mut cx = engine.context(session.db);
             let result = run(&mut cx, argv, out);
             let (log, flushed) = (cx.changed && !cx.translated, cx.flushed_all);
+            let changes = cx.changes();
+            engine.persistence.count_changes(changes);
             if flushed {
                 // As in Redis, the data are gone whether or not the empty snapshot could be written; that it
                 // could not shows in INFO and refuses the next write.

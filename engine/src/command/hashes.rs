@@ -15,6 +15,7 @@ fn set_pairs(cx: &mut Ctx<'_>, key: &[u8], pairs: &[&[u8]]) -> Result<usize, Com
     let hash = cx.get_or_new::<Hash>(key)?;
     let new = pairs.chunks_exact(2).filter(|pair| hash.insert(pair[0], pair[1].to_vec())).count();
     cx.touch(key);
+    cx.count(pairs.len() / 2);
     Ok(new)
 }
 
@@ -124,6 +125,7 @@ pub(super) fn hdel(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     }
     if removed > 0 {
         cx.changed_to(argv[1], empty);
+        cx.count(removed);
     }
     out.count(removed);
     Ok(())

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use super::blocked::Blocked;
 use super::random::Random;
 use crate::keyspace::{Key, Keyspace};
 
@@ -21,6 +22,8 @@ pub struct Hooks {
     pub misses: u64,
     /// Where SPOP and its like draw from.
     pub random: Random,
+    /// Clients that wait for keys.
+    pub blocked: Blocked,
 }
 
 /// Versions of the keys that are watched: a change moves the version, EXEC compares.

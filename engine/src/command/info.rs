@@ -78,7 +78,8 @@ fn clients(engine: &Engine) -> String {
     line(&mut text, "connected_clients", engine.stats.clients);
     line(&mut text, "cluster_connections", 0);
     line(&mut text, "maxclients", engine.config.maxclients);
-    line(&mut text, "blocked_clients", 0);
+    let for_the_log = engine.clients.iter().filter(|(_, client)| client.waits).count();
+    line(&mut text, "blocked_clients", engine.hooks.blocked.len() + for_the_log);
     text
 }
 

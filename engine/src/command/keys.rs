@@ -12,6 +12,7 @@ type Done = Result<(), CommandError>;
 /// DEL key... and UNLINK key...
 pub(super) fn del(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let removed = argv[1..].iter().filter(|key| cx.remove(key).is_some()).count();
+    cx.count(removed);
     out.count(removed);
     Ok(())
 }
@@ -167,6 +168,16 @@ pub(super) fn swapdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         cx.hooks.watched.touch_db(db, |key| dbs[a].contains_key(key) || dbs[b].contains_key(key));
     }
     cx.keyspace.dbs.swap(a, b);
+    for db in [a, b] {
+        for key in cx.hooks.blocked.awaited(db) {
+            if matches!(
+                cx.keyspace.dbs[db].get(&key).map(|e| &e.value),
+                Some(Value::List(_) | Value::SortedSet(_))
+            ) {
+                cx.hooks.blocked.signal(db, &key);
+            }
+        }
+    }
     if !cx.loading {
         cx.hooks.expiries.rebuild(cx.keyspace);
     }
@@ -179,12 +190,16 @@ fn flush(cx: &mut Ctx<'_>, argv: &[&[u8]], dbs: std::ops::Range<usize>, out: &mu
     if argv.len() > 2 || argv.get(1).is_some_and(|how| !is(how, "sync") && !is(how, "async")) {
         return Err(SYNTAX);
     }
+    let mut removed = 0;
     for db in dbs {
         let keys = std::mem::take(&mut cx.keyspace.dbs[db]);
+        removed += keys.len();
         cx.hooks.watched.touch_db(db, |key| keys.contains_key(key));
         keys.discard();
     }
+    // Logged in any case, as in Redis.
     cx.changed = true;
+    cx.count(removed);
     out.ok();
     Ok(())
 }

@@ -13,19 +13,35 @@ type List = VecDeque<Vec<u8>>;
 
 /// An end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Left,
     Right,
 }
 
 impl End {
-    fn read(arg: &[u8]) -> Result<End, CommandError> {
+    pub(super) fn read(arg: &[u8]) -> Result<End, CommandError> {
         if is(arg, "left") {
             Ok(End::Left)
         } else if is(arg, "right") {
             Ok(End::Right)
         } else {
             Err(SYNTAX)
+        }
+    }
+
+    /// Its name in a command.
+    pub(super) fn name(self) -> &'static [u8] {
+        match self {
+            End::Left => b"LEFT",
+            End::Right => b"RIGHT",
+        }
+    }
+
+    /// The command that takes an item from there.
+    pub(super) fn pop_name(self) -> &'static [u8] {
+        match self {
+            End::Left => b"LPOP",
+            End::Right => b"RPOP",
         }
     }
 
@@ -56,6 +72,7 @@ fn push(cx: &mut Ctx<'_>, argv: &[&[u8]], end: End, only_existing: bool, out: &m
     }
     out.count(list.len());
     cx.touch(key);
+    cx.count(argv.len() - 2);
     Ok(())
 }
 
@@ -102,8 +119,17 @@ fn pop(cx: &mut Ctx<'_>, argv: &[&[u8]], end: End, name: &str, out: &mut Out) ->
     let empty = list.is_empty();
     if take > 0 {
         cx.changed_to(key, empty);
+        cx.count(take);
     }
     Ok(())
+}
+
+/// Takes one item from an end, if there is such a list.
+pub(super) fn pop_one(cx: &mut Ctx<'_>, key: &[u8], end: End) -> Result<Option<Vec<u8>>, CommandError> {
+    let Some(list) = cx.get::<List>(key)? else { return Ok(None) };
+    let (item, empty) = (end.pop(list), list.is_empty());
+    cx.changed_to(key, empty);
+    Ok(item)
 }
 
 /// LPOP key [count]
@@ -185,6 +211,7 @@ pub(super) fn lrem(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (removed, empty) = (before - list.len(), list.is_empty());
     if removed > 0 {
         cx.changed_to(argv[1], empty);
+        cx.count(removed);
     }
     out.count(removed);
     Ok(())
@@ -195,10 +222,16 @@ pub(super) fn ltrim(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (start, end) = (args::integer(argv[2])?, args::integer(argv[3])?);
     if let Some(list) = cx.get::<List>(argv[1])? {
         let range = args::range(start, end, list.len());
+        let removed = list.len() - range.len();
         list.truncate(range.end);
         list.drain(..range.start);
         let empty = list.is_empty();
-        cx.changed_to(argv[1], empty);
+        if removed > 0 {
+            cx.changed_to(argv[1], empty);
+            cx.count(removed);
+        } else {
+            cx.signal(argv[1]);
+        }
     }
     out.ok();
     Ok(())
@@ -297,25 +330,45 @@ pub(super) fn lmpop(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let end = End::read(rest.first().ok_or(SYNTAX)?)?;
     let count = pop_count(&rest[1..])?;
     for key in keys {
-        let Some(list) = cx.get::<List>(key)? else { continue };
-        let count = count.min(list.len());
-        out.array(2);
-        out.bulk(key);
-        out.array(count);
-        for _ in 0..count {
-            out.bulk_or_null(end.pop(list).as_deref());
+        if pop_many(cx, key, end, count, out)? {
+            return Ok(());
         }
-        let empty = list.is_empty();
-        cx.changed_to(key, empty);
-        let name: &[u8] = if end == End::Left { b"LPOP" } else { b"RPOP" };
-        cx.translate(&[name, key, count.to_string().as_bytes()]);
-        return Ok(());
     }
     out.null_array();
     Ok(())
 }
 
-fn move_item(cx: &mut Ctx<'_>, from: (&[u8], End), to: (&[u8], End), out: &mut Out) -> Done {
+/// Takes up to `count` items from an end of a list, replies with its name and them, and is logged as LPOP or RPOP. Says
+/// whether there is such a list.
+pub(super) fn pop_many(
+    cx: &mut Ctx<'_>,
+    key: &[u8],
+    end: End,
+    count: usize,
+    out: &mut Out,
+) -> Result<bool, CommandError> {
+    let Some(list) = cx.get::<List>(key)? else { return Ok(false) };
+    let count = count.min(list.len());
+    out.array(2);
+    out.bulk(key);
+    out.array(count);
+    for _ in 0..count {
+        out.bulk_or_null(end.pop(list).as_deref());
+    }
+    let empty = list.is_empty();
+    cx.changed_to(key, empty);
+    cx.count(count);
+    cx.translate(&[end.pop_name(), key, count.to_string().as_bytes()]);
+    Ok(true)
+}
+
+/// Whether there is such a list; an error if it is something else.
+pub(super) fn is_there(cx: &mut Ctx<'_>, key: &[u8]) -> Result<bool, CommandError> {
+    Ok(cx.get::<List>(key)?.is_some())
+}
+
+/// Moves an item from an end of one list to an end of another, or the same.
+pub(super) fn move_item(cx: &mut Ctx<'_>, from: (&[u8], End), to: (&[u8], End), out: &mut Out) -> Done {
     if cx.get::<List>(from.0)?.is_none() {
         out.null();
         return Ok(());

@@ -3,7 +3,10 @@
 mod about;
 mod admin;
 mod args;
+mod bitfield;
 mod bits;
+mod blocked;
+mod blocking;
 mod client;
 mod config;
 mod connection;
@@ -19,6 +22,7 @@ mod hashes;
 mod hooks;
 mod info;
 mod keys;
+mod lcs;
 mod lists;
 mod objects;
 mod random;
@@ -34,6 +38,7 @@ mod table;
 mod transaction;
 
 pub use admin::WAITAOF_OFF;
+pub use blocked::{Block, Blocked, UNBLOCKED};
 pub use context::{Ctx, Journal, NoJournal, Typed};
 pub use digest::digest;
 pub use dispatch::execute;

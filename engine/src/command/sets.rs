@@ -15,6 +15,7 @@ pub(super) fn sadd(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let added = argv[2..].iter().filter(|member| set.insert(member)).count();
     if added > 0 {
         cx.touch(argv[1]);
+        cx.count(added);
     }
     out.count(added);
     Ok(())
@@ -29,6 +30,7 @@ pub(super) fn srem(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     }
     if removed > 0 {
         cx.changed_to(argv[1], empty);
+        cx.count(removed);
     }
     out.count(removed);
     Ok(())
@@ -89,6 +91,7 @@ pub(super) fn smove(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         }
         if cx.get_or_new::<Set>(to)?.insert(member) {
             cx.touch(to);
+            cx.count(2);
         }
     }
     out.int(i64::from(present));
@@ -107,6 +110,7 @@ fn take(cx: &mut Ctx<'_>, key: &[u8], members: &[Vec<u8>]) -> Done {
         *set = set.iter().collect();
     }
     cx.changed_to(key, left == 0);
+    cx.count(members.len());
     if left == 0 {
         cx.translate(&[b"DEL", key]);
     } else {

@@ -173,7 +173,11 @@ fn sort_generic(cx: &mut Ctx<'_>, argv: &[&[u8]], read_only: bool, out: &mut Out
     out.count(results.len());
     let list: std::collections::VecDeque<Vec<u8>> =
         results.into_iter().map(Option::unwrap_or_default).collect();
+    let len = list.len();
     cx.store(destination, (!list.is_empty()).then(|| Value::from(list)));
+    if len > 0 {
+        cx.count(len);
+    }
     Ok(())
 }
 

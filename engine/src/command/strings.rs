@@ -191,6 +191,7 @@ fn put_pairs(cx: &mut Ctx<'_>, argv: &[&[u8]]) {
         cx.expire_if_due(cx.db, pair[0]);
         cx.put(pair[0], Value::from(pair[1]), None);
     }
+    cx.count(argv.len() / 2);
 }
 
 /// MSET key value...

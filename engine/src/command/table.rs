@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use super::context::Ctx;
 use super::error::CommandError;
 use super::{
-    about, admin, bits, client, config, connection, counters, debug, expiry, hashes, info, keys, lists,
-    objects, replication, scan, set_algebra, sets, sort, sorted_sets, strings, transaction,
+    about, admin, bitfield, bits, blocking, client, config, connection, counters, debug, expiry, hashes,
+    info, keys, lcs, lists, objects, replication, scan, set_algebra, sets, sort, sorted_sets, strings,
+    transaction,
 };
 use crate::engine::Engine;
 use crate::resp::Out;
@@ -44,14 +45,18 @@ pub(super) const UNQUEUED: u16 = 64;
 /// Its first argument names a subcommand, which must be known before it is queued.
 pub(super) const CONTAINER: u16 = 128;
 
+/// It may wait for others.
+pub(super) const BLOCKING: u16 = 256;
+
 /// The names of the flags, as COMMAND shows them.
-pub(super) const FLAG_NAMES: [(u16, &str); 6] = [
+pub(super) const FLAG_NAMES: [(u16, &str); 7] = [
     (WRITE, "write"),
     (READ, "readonly"),
     (DENYOOM, "denyoom"),
     (FAST, "fast"),
     (ADMIN, "admin"),
     (NO_MULTI, "no_multi"),
+    (BLOCKING, "blocking"),
 ];
 
 /// A command.
@@ -100,6 +105,11 @@ const fn admin(name: &'static str, arity: i32, flags: u16, run: AdminCommand) ->
     Spec { name, arity, flags, keys: NONE, run: Run::Admin(run) }
 }
 
+/// One that may wait. It changes data, but is logged as another one.
+const fn blocking(name: &'static str, arity: i32, flags: u16, keys: (i8, i8, i8), run: AdminCommand) -> Spec {
+    Spec { name, arity, flags: flags | BLOCKING, keys, run: Run::Admin(run) }
+}
+
 const WF: u16 = WRITE | FAST;
 const WD: u16 = WRITE | DENYOOM;
 const WDF: u16 = WRITE | DENYOOM | FAST;
@@ -112,8 +122,18 @@ pub(super) static TABLE: &[Spec] = &[
     admin("bgrewriteaof", 1, ADMIN, admin::bgrewriteaof),
     admin("bgsave", -1, ADMIN, admin::bgsave),
     data("bitcount", -2, READ, ONE, bits::bitcount),
+    data("bitfield", -2, WD, ONE, bitfield::bitfield),
+    data("bitfield_ro", -2, RF, ONE, bitfield::bitfield_ro),
     data("bitop", -4, WD, (2, -1, 1), bits::bitop),
     data("bitpos", -3, READ, ONE, bits::bitpos),
+    blocking("blmove", 6, WD, TWO, blocking::blmove),
+    blocking("blmpop", -5, WRITE, NONE, blocking::blmpop),
+    blocking("blpop", -3, WRITE, (1, -2, 1), blocking::blpop),
+    blocking("brpop", -3, WRITE, (1, -2, 1), blocking::brpop),
+    blocking("brpoplpush", 4, WD, TWO, blocking::brpoplpush),
+    blocking("bzmpop", -5, WRITE, NONE, blocking::bzmpop),
+    blocking("bzpopmax", -3, WF, (1, -2, 1), blocking::bzpopmax),
+    blocking("bzpopmin", -3, WF, (1, -2, 1), blocking::bzpopmin),
     admin("client", -2, CONTAINER, client::client),
     admin("command", -1, CONTAINER, about::command),
     admin("config", -2, ADMIN | CONTAINER, config::config),
@@ -161,6 +181,7 @@ pub(super) static TABLE: &[Spec] = &[
     admin("info", -1, 0, info::info),
     data("keys", 2, READ, NONE, keys::keys),
     admin("lastsave", 1, FAST, admin::lastsave),
+    data("lcs", -3, READ, TWO, lcs::lcs),
     data("lindex", 3, READ, ONE, lists::lindex),
     data("linsert", 5, WD, ONE, lists::linsert),
     data("llen", 2, RF, ONE, lists::llen),
@@ -237,6 +258,7 @@ pub(super) static TABLE: &[Spec] = &[
     data("type", 2, RF, ONE, keys::type_of),
     data("unlink", -2, WF, ALL, keys::del),
     admin("unwatch", 1, FAST, transaction::unwatch),
+    blocking("wait", 3, 0, NONE, blocking::wait),
     admin("waitaof", 4, 0, admin::waitaof),
     admin("watch", -2, FAST | UNQUEUED, transaction::watch),
     data("zadd", -4, WDF, ONE, sorted_sets::zadd),

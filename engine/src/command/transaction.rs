@@ -57,6 +57,7 @@ pub(super) fn exec(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out:
                     out.int(i64::from(engine.persistence.waitaof_durable()));
                     out.int(0);
                 }
+                Outcome::Block(block) => block.refuse(out),
                 Outcome::Done => {}
                 other => last = other,
             },

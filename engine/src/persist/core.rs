@@ -130,7 +130,6 @@ impl Persistence {
 
     /// Logs a write that was executed. Nothing reaches a file before [`Persistence::end_turn`].
     pub fn log(&mut self, db: usize, argv: &[&[u8]]) {
-        self.snapshots.changes += 1;
         self.snapshots.feed.log(db, argv);
         if let Some(aof) = &mut self.aof {
             if aof.place.timestamps {
@@ -142,6 +141,11 @@ impl Persistence {
                 let _ = aof.log.write().and_then(|()| aof.log.sync());
             }
         }
+    }
+
+    /// Counts changes for the save points: one command may make several.
+    pub fn count_changes(&mut self, changes: u64) {
+        self.snapshots.changes += changes;
     }
 
     /// What is logged from here on is atomic on the disk.

@@ -34,6 +34,8 @@ pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) out: Out,
     pub(super) awaiting: Option<Awaiting>,
+    /// It waits for a key; whether it wants to hear of it.
+    pub(super) blocked: Option<Replies>,
     /// Close it once `out` is sent.
     pub(super) closing: bool,
     /// The socket took less than `out`: epoll says when it takes more.
@@ -69,6 +71,7 @@ impl Connection {
             session: Session::new(id),
             out: Out::default(),
             awaiting: None,
+            blocked: None,
             closing: false,
             wants_write: false,
             has_more: false,
@@ -135,15 +138,20 @@ impl Connection {
     /// caller.
     fn process(&mut self, engine: &mut Engine, input: &[u8]) -> (usize, Option<Stop>) {
         let mut at = 0;
-        while self.awaiting.is_none() && !self.closing {
+        while !self.waits() && !self.closing {
             match self.parser.advance(&input[at..]) {
                 Ok(Parsed::NeedMore) => break,
                 Ok(Parsed::Command(used)) => {
+                    let replies = self.session.replies;
                     let outcome = self.execute(engine, &input[at..at + used]);
                     at += used;
                     match outcome {
                         Outcome::Done => {}
                         Outcome::Close => self.closing = true,
+                        Outcome::Block(block) => {
+                            engine.hooks.blocked.add(self.session.id, *block, self.out.protocol());
+                            self.blocked = Some(replies);
+                        }
                         Outcome::Shutdown(stop) => return (at, Some(stop)),
                         Outcome::AwaitDurable { local, replicas, deadline_ms } => {
                             self.awaiting = Some(Awaiting { local, replicas, deadline_ms, until: None });
@@ -186,9 +194,21 @@ impl Connection {
         command::execute(engine, &mut self.session, &many, &mut self.out)
     }
 
-    /// Answers WAITAOF if its time has come. What it waits for is what the log held when it was asked, however
-    /// much other clients write meanwhile.
-    pub(super) fn settle(&mut self, persistence: &Persistence, now_ms: u64) {
+    /// Whether it waits: what it sends meanwhile is looked at afterwards.
+    pub(super) fn waits(&self) -> bool {
+        self.awaiting.is_some() || self.blocked.is_some()
+    }
+
+    /// Its wait for a key is over.
+    pub(super) fn wake(&mut self, reply: &Out) {
+        if self.blocked.take() == Some(Replies::On) {
+            self.out.buffer_mut().extend_from_slice(reply.bytes());
+        }
+    }
+
+    /// Answers WAITAOF if its time has come, or if its wait was `ended`, with an error or without. What it waits for is
+    /// what the log held when it was asked, however much other clients write meanwhile.
+    pub(super) fn settle(&mut self, persistence: &Persistence, ended: Option<bool>, now_ms: u64) {
         let Some(wait) = &mut self.awaiting else { return };
         wait.until = wait.until.or_else(|| persistence.log_position());
         let durable = match wait.until {
@@ -196,10 +216,12 @@ impl Connection {
             None => false,
         };
         let reached = wait.replicas == 0 && (wait.local == 0 || durable);
-        if wait.local > 0 && !persistence.info().aof_enabled {
+        if ended == Some(true) {
+            self.out.error(crate::command::UNBLOCKED);
+        } else if wait.local > 0 && !persistence.info().aof_enabled {
             // As Redis, when the log is switched off under a client that waits for it.
             self.out.error(crate::command::WAITAOF_OFF);
-        } else if reached || (wait.deadline_ms != 0 && now_ms >= wait.deadline_ms) {
+        } else if reached || ended.is_some() || (wait.deadline_ms != 0 && now_ms >= wait.deadline_ms) {
             self.out.array(2);
             self.out.int(i64::from(durable));
             self.out.int(0);

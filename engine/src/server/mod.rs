@@ -3,6 +3,7 @@
 mod connection;
 mod listen;
 mod run;
+mod waiting;
 
 pub use listen::{ListenError, Sockets};
 pub use run::{RunError, Server};

@@ -46,18 +46,18 @@ const ACCEPTS_PER_TURN: usize = 1000;
 
 /// A server on an engine.
 pub struct Server {
-    engine: Engine,
+    pub(super) engine: Engine,
     epoll: Epoll,
     signals: SignalFd,
     listeners: Vec<Listener>,
-    clients: Vec<Option<Connection>>,
+    pub(super) clients: Vec<Option<Connection>>,
     free: Vec<usize>,
     next_id: u64,
     next_cron_ms: u64,
     /// Slots with replies to send in this turn.
-    ready: Vec<usize>,
+    pub(super) ready: Vec<usize>,
     /// Slots whose clients wait for the log.
-    waiting: Vec<usize>,
+    pub(super) waiting: Vec<usize>,
     scratch: Vec<u8>,
     shutdown: Option<Shutdown>,
 }
@@ -165,7 +165,7 @@ impl Server {
                 slot => self.client_event(usize::try_from(slot).unwrap_or(usize::MAX), event.events()),
             }
         }
-        self.resume_waiting();
+        self.go_on_with_waiting();
         self.cron_if_due(now_ms)?;
         self.engine.end_turn()?;
         self.settle_waiting();
@@ -178,15 +178,14 @@ impl Server {
     /// Until the timer's next tick; not at all if a client has input that it could not be served before.
     fn timeout(&self) -> EpollTimeout {
         let resumable = |slot: &usize| {
-            self.clients
-                .get(*slot)
-                .and_then(Option::as_ref)
-                .is_some_and(|c| c.awaiting.is_none() && c.has_input())
+            self.clients.get(*slot).and_then(Option::as_ref).is_some_and(|c| !c.waits() && c.has_input())
         };
         let wait = if self.waiting.iter().any(resumable) {
             0
         } else {
-            self.next_cron_ms.saturating_sub(clock::now_ms()).min(self.period_ms())
+            let next =
+                self.engine.hooks.blocked.next_deadline_ms().unwrap_or(u64::MAX).min(self.next_cron_ms);
+            next.saturating_sub(clock::now_ms()).min(self.period_ms())
         };
         u16::try_from(wait).map_or(EpollTimeout::ZERO, EpollTimeout::from)
     }
@@ -238,6 +237,7 @@ impl Server {
                 local: guest.local,
                 since_ms: now_ms,
                 last_ms: now_ms,
+                slot,
                 ..Client::default()
             };
             self.engine.clients.add(self.next_id, facts);
@@ -272,7 +272,7 @@ impl Server {
     }
 
     /// A client's commands were executed: its replies are to be sent, or it waits, or all ends.
-    fn executed(&mut self, slot: usize, asked: Option<Stop>) {
+    pub(super) fn executed(&mut self, slot: usize, asked: Option<Stop>) {
         if let Some(stop) = asked {
             self.shutdown.get_or_insert(Shutdown { stop, client: Some(slot) });
         }
@@ -280,38 +280,12 @@ impl Server {
         let now_ms = self.engine.now_ms;
         if let Some(facts) = self.engine.clients.get_mut(client.session.id) {
             facts.update(&client.session, client.out.resp3(), now_ms);
+            facts.waits = client.awaiting.is_some();
         }
         if client.awaiting.is_some() && !self.waiting.contains(&slot) {
             self.waiting.push(slot);
         }
         self.ready.push(slot);
-    }
-
-    /// Goes on with clients that were answered at the end of the last turn.
-    fn resume_waiting(&mut self) {
-        for slot in std::mem::take(&mut self.waiting) {
-            match self.clients.get_mut(slot).and_then(Option::as_mut) {
-                Some(client) if client.awaiting.is_some() => self.waiting.push(slot),
-                Some(client) => {
-                    let asked = client.resume(&mut self.engine);
-                    self.executed(slot, asked);
-                }
-                None => {}
-            }
-        }
-    }
-
-    /// WAITAOF is answered after the turn's writes: under `always` they are synced by now.
-    fn settle_waiting(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        for slot in &self.waiting {
-            if let Some(client) = self.clients.get_mut(*slot).and_then(Option::as_mut) {
-                client.settle(&self.engine.persistence, self.engine.now_ms);
-                self.ready.push(*slot);
-            }
-        }
     }
 
     /// Hands the replica what it is due (see `replication`). What the turn logged is on the disk by now.
@@ -367,8 +341,7 @@ impl Server {
         }
     }
 
-    /// Ends the connections that have been silent for longer than `timeout`. One that waits for the log is not
-    /// silent.
+    /// Ends the connections that have been silent for longer than `timeout`. One that waits is not silent.
     fn drop_idle(&mut self, now_ms: u64) {
         let timeout_ms = u64::from(self.engine.config.timeout) * 1000;
         if timeout_ms > 0 {
@@ -380,7 +353,7 @@ impl Server {
         for slot in 0..self.clients.len() {
             let Some(client) = self.clients[slot].as_ref() else { continue };
             let facts = self.engine.clients.get(client.session.id);
-            if facts.is_some_and(|f| chosen(f) && (f.killed || client.awaiting.is_none())) {
+            if facts.is_some_and(|f| chosen(f) && (f.killed || !client.waits())) {
                 self.drop_client(slot);
             }
         }

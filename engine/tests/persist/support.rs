@@ -81,6 +81,7 @@ impl Store {
         let mut at = db;
         replay(&mut self.ks, &mut at, &argv, self.now).unwrap();
         self.p.log(db, &argv);
+        self.p.count_changes(1);
     }
 
     pub(crate) fn end(&mut self) {

@@ -60,6 +60,10 @@ const BORDERS: &[&str] = &[
 const LEX: &[&str] =
     &["-", "+", "[m1", "(m1", "[m2", "(m10", "[m100", "[", "(", "[z", "(a", "x", "", "++", "[\u{e4}"];
 const EXPIRIES: &[&str] = &["100", "1000", "0", "-1", "-100", "x", "9223372036854775807", "1.5", "500000"];
+const WIDTHS: &[&str] = &[
+    "u1", "i1", "u8", "i8", "u7", "i5", "u16", "i33", "u63", "i64", "i64", "u64", "i65", "u0", "x8", "I8",
+    "u", "#",
+];
 const PATTERNS: &[&str] = &["*", "?1", "m*", "[a-m]*", "*1*", "", "[^m]*", "\\*", "t1", "m?"];
 
 /// Every key but those of ranges of members.
@@ -101,6 +105,17 @@ impl Filler {
             "F" => self.pick(LEX),
             "E" => self.pick(EXPIRIES),
             "P" => self.pick(PATTERNS),
+            "W" => self.pick(WIDTHS),
+            "D" => self.pick(&["0.001", "0.002", "1e-3", "-1", "x", "-0.5", "", "1e30"]),
+            // Nothing is told to overflow as is usual.
+            "O" => {
+                out.extend(
+                    self.pick(&["", "OVERFLOW SAT", "OVERFLOW FAIL", "overflow wrap"])
+                        .split_whitespace()
+                        .map(str::to_owned),
+                );
+                return;
+            }
             _ if part.starts_with('@') => return many(part, out),
             other => other,
         };

@@ -13,8 +13,10 @@ pub(crate) struct Pair {
     queued: Option<Vec<Words>>,
     /// What SPOP with a count left may be stored in another way than what SREM left.
     popped: bool,
-    /// Other clients, which watch what happens to keys.
+    /// Other clients, which watch what happens to keys, and ask how many changes there were.
     watchers: [Client; 2],
+    /// How many there were, on either server.
+    changes: [i64; 2],
 }
 
 type Checked = Result<(), TestCaseError>;
@@ -23,9 +25,20 @@ impl Pair {
     pub(crate) fn new(ours: &Running, theirs: &Running) -> Pair {
         let watchers = [ours.connect(), theirs.connect()];
         let (ours, theirs) = (ours.connect(), theirs.connect());
-        let mut pair = Pair { ours, theirs, queued: None, popped: false, watchers };
+        let mut pair = Pair { ours, theirs, queued: None, popped: false, watchers, changes: [0; 2] };
         assert_eq!(pair.ours.call("FLUSHALL"), pair.theirs.call("FLUSHALL"));
+        pair.changes = pair.watchers.each_mut().map(changes);
         pair
+    }
+
+    /// Executes a command on both, and sees that both count the same changes since the last save.
+    pub(crate) fn step(&mut self, command: &Words) -> Checked {
+        self.compare(command)?;
+        let now = self.watchers.each_mut().map(changes);
+        let [ours, theirs] = [now[0] - self.changes[0], now[1] - self.changes[1]];
+        prop_assert_eq!(ours, theirs, "changes (left ours) that {:?} counts as", command);
+        self.changes = now;
+        Ok(())
     }
 
     fn both(&mut self, command: &[String]) -> (Reply, Reply) {
@@ -35,8 +48,7 @@ impl Pair {
         (self.ours.receive(), self.theirs.receive())
     }
 
-    /// Executes a command on both.
-    pub(crate) fn step(&mut self, command: &Words) -> Checked {
+    fn compare(&mut self, command: &Words) -> Checked {
         let name = command[0].as_str();
         let random =
             matches!(name, "SPOP" | "SRANDMEMBER" | "HRANDFIELD" | "ZRANDMEMBER" | "RANDOMKEY" | "WALK");
@@ -216,6 +228,14 @@ fn forgive(command: &[String], ours: &mut Reply, theirs: &Reply) {
     if command[0].starts_with("SORT") && *theirs == Reply::Error(error.into()) {
         *ours = theirs.clone();
     }
+}
+
+/// What INFO says of changes since the last save.
+pub(crate) fn changes(client: &mut Client) -> i64 {
+    let Reply::Bulk(text) = client.call("INFO persistence") else { panic!("no INFO") };
+    let text = String::from_utf8(text).unwrap();
+    let field = text.lines().find_map(|line| line.strip_prefix("rdb_changes_since_last_save:"));
+    field.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{text}"))
 }
 
 /// How many items there are.

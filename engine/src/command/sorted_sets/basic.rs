@@ -110,6 +110,7 @@ fn add_all(cx: &mut Ctx<'_>, key: &[u8], flags: Flags, pairs: &[&[u8]], out: &mu
     }
     if new + changed > 0 {
         cx.touch(key);
+        cx.count(new + changed);
     }
     match last {
         Some(score) if flags.increment => out.double(score),
@@ -140,6 +141,7 @@ pub(in crate::command) fn zrem(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) 
     }
     if removed > 0 {
         cx.changed_to(argv[1], empty);
+        cx.count(removed);
     }
     out.count(removed);
     Ok(())

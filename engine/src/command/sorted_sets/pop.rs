@@ -28,6 +28,7 @@ fn take(
     }
     if !taken.is_empty() {
         cx.changed_to(key, empty);
+        cx.count(taken.len());
     }
     Ok(taken)
 }
@@ -67,23 +68,63 @@ pub(in crate::command) fn zpopmax(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Ou
 /// ZMPOP numkeys key... MIN|MAX [COUNT n]
 pub(in crate::command) fn zmpop(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let (keys, rest) = args::counted_keys(&argv[1..])?;
-    let top = one_of(rest.first(), ["min", "max"])?;
-    let count = pop_count(&rest[1..])?;
+    let (top, count) = end_and_count(rest)?;
     for key in keys {
-        let taken = take(cx, key, count, top)?;
-        if taken.is_empty() {
-            continue;
+        if pop_many(cx, key, count, top, out)? {
+            return Ok(());
         }
-        out.array(2);
-        out.bulk(key);
-        out.array(taken.len());
-        show(&taken, true, out);
-        let name: &[u8] = if top { b"ZPOPMAX" } else { b"ZPOPMIN" };
-        cx.translate(&[name, key, taken.len().to_string().as_bytes()]);
-        return Ok(());
     }
     out.null_array();
     Ok(())
+}
+
+/// Reads `MIN|MAX [COUNT n]`: whether the highest are wanted, and how many.
+pub(in crate::command) fn end_and_count(options: &[&[u8]]) -> Result<(bool, usize), CommandError> {
+    let top = one_of(options.first(), ["min", "max"])?;
+    Ok((top, pop_count(&options[1..])?))
+}
+
+fn pop_name(top: bool) -> &'static [u8] {
+    if top { b"ZPOPMAX" } else { b"ZPOPMIN" }
+}
+
+/// Takes up to `count` members from an end, replies with the key and them, and is logged as ZPOPMIN or ZPOPMAX. Says
+/// whether there is such a set.
+pub(in crate::command) fn pop_many(
+    cx: &mut Ctx<'_>,
+    key: &[u8],
+    count: usize,
+    top: bool,
+    out: &mut Out,
+) -> Result<bool, CommandError> {
+    let taken = take(cx, key, count, top)?;
+    if taken.is_empty() {
+        return Ok(false);
+    }
+    out.array(2);
+    out.bulk(key);
+    out.array(taken.len());
+    show(&taken, true, out);
+    cx.translate(&[pop_name(top), key, taken.len().to_string().as_bytes()]);
+    Ok(true)
+}
+
+/// Takes the outermost member: see [`pop_many`].
+pub(in crate::command) fn pop_one(
+    cx: &mut Ctx<'_>,
+    key: &[u8],
+    top: bool,
+    out: &mut Out,
+) -> Result<bool, CommandError> {
+    let taken = take(cx, key, 1, top)?;
+    if taken.is_empty() {
+        return Ok(false);
+    }
+    out.array(3);
+    out.bulk(key);
+    show(&taken, false, out);
+    cx.translate(&[pop_name(top), key]);
+    Ok(true)
 }
 
 /// Reads `[COUNT n]` of ZMPOP and LMPOP.

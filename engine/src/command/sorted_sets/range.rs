@@ -186,6 +186,7 @@ fn take_away(cx: &mut Ctx<'_>, argv: &[&[u8]], by: By, out: &mut Out) -> Done {
     }
     if removed > 0 {
         cx.changed_to(argv[1], empty);
+        cx.count(removed);
     }
     out.count(removed);
     Ok(())
