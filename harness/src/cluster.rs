@@ -4,7 +4,7 @@ mod kin;
 mod mechanism;
 
 pub use kin::Kin;
-pub use mechanism::{Mechanism, mechanism, sketch};
+pub use mechanism::{Mechanism, in_recovery, mechanism, sketch};
 
 use crate::verdict::{Class, Violation};
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 mod local;
 
-pub use local::{local_minimum, odd_effects};
+pub use local::{Scope, local_minimum, odd_effects};
 
 use crate::workload::{Step, Workload};
 use std::collections::HashSet;

@@ -59,6 +59,20 @@ pub struct Repro {
     pub allowed: Vec<Allowed>,
     /// The story.
     pub story: Story,
+    /// Where power was lost during recovery: each recovery in between, in their order. [`Repro::state`] is then the
+    /// state in which the first of them began, and [`Repro::image`] what the last of them left. In files of format 1
+    /// this is missing.
+    #[serde(skip)]
+    pub between: Vec<Between>,
+}
+
+/// A recovery during which power was lost again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Between {
+    /// What it did, from the image it began with, cut after the crash.
+    pub trace: Trace,
+    /// What of this was on the disk then.
+    pub state: CrashState,
 }
 
 /// What recovering a repro's image gave.
@@ -80,7 +94,7 @@ pub enum Replayed {
 impl Repro {
     /// The file's name: it depends on the content alone.
     pub fn file_name(&self) -> Result<String, CodecError> {
-        let hash = xxhash_rust::xxh3::xxh3_128(&codec::encode(Kind::Repro, self)?);
+        let hash = xxhash_rust::xxh3::xxh3_128(&codec::encode(Kind::Repro, &(self, &self.between))?);
         let class = serde_json::to_value(self.violation.class).ok();
         let class = class.as_ref().and_then(|v| v.as_str()).unwrap_or("violation").to_string();
         Ok(format!("{class}-{:012x}.repro", hash >> 80))
@@ -92,7 +106,7 @@ impl Repro {
     /// [`CodecError`], with the path.
     pub fn save(&self, dir: &Path) -> Result<PathBuf, CodecError> {
         let path = dir.join(self.file_name()?);
-        codec::write_file(Kind::Repro, &path, self)?;
+        codec::write_file(Kind::Repro, &path, &(self, &self.between))?;
         Ok(path)
     }
 
@@ -101,7 +115,10 @@ impl Repro {
     /// # Errors
     /// [`CodecError`]: a torn, damaged, foreign or newer file, each told apart.
     pub fn load(path: &Path) -> Result<Repro, CodecError> {
-        codec::read_file(Kind::Repro, path)
+        codec::read_file_with(Kind::Repro, path, |format, body| match format {
+            1 => postcard::from_bytes(body),
+            _ => postcard::from_bytes(body).map(|(repro, between)| Repro { between, ..repro }),
+        })
     }
 
     /// What `lives` are, held against this repro.

@@ -12,7 +12,7 @@ use crate::history::History;
 use crate::judge::{First, Judge, Seen};
 use crate::verdict::Violation;
 use std::collections::BTreeSet;
-use unplug_faults::effect::{EffectId, EffectKind, Effects, Names, Outcome};
+use unplug_faults::effect::{Effect, EffectId, EffectKind, Effects, Names, Outcome};
 use unplug_faults::event::{FileId, Op, SyncKind};
 use unplug_faults::state::CrashState;
 use unplug_faults::trace::Trace;
@@ -187,17 +187,9 @@ fn gap(subject: &Subject<'_>, names: &Names) -> Option<String> {
     let by = |event: usize| {
         interesting_frame(subject.trace, event as u32).map_or_else(String::new, |f| format!(" by {f}"))
     };
-    let about = synced_by(effect);
-    let whose: Vec<String> = about.iter().map(|f| names.path_at(*f, effect.issued)).collect();
-    let whose = whose.join(" or ");
-    let covers = |op: &Op| match op {
-        Op::Sync { file, kind } => about.contains(file) && !matches!(kind, SyncKind::Range { .. }),
-        Op::SyncAll => true,
-        _ => false,
-    };
+    let (sync, whose) = sync_after(subject.trace, names, effect);
+    let sync = sync.and_then(|i| Some((i as usize, subject.trace.events.get(i as usize)?)));
     let point = subject.violation.crash_point;
-    let after = subject.trace.events.iter().enumerate().skip(effect.event as usize + 1);
-    let sync = after.filter(|(_, e)| e.errno == 0).find(|(_, e)| covers(&e.op));
     let acked = subject.violation.operation.and_then(|id| subject.judge.history().operation(id)?.acked);
     let reply = acked.filter(|a| *a > effect.issued && *a <= point);
     let until = reply.map_or_else(|| format!("the crash at {point}"), |a| format!("the reply at {a}"));
@@ -219,8 +211,22 @@ fn gap(subject: &Subject<'_>, names: &Names) -> Option<String> {
     Some(format!("{what} at {at}{}: {late}", by(effect.event as usize)))
 }
 
+/// The first sync after an effect's call that forces it, as an event, and what it would have to be a sync of.
+pub(crate) fn sync_after(trace: &Trace, names: &Names, effect: &Effect) -> (Option<u32>, String) {
+    let about = synced_by(effect);
+    let covers = |op: &Op| match op {
+        Op::Sync { file, kind } => about.contains(file) && !matches!(kind, SyncKind::Range { .. }),
+        Op::SyncAll => true,
+        _ => false,
+    };
+    let mut after = trace.events.iter().zip(0..).skip(effect.event as usize + 1);
+    let sync = after.find(|(e, _)| e.errno == 0 && covers(&e.op)).map(|(_, index)| index);
+    let whose: Vec<String> = about.iter().map(|f| names.path_at(*f, effect.issued)).collect();
+    (sync, whose.join(" or "))
+}
+
 /// Whose sync would force an effect: the file's for its content, the directory's for its names.
-pub(crate) fn synced_by(effect: &unplug_faults::effect::Effect) -> Vec<FileId> {
+pub(crate) fn synced_by(effect: &Effect) -> Vec<FileId> {
     use unplug_faults::effect::Meta;
     match &effect.kind {
         EffectKind::Data { file, .. } | EffectKind::Size { file, .. } => vec![*file],

@@ -1,7 +1,7 @@
 //! Files: read whole; written so that a crash of the machine leaves the old file or the new one.
 
 use super::error::CodecError;
-use super::frame::{Kind, decode, encode};
+use super::frame::{Kind, decode, encode, open};
 use crate::trace::Trace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +32,20 @@ pub fn write_trace(path: &Path, trace: &Trace) -> Result<(), CodecError> {
 pub fn read_file<T: DeserializeOwned>(kind: Kind, path: &Path) -> Result<T, CodecError> {
     let bytes = fs::read(path).map_err(|source| CodecError::Io { what: "read it", source }.of(path))?;
     decode(kind, &bytes).map_err(|e| e.of(path))
+}
+
+/// Reads a file of one kind, in whichever of the formats that are read; `decode` is given the format and the body.
+///
+/// # Errors
+/// [`CodecError::File`], with the path and what is wrong.
+pub fn read_file_with<T>(
+    kind: Kind,
+    path: &Path,
+    decode: impl FnOnce(u16, &[u8]) -> postcard::Result<T>,
+) -> Result<T, CodecError> {
+    let bytes = fs::read(path).map_err(|source| CodecError::Io { what: "read it", source }.of(path))?;
+    let (format, body) = open(kind, &bytes).map_err(|e| e.of(path))?;
+    decode(format, body).map_err(|e| CodecError::Body(e).of(path))
 }
 
 /// Writes a file of one kind: a temporary file beside it, synced, renamed over it, and the directory synced.

@@ -33,12 +33,17 @@ impl Kind {
         }
     }
 
-    /// The format that is written and read. Any change of a type that the body holds is a new one.
+    /// The format that is written. Any change of a type that the body holds is a new one.
     pub fn version(self) -> u16 {
         match self {
             Kind::Trace => 1,
-            Kind::Repro => 1,
+            Kind::Repro => 2,
         }
+    }
+
+    /// The oldest format that is read.
+    fn oldest(self) -> u16 {
+        1
     }
 }
 
@@ -70,16 +75,26 @@ pub fn encode<T: Serialize>(kind: Kind, value: &T) -> Result<Vec<u8>, CodecError
     Ok(out)
 }
 
-/// Decodes a whole file.
+/// Decodes a whole file of the format that is written.
 ///
 /// # Errors
-/// One [`CodecError`] that names what is wrong: foreign, another kind, newer, truncated, damaged.
+/// One [`CodecError`] that names what is wrong: foreign, another kind, older or newer, truncated, damaged.
 pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, CodecError> {
+    match open(kind, bytes)? {
+        (found, _) if found < kind.version() => {
+            Err(CodecError::Older { found, known: kind.version(), by: writer(bytes) })
+        }
+        (_, body) => postcard::from_bytes(body).map_err(CodecError::Body),
+    }
+}
+
+/// The format and the body of a whole file, of any format that is read.
+pub(super) fn open(kind: Kind, bytes: &[u8]) -> Result<(u16, &[u8]), CodecError> {
     let found = identify(bytes)?;
     if found != kind {
         return Err(CodecError::WrongKind { found, wanted: kind });
     }
-    check_version(kind, bytes)?;
+    let version = check_version(kind, bytes)?;
     let cut = |want: u64, at_least| CodecError::Truncated { have: bytes.len() as u64, want, at_least };
     if bytes.len() < HEADER {
         return Err(cut((HEADER + TRAILER) as u64, "at least "));
@@ -96,7 +111,7 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, CodecE
     }
     let end = bytes.len() - TRAILER;
     verify("file", &bytes[..end], u64_at(bytes, end))?;
-    postcard::from_bytes(&bytes[HEADER..end]).map_err(CodecError::Body)
+    Ok((version, &bytes[HEADER..end]))
 }
 
 /// Which kind of file these are the first bytes of; nothing else is verified.
@@ -118,28 +133,33 @@ pub fn identify(bytes: &[u8]) -> Result<Kind, CodecError> {
         .ok_or_else(|| CodecError::Foreign { found: bytes[..=KIND_AT].escape_ascii().to_string() })
 }
 
-fn check_version(kind: Kind, bytes: &[u8]) -> Result<(), CodecError> {
+fn check_version(kind: Kind, bytes: &[u8]) -> Result<u16, CodecError> {
     let Some(pair) = bytes.get(VERSION_AT..VERSION_AT + 2) else {
         let want = (HEADER + TRAILER) as u64;
         return Err(CodecError::Truncated { have: bytes.len() as u64, want, at_least: "at least " });
     };
     let found = u16::from_le_bytes([pair[0], pair[1]]);
     let known = kind.version();
-    if found == known {
-        return Ok(());
+    if (kind.oldest()..=known).contains(&found) {
+        return Ok(found);
     }
+    let by = writer(bytes);
+    match found > known {
+        true => Err(CodecError::Newer { found, known, by }),
+        false => Err(CodecError::Older { found, known, by }),
+    }
+}
+
+/// Who wrote a file whose format is not read, for a person.
+fn writer(bytes: &[u8]) -> String {
     // A flipped bit in the version is damage, not a newer format. A truly newer format may have another
     // header, so a checksum that is wrong proves nothing there; one that is right proves that all else is.
-    let by = match bytes.get(WRITER_AT..LENGTH_AT) {
+    match bytes.get(WRITER_AT..LENGTH_AT) {
         Some(name) if header_is_sound(bytes) => {
             let name: Vec<u8> = name.iter().copied().take_while(|b| *b != 0).collect();
             format!(" (written by Unplug {})", name.escape_ascii())
         }
         _ => String::new(),
-    };
-    match found > known {
-        true => Err(CodecError::Newer { found, known, by }),
-        false => Err(CodecError::Older { found, known, by }),
     }
 }
 

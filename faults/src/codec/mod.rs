@@ -14,11 +14,14 @@
 //! The magic, the kind and the version keep their places in every future version, so that an old reader can
 //! always say *newer*. The header has a checksum of its own: without one a flipped bit in the length would be
 //! told as a truncation, and a person would look for the wrong fault.
+//!
+//! Formats: a repro's body is the repro, and since format 2 the recoveries between its power losses behind it. Format 1
+//! is still read.
 
 mod error;
 mod file;
 mod frame;
 
 pub use error::CodecError;
-pub use file::{read_file, read_trace, write_file, write_trace};
+pub use file::{read_file, read_file_with, read_trace, write_file, write_trace};
 pub use frame::{Kind, decode, encode, identify};

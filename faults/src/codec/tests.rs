@@ -106,6 +106,22 @@ fn a_newer_format_is_told_with_its_writer() {
 }
 
 #[test]
+fn an_older_format_is_read_by_those_who_know_it() {
+    let mut older = encode(Kind::Repro, &7u8).unwrap();
+    older[VERSION_AT] = 1;
+    let sum = checksum(&older[..HEADER_SUM_AT]);
+    older[HEADER_SUM_AT..HEADER].copy_from_slice(&sum.to_le_bytes());
+    let end = older.len() - TRAILER;
+    let sum = checksum(&older[..end]);
+    older[end..].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(open(Kind::Repro, &older).unwrap(), (1, &[7u8][..]));
+    let said = decode::<u8>(Kind::Repro, &older).expect_err("older").to_string();
+    assert!(said.starts_with("format 1 is no longer read (this version of Unplug reads format 2)"), "{said}");
+    older[VERSION_AT] = 0;
+    assert!(matches!(open(Kind::Repro, &older), Err(CodecError::Older { found: 0, known: 2, .. })));
+}
+
+#[test]
 fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run.trace");

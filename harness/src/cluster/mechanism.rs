@@ -2,10 +2,11 @@
 
 use super::role;
 use crate::history::History;
-use crate::story::{culprit, interesting_frame, outcome_of, synced_by};
+use crate::story::{culprit, interesting_frame, outcome_of, sync_after, synced_by};
 use crate::verdict::{Class, Violation};
 use std::collections::BTreeSet;
 use unplug_faults::effect::{Effect, EffectKind, Effects, Meta, Names, Outcome};
+use unplug_faults::event::Op;
 use unplug_faults::state::CrashState;
 use unplug_faults::trace::Trace;
 
@@ -40,20 +41,62 @@ pub fn mechanism(
 ) -> Mechanism {
     let issued = effects.list.partition_point(|e| e.issued <= violation.crash_point);
     let odd: Vec<usize> = (0..issued).filter(|i| outcome_of(state, *i) != Outcome::Whole).collect();
-    let unsynced = |odd: &[usize]| {
-        let roles = |i: &usize| {
-            let effect = &effects.list[*i];
-            synced_by(effect).into_iter().take(1).map(|f| role(&names.path_at(f, effect.issued)))
-        };
-        odd.iter().flat_map(roles).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" and ")
-    };
     if violation.class.family() == Class::AcknowledgedLoss {
         let lost = culprit(history, effects, state, violation);
         return Mechanism::alone(match lost {
-            Some(lost) => format!("no sync of {} in time for what was acknowledged", unsynced(&[lost])),
+            Some(lost) => {
+                format!("no sync of {} in time for what was acknowledged", unsynced(effects, names, &[lost]))
+            }
             None => "what was acknowledged is lost, though everything is on the disk".to_string(),
         });
     }
+    of_what_is_missing(trace, effects, names, state, &odd, issued)
+}
+
+/// The mechanism that a crash of a recovery shows, the crash being the earliest at which the state is legal: as
+/// [`mechanism`], but that nothing is promised meanwhile, and that a call of which a part is there is told by the sync
+/// that does not follow it, if none does.
+pub fn in_recovery(trace: &Trace, effects: &Effects, names: &Names, state: &CrashState) -> Mechanism {
+    let issued = effects.list.partition_point(|e| e.issued <= state.first);
+    let odd: Vec<usize> = (0..issued).filter(|i| outcome_of(state, *i) != Outcome::Whole).collect();
+    let found = of_what_is_missing(trace, effects, names, state, &odd, issued);
+    let top = (0..issued).rev().find(|i| outcome_of(state, *i) != Outcome::Absent).map(|i| &effects.list[i]);
+    let in_part = |top: &&Effect| odd.iter().all(|i| effects.list[*i].event == top.event) && !odd.is_empty();
+    match top.filter(in_part) {
+        Some(top) if sync_after(trace, names, top).0.is_none() => {
+            let by = interesting_frame(trace, top.event).map_or_else(String::new, |f| format!(", by {f}"));
+            let what = match trace.events.get(top.event as usize).map(|e| &e.op) {
+                // The zeros behind the cut are one of its effects.
+                Some(Op::Truncate { file, .. }) => {
+                    format!("the truncation of {}", role(&names.path_at(*file, top.issued)))
+                }
+                _ => what(top, names),
+            };
+            let whose = unsynced(effects, names, &odd);
+            Mechanism::alone(format!("no sync of {whose} between {what}{by} and the end of recovery"))
+        }
+        _ => found,
+    }
+}
+
+/// Which files or directories were not synced, by what these effects are missing of them.
+fn unsynced(effects: &Effects, names: &Names, odd: &[usize]) -> String {
+    let roles = |i: &usize| {
+        let effect = &effects.list[*i];
+        synced_by(effect).into_iter().take(1).map(|f| role(&names.path_at(f, effect.issued)))
+    };
+    odd.iter().flat_map(roles).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" and ")
+}
+
+/// The mechanism of a state by what it lacks of the first so many effects, and by the last that is there.
+fn of_what_is_missing(
+    trace: &Trace,
+    effects: &Effects,
+    names: &Names,
+    state: &CrashState,
+    odd: &[usize],
+    issued: usize,
+) -> Mechanism {
     let Some(top) = (0..issued).rev().find(|i| outcome_of(state, *i) != Outcome::Absent) else {
         return Mechanism::alone("nothing is on the disk".to_string());
     };
@@ -63,7 +106,7 @@ pub fn mechanism(
     let before: Vec<usize> =
         odd.iter().copied().filter(|i| *i < top && effects.list[*i].event != last.event).collect();
     if !before.is_empty() {
-        let text = format!("no sync of {} before {what}{by}", unsynced(&before));
+        let text = format!("no sync of {} before {what}{by}", unsynced(effects, names, &before));
         return Mechanism { text, missing: missing_names(trace, effects, names, &before) };
     }
     let text = match odd.iter().any(|i| effects.list[*i].event == last.event) {

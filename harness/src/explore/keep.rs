@@ -42,5 +42,6 @@ pub(super) fn repro_of(
         },
         allowed: allowed.into_iter().enumerate().map(with_dump).collect(),
         story: story.clone(),
+        between: Vec::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod alike;
 mod bite;
+mod crashed;
 mod keep;
 mod memo;
 mod phases;

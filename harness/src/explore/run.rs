@@ -13,12 +13,13 @@ use crate::cluster::{Case, Cluster, Clusters, Kin, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
 use crate::judge::{Judge, JudgeOptions};
-use crate::minimise::local_minimum;
+use crate::minimise::{Scope, local_minimum};
 use crate::pool::{Pool, PoolError};
 use crate::story::{Subject, tell};
 use crate::target::Target;
 use crate::target::policy::Policy;
 use crate::verdict::Class;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -142,7 +143,8 @@ pub(super) fn explore_with(
         };
         means.counting = true;
         let mut findings = run.findings(&mut means, scene);
-        findings.extend(run.crash_recoveries(&mut means, scene));
+        run.shown.extend(findings.iter().map(|f| f.mechanism.clone()));
+        run.crash_recoveries(&mut means, scene, &mut findings);
         cells.push(run.cell(index, findings, bite, begun.elapsed()));
     }
     cells
@@ -171,34 +173,36 @@ pub(super) struct Run<'a> {
     /// Why nothing of the run is measured.
     blind: Vec<Blind>,
     /// Which mechanisms are one mistake, in whatever phase they show.
-    kin: Kin,
+    pub(super) kin: Kin,
+    /// Mechanisms that show without a crash during recovery.
+    pub(super) shown: BTreeSet<String>,
 }
 
 impl<'a> Run<'a> {
     fn new(search: &'a Search<'a>, history: &'a History, depth: u8) -> Self {
         let phases = history.phases.iter().cloned().map(PhaseRun::new).collect();
-        Run { search, depth, history, phases, blind: Vec::new(), kin: Kin::default() }
+        let (kin, shown) = (Kin::default(), BTreeSet::new());
+        Run { search, depth, history, phases, blind: Vec::new(), kin, shown }
     }
 
     pub(super) fn phase(&self, index: usize) -> &Phase {
         &self.phases[index].phase
     }
 
-    /// Loses power during some of the phase's recoveries, too.
-    fn crash_recoveries(&mut self, means: &mut Means<'_>, scene: Scene<'_>) -> Vec<Finding> {
+    /// Loses power during some of the phase's recoveries, too, and adds what that shows to the findings of the phase.
+    fn crash_recoveries(&mut self, means: &mut Means<'_>, scene: Scene<'_>, findings: &mut Vec<Finding>) {
         let Scene { all, judge, index } = scene;
         let roots = std::mem::take(&mut self.phases[index].roots).chosen();
         if roots.is_empty() || !self.phases[index].blind.is_empty() {
-            return Vec::new();
+            return;
         }
         means.counting = false;
         let mut tree = Tree::new(self, judge, means);
         tree.grow(all, index, &roots, self.depth);
-        let (findings, done, blind) = tree.findings(all, index);
+        let (done, blind) = tree.findings(all, index, findings);
         means.counting = true;
         self.phases[index].recoveries = done;
         self.phases[index].blind.extend(blind);
-        findings
     }
 
     /// The crash states of one phase.
@@ -280,10 +284,10 @@ impl<'a> Run<'a> {
             // Every state that hangs costs the whole limit, twice.
             Class::RecoveryHang => (cluster.case.clone(), cluster.case),
             _ => {
-                let case = local_minimum(&space, cluster.case, &mut judge_all);
+                let case = local_minimum(&space, cluster.case, Scope::Run, &mut judge_all);
                 // What went wrong may have begun in an earlier phase: how is told by the smallest case of the whole run.
                 let whole = Space::new(ordered.trace, ordered.effects, self.search.model, self.search.assume);
-                let first = local_minimum(&whole, case.clone(), &mut judge_all);
+                let first = local_minimum(&whole, case.clone(), Scope::Run, &mut judge_all);
                 (case, first)
             }
         };

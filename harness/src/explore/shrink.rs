@@ -24,6 +24,10 @@ use unplug_faults::trace::Trace;
 
 /// How often a run is recorded again for one finding.
 const RECORDINGS: usize = 32;
+/// The same of one that needs a crash during recovery: each time recoveries are recorded as well.
+const RECOVERY_RECORDINGS: usize = 16;
+/// How many states of a run are tried there: no more recoveries are recorded for so many than for fewer.
+const RECOVERY_BUDGET: u64 = 2000;
 /// The violation is known: it is to be met again, and no more.
 const BARE: How = How { teeth: false, depth: 0, last_only: false };
 /// How many findings of one policy are made small: the first of each mechanism and phase.
@@ -55,10 +59,6 @@ pub fn fewest_operations(
     for cell in cells {
         for finding in &mut cell.findings {
             let key = (cell.phase.clone(), finding.violation.class, finding.mechanism.clone());
-            // A crash during recovery would have to be looked for anew in every smaller run's recoveries.
-            if finding.mechanism.starts_with(DURING_RECOVERY) {
-                continue;
-            }
             // Every state that hangs costs the whole limit, twice.
             let dear = finding.violation.class == Class::RecoveryHang;
             if dear || done.0.len() >= MOST_FINDINGS || cancel.load(Ordering::Relaxed) || !done.0.insert(key)
@@ -67,10 +67,7 @@ pub fn fewest_operations(
             }
             if let Some(small) = shrink(search, again, finding, pool, cancel) {
                 let old = std::mem::replace(finding, Finding { states: finding.states, ..small });
-                if let Some(path) = old.repro.filter(|p| Some(p) != finding.repro.as_ref()) {
-                    // A larger repro of the same mechanism; left behind it would only confuse.
-                    let _ = std::fs::remove_file(path);
-                }
+                discard(search, &old, Some(finding));
             }
         }
     }
@@ -84,20 +81,70 @@ fn shrink(
     cancel: &AtomicBool,
 ) -> Option<Finding> {
     let wanted = (finding.violation.class, finding.mechanism.as_str());
+    if finding.mechanism.starts_with(DURING_RECOVERY) {
+        return shrink_recovery(search, again, finding, pool, cancel);
+    }
     let needed = states_until(search, search.trace, wanted, search.plan.budget, pool, cancel)?;
     let mut shows = |workload: &Workload| {
         let trace = (again.record)(workload)?;
         states_until(search, &trace, wanted, needed * 2 + MARGIN, pool, cancel).map(|_| trace)
     };
-    // What is issued after the crash cannot matter, except to the seeded scheduler.
-    let before = search.trace.events.iter().filter(|e| {
-        e.begin <= finding.violation.crash_point && matches!(e.op, unplug_faults::event::Op::Invoke { .. })
-    });
-    let cut = first_operations(again.workload, before.count());
+    let cut = until_crash(search, again, finding);
     let start = if shows(&cut).is_some() { cut } else { again.workload.clone() };
     let small = fewest_steps(&start, RECORDINGS, |w| shows(w).is_some());
     let trace = (again.record)(&small)?;
-    told(search, &trace, wanted, pool, cancel)
+    told(search, &trace, wanted, BARE, pool, cancel)
+}
+
+/// As [`shrink`], of a finding that needs a crash during recovery: it is looked for anew in the recoveries of every
+/// smaller run.
+fn shrink_recovery(
+    search: &Search<'_>,
+    again: &Again<'_>,
+    finding: &Finding,
+    pool: &mut dyn Pool,
+    cancel: &AtomicBool,
+) -> Option<Finding> {
+    let wanted = (finding.violation.class, finding.mechanism.as_str());
+    let plan = Plan { budget: search.plan.budget.min(RECOVERY_BUDGET), ..search.plan.clone() };
+    let quick = Search { plan, contract: search.contract.clone(), ..*search };
+    let deep = How { depth: 1, ..BARE };
+    let mut best = None;
+    let mut shows = |workload: &Workload| {
+        let shown =
+            (again.record)(workload).and_then(|trace| told(&quick, &trace, wanted, deep, pool, cancel));
+        let shows = shown.is_some();
+        if let Some(worse) = best.take_if(|_| shows) {
+            discard(search, &worse, shown.as_ref());
+        }
+        best = shown.or(best.take());
+        shows
+    };
+    let cut = until_crash(search, again, finding);
+    let start = match shows(&cut) {
+        true => cut,
+        false if shows(again.workload) => again.workload.clone(),
+        false => return None,
+    };
+    fewest_steps(&start, RECOVERY_RECORDINGS, shows);
+    best
+}
+
+/// Removes the repro of a finding in whose place another stands, unless it is the same file: left behind it would only
+/// confuse.
+fn discard(search: &Search<'_>, old: &Finding, new: Option<&Finding>) {
+    let kept = new.and_then(|f| f.repro.as_ref());
+    if let Some(path) = old.repro.as_ref().filter(|p| search.repro_dir.is_some() && Some(*p) != kept) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// The workload up to the finding's crash. What is issued after it cannot matter, except to the seeded scheduler.
+fn until_crash(search: &Search<'_>, again: &Again<'_>, finding: &Finding) -> Workload {
+    let before = search.trace.events.iter().filter(|e| {
+        e.begin <= finding.violation.crash_point && matches!(e.op, unplug_faults::event::Op::Invoke { .. })
+    });
+    first_operations(again.workload, before.count())
 }
 
 /// The workload up to the step that issues its n-th operation.
@@ -154,6 +201,7 @@ fn told(
     search: &Search<'_>,
     trace: &Trace,
     (class, how): (Class, &str),
+    with: How,
     pool: &mut dyn Pool,
     cancel: &AtomicBool,
 ) -> Option<Finding> {
@@ -162,8 +210,10 @@ fn told(
     let repro_dir = search.repro_dir.map(|_| scratch.path());
     let (contract, plan) = (search.contract.clone(), search.plan.clone());
     let small = Search { trace, contract, plan, repro_dir, ..*search };
-    let cells = explore_with(&small, &mut Memo::new(), pool, &mut |_| {}, cancel, BARE);
-    let same = |f: &Finding| f.violation.class.family() == class.family() && f.mechanism == how;
+    let cells = explore_with(&small, &mut Memo::new(), pool, &mut |_| {}, cancel, with);
+    // As which class a mistake of recovery shows itself depends on how far the recovery had come.
+    let of_class = |f: &Finding| with.depth > 0 || f.violation.class.family() == class.family();
+    let same = |f: &Finding| of_class(f) && f.mechanism == how;
     let mut finding = cells.into_iter().flat_map(|c| c.findings).find(same)?;
     if let (Some(dir), Some(path)) = (search.repro_dir, &finding.repro) {
         finding.repro = Some(Repro::load(path).ok()?.save(dir).ok()?);

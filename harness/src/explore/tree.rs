@@ -4,6 +4,7 @@
 //! like any other, on a disk that holds the image: its crash states are enumerated under the same model, recovered
 //! by the same workers and judged by the same contract, for nobody was promised anything in the meantime.
 
+use super::crashed::{Branch, Crashed, Nested, simplest};
 use super::keep::repro_of;
 use super::memo::Memo;
 use super::phases::Ordered;
@@ -11,23 +12,23 @@ use super::roots::{Root, Roots};
 use super::run::{Run, with_names};
 use super::sweep::{Means, sweep};
 use crate::cell::{Finding, Recoveries, Story};
-use crate::cluster::mechanism;
-use crate::history::History;
+use crate::cluster::{Cluster, Clusters, Kin};
 use crate::judge::{First, Judge};
 use crate::pool::PoolError;
 use crate::record::RecordError;
-use crate::story::{Subject, interesting_frame, outcome_of, tell};
+use crate::repro::Repro;
+use crate::story::{Subject, tell};
 use crate::target::Target;
-use crate::verdict::{Class, Violation};
+use crate::verdict::Class;
 use crate::worker::scratch::Scratch;
 use crate::workload::Workload;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use unplug_faults::effect::{EffectKind, Effects, Names, Orders, Outcome};
-use unplug_faults::image::{ImageHash, LayOut, SharedImage};
-use unplug_faults::state::{CrashState, Plan, Space};
+use unplug_faults::effect::{Effects, Orders};
+use unplug_faults::image::{LayOut, SharedImage};
+use unplug_faults::state::{Plan, Space};
 use unplug_faults::trace::{Blind, Trace};
 
 /// How many states of one recovery are tried.
@@ -53,28 +54,6 @@ pub(super) enum Recorded {
     Refused,
 }
 
-/// An image whose recovery is to be crashed.
-struct Branch<'r> {
-    /// The state of the run that it began with.
-    root: &'r Root,
-    image: SharedImage,
-    hash: ImageHash,
-    /// The crashes on the way, as lines of a story.
-    path: Vec<String>,
-}
-
-/// A violation that needs a crash during recovery.
-struct Nested {
-    root: Root,
-    image: SharedImage,
-    hash: ImageHash,
-    violation: Violation,
-    path: Vec<String>,
-    gap: Option<String>,
-    rank: (usize, u8, u32),
-    states: u64,
-}
-
 /// The crashes of recoveries of one phase.
 pub(super) struct Tree<'a, 'm> {
     run: &'a Run<'a>,
@@ -82,12 +61,26 @@ pub(super) struct Tree<'a, 'm> {
     means: &'a mut Means<'m>,
     pub(super) done: Recoveries,
     pub(super) blind: Vec<Blind>,
-    found: BTreeMap<(Class, String), Nested>,
+    /// By mechanism, whatever class it shows itself as: nobody was promised anything in the meantime, so that a mistake
+    /// of recovery may cost anything.
+    found: BTreeMap<String, Nested>,
+    kin: Kin,
+    /// Which mechanism cases that look like this turned out to show, and from how simple a beginning.
+    known: BTreeMap<(Class, String), (String, (usize, u8))>,
 }
 
 impl<'a, 'm> Tree<'a, 'm> {
     pub(super) fn new(run: &'a Run<'a>, judge: &'a Judge, means: &'a mut Means<'m>) -> Self {
-        Tree { run, judge, means, done: Recoveries::default(), blind: Vec::new(), found: BTreeMap::new() }
+        Tree {
+            run,
+            judge,
+            means,
+            done: Recoveries::default(),
+            blind: Vec::new(),
+            found: BTreeMap::new(),
+            kin: run.kin.clone(),
+            known: BTreeMap::new(),
+        }
     }
 
     /// Crashes the recoveries of these states' images, and the recoveries from that, to this depth.
@@ -96,7 +89,7 @@ impl<'a, 'm> Tree<'a, 'm> {
         for root in roots {
             let space = self.run.space(&all[root.order], self.run.phase(index));
             let image = space.shared_image(&root.state);
-            level.push(Branch { root, image, hash: root.image, path: Vec::new() });
+            level.push(Branch { root, image, hash: root.image, path: Vec::new(), between: Vec::new() });
         }
         for deeper in (0..depth).rev() {
             let mut next = Vec::new();
@@ -165,13 +158,17 @@ impl<'a, 'm> Tree<'a, 'm> {
         goes_on: bool,
         next: &mut Vec<Branch<'r>>,
     ) {
-        let Tree { run: _, judge, means, done, blind, found } = self;
+        let Tree { judge, means, done, blind, .. } = self;
         let (first, last) = (branch.root.state.first, branch.root.state.last);
         let known = means.memo.recovered();
         let mut branches = Roots::at_most(if goes_on { BRANCHES } else { 0 });
+        let mut clusters = Clusters::default();
         let swept = sweep(means, crashed.space, plan, judge, &mut |state, hash, seen, memo| {
             match judge.check_seen(first, last, seen, memo.dump_of(seen)) {
-                Some(violation) => note(found, branch, crashed, state, hash, violation),
+                Some(violation) => {
+                    let case = crashed.case(state, hash, violation);
+                    clusters.add(crashed.sketch(&case), case);
+                }
                 None if hash != branch.hash && matches!(seen.first, First::Holds(_)) => {
                     branches.offer(0, hash, state, 0);
                 }
@@ -195,18 +192,59 @@ impl<'a, 'm> Tree<'a, 'm> {
             image: crashed.space.shared_image(&chosen.state),
             hash: chosen.image,
             path: crashed.path(branch, &chosen.state),
+            between: crashed.between(branch, &chosen.state),
         }));
+        clusters.into_sorted().into_iter().for_each(|cluster| self.note(branch, crashed, cluster));
     }
 
-    /// One finding for each mechanism.
+    /// Makes a case small, unless its like was made small from a beginning as simple, and notes it by its mechanism.
+    fn note(&mut self, branch: &Branch<'_>, crashed: &Crashed<'_>, cluster: Cluster) {
+        let looks = (cluster.case.violation.class, cluster.mechanism);
+        let from = branch.simplicity();
+        if let Some((how, _)) = self.known.get(&looks).filter(|(_, simplest)| *simplest <= from)
+            && let Some(nested) = self.found.get_mut(how)
+        {
+            nested.states += cluster.states;
+            return;
+        }
+        let case = simplest(self.means, self.judge, branch, crashed, cluster.case);
+        let class = case.violation.class;
+        let how = self.kin.name(class, crashed.mechanism(&case));
+        self.known.insert(looks, (how.clone(), from));
+        let Some(mut nested) = Nested::of(self.means, self.judge, branch, crashed, &case) else { return };
+        nested.states = cluster.states;
+        match self.found.get_mut(&how) {
+            None => drop(self.found.insert(how, nested)),
+            Some(known) => {
+                nested.states += known.states;
+                if nested.rank() < known.rank() {
+                    *known = nested;
+                } else {
+                    known.states = nested.states;
+                }
+            }
+        }
+    }
+
+    /// Adds one finding for each mechanism; a mistake that a single crash of this phase shows is that finding's.
     pub(super) fn findings(
         self,
         all: &[Ordered<'_>],
         index: usize,
-    ) -> (Vec<Finding>, Recoveries, Vec<Blind>) {
-        let Tree { run, judge, means, done, mut blind, found } = self;
-        let mut findings = Vec::new();
-        for ((_, how), nested) in found {
+        findings: &mut Vec<Finding>,
+    ) -> (Recoveries, Vec<Blind>) {
+        let Tree { run, judge, means, done, mut blind, mut found, .. } = self;
+        for finding in findings.iter_mut() {
+            finding.states += found.remove(&finding.mechanism).map_or(0, |nested| nested.states);
+        }
+        // Recovery does much of what a first start does: a mistake that another phase shows keeps its name.
+        let named = |(how, nested)| match run.shown.contains(&how) {
+            true => (how, nested),
+            false => (format!("{DURING_RECOVERY}{how}"), nested),
+        };
+        let mut found: Vec<(String, Nested)> = found.into_iter().map(named).collect();
+        found.sort_by(|(a, one), (b, other)| (one.violation.class, a).cmp(&(other.violation.class, b)));
+        for (how, nested) in found {
             let ordered = &all[nested.root.order];
             let Some(seen) = means.memo.get(nested.hash) else { continue };
             let subject = Subject {
@@ -223,100 +261,17 @@ impl<'a, 'm> Tree<'a, 'm> {
             story.gap = nested.gap.or(story.gap);
             let repro = run.search.repro_dir.and_then(|dir| {
                 let phase = run.phase(index);
-                let saved =
-                    repro_of(run.search, &subject, phase, &how, nested.image.image(), &story).save(dir);
-                saved
+                let repro = repro_of(run.search, &subject, phase, &how, nested.image.image(), &story);
+                Repro { between: nested.between, ..repro }
+                    .save(dir)
                     .map_err(|e| blind.push(Blind { what: "a repro file".into(), detail: e.to_string() }))
                     .ok()
             });
             let (violation, states) = (nested.violation, nested.states);
             findings.push(Finding { violation, states, mechanism: how, story, repro });
         }
-        (findings, done, blind)
+        (done, blind)
     }
-}
-
-/// A recovery that is crashed.
-struct Crashed<'t> {
-    trace: &'t Trace,
-    effects: &'t Effects,
-    names: &'t Names,
-    space: &'t Space<'t>,
-}
-
-impl Crashed<'_> {
-    /// How a crash state came about, for a story.
-    fn path(&self, branch: &Branch<'_>, state: &CrashState) -> Vec<String> {
-        let issued = self.effects.list.partition_point(|e| e.issued <= state.last);
-        let odd: Vec<usize> = (0..issued).filter(|i| outcome_of(state, *i) != Outcome::Whole).collect();
-        let mut path = branch.path.clone();
-        path.push(format!(
-            "power is back, recovery begins, and power is lost again: {} of the {issued} changes that it made are \
-             there whole",
-            issued - odd.len()
-        ));
-        path.extend(odd.iter().take(2).map(|i| {
-            let effect = &self.effects.list[*i];
-            let how = match outcome_of(state, *i) {
-                Outcome::Absent => "missing",
-                Outcome::Zeros => "there as zeros",
-                Outcome::Stale => "there with old bytes",
-                _ => "there in part",
-            };
-            format!("{} of recovery: {how}", self.names.describe(effect))
-        }));
-        path
-    }
-
-    /// The change that leaves the damage: the last that destroys something, of those that are there.
-    fn gap(&self, state: &CrashState) -> Option<String> {
-        let there = |i: &usize| outcome_of(state, *i) != Outcome::Absent;
-        let last = (0..self.effects.list.len()).rev().filter(there).find(|i| {
-            matches!(self.effects.list[*i].kind, EffectKind::Meta(_))
-                || outcome_of(state, *i) != Outcome::Whole
-        })?;
-        let effect = &self.effects.list[last];
-        let by = interesting_frame(self.trace, effect.event).map_or_else(String::new, |f| format!(" by {f}"));
-        Some(format!(
-            "recovery's {}{by}: what follows it may be missing when power is lost",
-            self.names.describe(effect)
-        ))
-    }
-}
-
-fn note(
-    found: &mut BTreeMap<(Class, String), Nested>,
-    branch: &Branch<'_>,
-    crashed: &Crashed<'_>,
-    state: &CrashState,
-    hash: ImageHash,
-    mut violation: Violation,
-) {
-    // The mechanism is that of the second crash, on its own clock.
-    let inner = Violation { crash_point: state.last, operation: None, ..violation.clone() };
-    let history = History::of(crashed.trace);
-    let how = mechanism(crashed.trace, &history, crashed.effects, crashed.names, state, &inner).text;
-    let rank = (branch.path.len(), state.deviations, state.prefix);
-    let key = (violation.class, format!("{DURING_RECOVERY}{how}"));
-    let known = found.get_mut(&key).map(|known| {
-        known.states += 1;
-        (known.rank, known.states)
-    });
-    if known.is_some_and(|(simplest, _)| simplest <= rank) {
-        return;
-    }
-    violation.explanation = format!("power was lost again during recovery: {}", violation.explanation);
-    let nested = Nested {
-        root: branch.root.clone(),
-        image: crashed.space.shared_image(state),
-        hash,
-        violation,
-        path: crashed.path(branch, state),
-        gap: crashed.gap(state),
-        rank,
-        states: known.map_or(1, |(_, states)| states),
-    };
-    found.insert(key, nested);
 }
 
 /// Starts the target on the image and records what it does until it is ready, when it is killed.

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::explore::explore_deep;
+use crate::story::outcome_of;
 use crate::workload::Workload;
+use unplug_faults::effect::Outcome::Whole;
 use unplug_faults::trace::BaseNode;
 
 const MARK: FileId = FileId(2);
@@ -17,6 +19,10 @@ enum Tidy {
     InPlace,
     /// Writes a new one and gives it the name.
     Aside,
+    /// Cuts the log behind its last whole record and forgets to sync it.
+    CutUnsynced,
+    /// Renames a new log that is not synced, and then does as `InPlace`: two mistakes.
+    Twice,
     /// Leaves a mark; once that is there, as `InPlace`.
     InPlaceNextTime,
     /// It does not start under the recorder.
@@ -40,7 +46,7 @@ impl Target for Tidy {
             base.push(BaseNode { file, dir, name, kind: NodeKind::File, data });
         }
         if let Some(log) = base.iter().find(|node| node.file == LOG) {
-            self.tidy(&mut b, &log.data[..whole(&log.data)], marked);
+            self.tidy(&mut b, &log.data, marked);
         }
         Ok(Trace { base, ..b.trace() })
     }
@@ -53,24 +59,37 @@ impl Target for Tidy {
 }
 
 impl Tidy {
-    fn tidy(self, b: &mut TraceBuilder, good: &[u8], marked: bool) {
+    fn tidy(self, b: &mut TraceBuilder, log: &[u8], marked: bool) {
+        let good = &log[..whole(log)];
         let write = |file| Op::Write { file, offset: 0, data: good.to_vec(), sync: WriteSync::None };
         let sync = |file| Op::Sync { file, kind: SyncKind::Fsync };
         let create = |name: &str, file| {
             let (dir, name) = (FileId::ROOT, name.as_bytes().to_vec());
             Op::Create { dir, name, file, kind: NodeKind::File }
         };
+        let cut = |file, size| Op::Truncate { file, size };
+        let (from_dir, to_dir) = (FileId::ROOT, FileId::ROOT);
+        let (from_name, to_name) = (b"temp".to_vec(), b"log".to_vec());
+        let rename = Op::Rename { from_dir, from_name, to_dir, to_name, file: TEMP, replaced: Some(LOG) };
         let ops = match self {
             Tidy::Nothing | Tidy::Dies => vec![],
+            Tidy::CutUnsynced if good.len() == log.len() => vec![],
+            Tidy::CutUnsynced => vec![cut(LOG, good.len() as u64)],
+            Tidy::Twice => vec![
+                create("temp", TEMP),
+                write(TEMP),
+                rename,
+                sync(FileId::ROOT),
+                sync(TEMP),
+                cut(TEMP, 0),
+                write(TEMP),
+                sync(TEMP),
+            ],
             Tidy::InPlaceNextTime if !marked => vec![create("mark", MARK), sync(FileId::ROOT)],
             Tidy::InPlace | Tidy::InPlaceNextTime => {
-                vec![Op::Truncate { file: LOG, size: 0 }, write(LOG), sync(LOG)]
+                vec![cut(LOG, 0), write(LOG), sync(LOG)]
             }
             Tidy::Aside => {
-                let (from_dir, to_dir) = (FileId::ROOT, FileId::ROOT);
-                let (from_name, to_name) = (b"temp".to_vec(), b"log".to_vec());
-                let replaced = Some(LOG);
-                let rename = Op::Rename { from_dir, from_name, to_dir, to_name, file: TEMP, replaced };
                 vec![create("temp", TEMP), write(TEMP), sync(TEMP), rename, sync(FileId::ROOT)]
             }
         };
@@ -94,7 +113,40 @@ fn whole(log: &[u8]) -> usize {
 }
 
 fn explored(tidy: Tidy, model: &str, depth: u8, repro_dir: Option<&Path>) -> CellResult {
-    let trace = log_trace(4, 1, &["append"]);
+    explored_by(tidy, checked, model, depth, repro_dir)
+}
+
+/// A run whose last operation is in the log, with a torn one behind it.
+fn torn() -> Trace {
+    let mut b = TraceBuilder::new();
+    let op = MapOp::Add { key: b"a".to_vec(), by: 1 }.encode();
+    let id = b.invoke(0, &op);
+    b.reply(0, id, &MapReply::Done.encode());
+    b.phase("append");
+    let (dir, name, kind) = (FileId::ROOT, b"other".to_vec(), NodeKind::File);
+    b.event(Op::Create { dir, name, file: MARK, kind });
+    let (name, data) = (b"log".to_vec(), [record(0, &op).as_slice(), b"\x05torn"].concat());
+    let log = BaseNode { file: LOG, dir, name, kind: NodeKind::File, data };
+    Trace { base: vec![log], ..b.trace() }
+}
+
+/// A recovery that takes zeros behind the last record for damage.
+fn strict(image: &Image) -> Outcome {
+    let log = image.nodes.get(b"log".as_slice()).map_or(&[][..], |n| n.data.as_slice());
+    match log.get(whole(log)) {
+        Some(0) => Outcome::Refused { message: "zeros in the log".to_string() },
+        _ => checked(image),
+    }
+}
+
+fn explored_by(
+    tidy: Tidy,
+    recover: fn(&Image) -> Outcome,
+    model: &str,
+    depth: u8,
+    repro_dir: Option<&Path>,
+) -> CellResult {
+    let trace = if tidy == Tidy::CutUnsynced { torn() } else { log_trace(4, 1, &["append"]) };
     let search = Search {
         trace: &trace,
         target: &tidy,
@@ -104,9 +156,9 @@ fn explored(tidy: Tidy, model: &str, depth: u8, repro_dir: Option<&Path>) -> Cel
         assume: &[],
         repro_dir,
     };
-    let (mut memo, mut pool) = (Memo::new(), FakePool::new(checked));
+    let (mut memo, mut pool) = (Memo::new(), FakePool::new(recover));
     let cancel = AtomicBool::new(false);
-    explore_deep(&search, depth, &mut memo, &mut pool, &mut |_| {}, &cancel).remove(0)
+    explore_deep(&search, depth, &mut memo, &mut pool, &mut |_| {}, &cancel).pop().unwrap()
 }
 
 #[test]
@@ -126,6 +178,42 @@ fn a_log_that_recovery_empties_is_found_by_a_second_crash_only() {
         let repro = Repro::load(finding.repro.as_ref().unwrap()).unwrap();
         assert_eq!(replay(&repro, &mut FakePool::new(checked)).unwrap(), Replayed::Same);
     }
+}
+
+fn in_recovery(cell: &CellResult) -> Vec<&str> {
+    cell.findings.iter().filter_map(|f| f.mechanism.strip_prefix("during recovery: ")).collect()
+}
+
+/// In however many ways a mistake of recovery shows itself: empty, without its end, with zeros in it.
+#[test]
+fn one_mistake_of_recovery_is_one_finding_and_as_small_as_can_be() {
+    for (tidy, model, how) in [
+        (Tidy::InPlace, "posix", "all in order up to the truncation of log"),
+        (Tidy::InPlace, "ext4-ordered", "all in order up to the truncation of log"),
+        (Tidy::CutUnsynced, "posix", "no sync of log between the truncation of log and the end of recovery"),
+        (Tidy::CutUnsynced, "xfs", "no sync of log between the truncation of log and the end of recovery"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let recover = if tidy == Tidy::CutUnsynced { strict } else { checked };
+        let cell = explored_by(tidy, recover, model, 1, Some(dir.path()));
+        assert_eq!(in_recovery(&cell), [how], "{model}: {:#?}", cell.findings);
+        let finding = cell.findings.iter().find(|f| f.mechanism.ends_with(how)).unwrap();
+        let repro = Repro::load(finding.repro.as_ref().unwrap()).unwrap();
+        let [between] = &repro.between[..] else { panic!("{:?}", repro.between) };
+        // Nothing of the recovery is there but what does the damage.
+        let effects = by_name(model).unwrap().effects(&between.trace);
+        let whole = (0..effects.list.len()).filter(|i| outcome_of(&between.state, *i) == Whole);
+        assert!(whole.count() <= 1, "{:?}", between.state);
+        let kept = Repro::load(&repro.save(dir.path()).unwrap()).unwrap();
+        assert_eq!(kept, repro);
+    }
+}
+
+#[test]
+fn two_mistakes_of_recovery_are_two_findings() {
+    let cell = explored(Tidy::Twice, "posix", 1, None);
+    let wanted = ["all in order up to the truncation of log", "no sync of temp before the rename to log"];
+    assert_eq!(in_recovery(&cell), wanted, "{:#?}", cell.findings);
 }
 
 #[test]

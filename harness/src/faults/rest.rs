@@ -320,6 +320,7 @@ impl Bench<'_> {
             recovered,
             allowed: vec![allowed],
             story: story.clone(),
+            between: Vec::new(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which operations were doubled, left out or torn: the states that such mistakes give, made in advance and
 //! looked up.
 
-use super::orders::Orders;
+use super::orders::{Orders, Step};
 use crate::dump::Digest;
 use crate::history::History;
 use crate::target::{Meaning, Oracle};
@@ -35,10 +35,10 @@ impl Table {
         oracle: &dyn Oracle,
         now_ms: u64,
     ) -> Table {
-        let is_write = |s: &&super::orders::Step| s.applied && orders.meanings[s.operation] == Meaning::Write;
-        let writes: Vec<usize> = orders.path.iter().filter(is_write).map(|s| s.operation).collect();
-        let mut builder =
-            Builder { history, writes, known, now_ms, table: HashMap::new(), parts: HashMap::new() };
+        let is_write = |s: &&Step| s.applied && orders.meanings[s.operation] == Meaning::Write;
+        let writes: Vec<Step> = orders.path.iter().filter(is_write).copied().collect();
+        let (table, parts) = (HashMap::new(), HashMap::new());
+        let mut builder = Builder { history, orders, writes, known, now_ms, table, parts };
         builder.fill(oracle);
         // The classes are decided in their order: a doubled or missing operation before a torn one.
         let Builder { mut table, parts, .. } = builder;
@@ -56,8 +56,9 @@ impl Table {
 
 struct Builder<'a> {
     history: &'a History,
+    orders: &'a Orders,
     /// The operations that took effect, in their order.
-    writes: Vec<usize>,
+    writes: Vec<Step>,
     known: &'a HashMap<Digest, usize>,
     now_ms: u64,
     table: HashMap<Digest, Hit>,
@@ -66,8 +67,12 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn apply(&self, oracle: &mut dyn Oracle, write: usize) {
-        let o = &self.history.operations[self.writes[write]];
-        oracle.apply(&o.op, o.reply.as_deref(), self.history.wall_ms(o.invoked_at));
+        let o = &self.history.operations[self.writes[write].operation];
+        oracle.apply(
+            &o.op,
+            self.orders.reply(self.history, self.writes[write]),
+            self.history.wall_ms(o.invoked_at),
+        );
     }
 
     fn note(&mut self, oracle: &mut dyn Oracle, class: Class, from: usize, count: usize, newest: usize) {
@@ -75,7 +80,12 @@ impl Builder<'_> {
         if self.known.contains_key(&digest) {
             return;
         }
-        let hit = Hit { class, operation: self.writes[from], count, newest: self.writes[newest] };
+        let hit = Hit {
+            class,
+            operation: self.writes[from].operation,
+            count,
+            newest: self.writes[newest].operation,
+        };
         let table = if class == Class::TornOperation { &mut self.parts } else { &mut self.table };
         match table.entry(digest) {
             std::collections::hash_map::Entry::Vacant(slot) => {
@@ -157,7 +167,7 @@ impl Builder<'_> {
 
     /// A part of operation `i`, alone and with what came after it.
     fn torn(&mut self, base: &dyn Oracle, i: usize, span: usize) {
-        let o = &self.history.operations[self.writes[i]];
+        let o = &self.history.operations[self.writes[i].operation];
         let at_ms = self.history.wall_ms(o.invoked_at);
         for part in base.parts(&o.op) {
             let mut torn = base.fork();

@@ -100,7 +100,7 @@ impl Judge {
         for (index, node) in orders.nodes.iter().enumerate() {
             prefixes.entry(node.digest).or_insert(index);
         }
-        let slack = Slack::of(&history, &orders.path, oracle.as_ref(), now_ms);
+        let slack = Slack::of(&history, &orders, oracle.as_ref(), now_ms);
         let (table, versions, gaps) = (OnceLock::new(), OnceLock::new(), Known::default());
         Judge { history, contract, oracle, orders, allowed, prefixes, table, versions, gaps, slack, now_ms }
     }
@@ -140,6 +140,7 @@ impl Judge {
             nodes,
             meanings: self.orders.meanings.clone(),
             good: self.orders.good.clone(),
+            outcomes: self.orders.outcomes.clone(),
         };
         let id = self.history.operations[self.orders.path[hidden].operation].id;
         let (history, contract) = (self.history.clone(), self.contract.clone());
@@ -148,7 +149,7 @@ impl Judge {
 
     pub(super) fn apply(&self, model: &mut dyn Oracle, step: Step) {
         let o = &self.history.operations[step.operation];
-        model.apply(&o.op, o.reply.as_deref(), self.history.wall_ms(o.invoked_at));
+        model.apply(&o.op, self.orders.reply(&self.history, step), self.history.wall_ms(o.invoked_at));
     }
 
     /// The history that is judged by.

@@ -43,7 +43,7 @@ impl Versions {
                 continue;
             }
             let o = &history.operations[step.operation];
-            model.apply(&o.op, o.reply.as_deref(), history.wall_ms(o.invoked_at));
+            model.apply(&o.op, orders.reply(history, *step), history.wall_ms(o.invoked_at));
             if orders.nodes[orders.path_nodes[k]].digest == orders.nodes[orders.path_nodes[k + 1]].digest {
                 continue;
             }

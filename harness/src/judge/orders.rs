@@ -7,7 +7,7 @@
 use crate::contract::Contract;
 use crate::dump::Digest;
 use crate::history::History;
-use crate::target::{Meaning, Oracle};
+use crate::target::{Meaning, Oracle, Outcomes};
 use std::collections::{BTreeMap, HashMap};
 use unplug_faults::event::Clock;
 use unplug_faults::trace::Blind;
@@ -19,6 +19,8 @@ pub(super) struct Step {
     pub(super) operation: usize,
     /// Whether it took effect.
     pub(super) applied: bool,
+    /// Of an operation whose reply does not say how it ended: in which of its ways (index into [`Orders::outcomes`]).
+    pub(super) outcome: Option<u32>,
 }
 
 /// One allowed prefix with the state after it.
@@ -46,6 +48,8 @@ pub(super) struct Orders {
     pub(super) meanings: Vec<Meaning>,
     /// Whether each operation was acknowledged, and well.
     pub(super) good: Vec<bool>,
+    /// The replies that would have told how an operation ended.
+    pub(super) outcomes: Vec<Vec<u8>>,
 }
 
 /// Bounds on the search.
@@ -68,12 +72,20 @@ impl Orders {
             by_client.entry(operation.client).or_default().push(index);
         }
         let (meanings, good) = meanings(history, contract, oracle);
-        let search = Search { history, clients: by_client.into_values().collect(), now_ms, caps };
+        let clients = by_client.into_values().collect();
+        let mut search = Search { history, clients, now_ms, caps, outcomes: Vec::new() };
         let (nodes, last) = search.run(oracle)?;
-        let mut orders =
-            Orders { clients: search.clients, nodes, path: vec![], path_nodes: vec![], meanings, good };
+        let (path, path_nodes) = (vec![], vec![]);
+        let Search { clients, outcomes, .. } = search;
+        let mut orders = Orders { clients, nodes, path, path_nodes, meanings, good, outcomes };
         orders.prune(&last);
         Ok(orders)
+    }
+
+    /// What is to be taken for the reply to a step's operation.
+    pub(super) fn reply<'a>(&'a self, history: &'a History, step: Step) -> Option<&'a [u8]> {
+        let own = history.operations[step.operation].reply.as_deref();
+        step.outcome.map_or(own, |outcome| Some(&self.outcomes[outcome as usize]))
     }
 
     /// Drops the prefixes from which the whole history cannot be reached any more, and picks one order.
@@ -137,13 +149,14 @@ struct Search<'h> {
     clients: Vec<Vec<usize>>,
     now_ms: u64,
     caps: Caps,
+    outcomes: Vec<Vec<u8>>,
 }
 
 type Frontier = Vec<(usize, Box<dyn Oracle>)>;
 
 impl Search<'_> {
     /// All prefixes, level by level; and those of the last level.
-    fn run(&self, oracle: &dyn Oracle) -> Result<(Vec<Node>, Vec<usize>), Blind> {
+    fn run(&mut self, oracle: &dyn Oracle) -> Result<(Vec<Node>, Vec<usize>), Blind> {
         let mut first = oracle.fork();
         let digest = first.digest(self.now_ms);
         let progress = vec![0; self.clients.len()].into_boxed_slice();
@@ -152,20 +165,24 @@ impl Search<'_> {
         for _ in 0..self.history.operations.len() {
             frontier = self.level(&mut nodes, frontier)?;
             if frontier.len() > self.caps.width || nodes.len() > self.caps.nodes {
-                return Err(Blind {
-                    what: "too many possible orders".to_string(),
-                    detail: format!(
-                        "concurrent or unanswered operations leave more than {} states at once: use fewer \
-                         clients, or a shorter history",
-                        self.caps.width
-                    ),
-                });
+                return Err(self.too_many());
             }
         }
         Ok((nodes, frontier.iter().map(|(index, _)| *index).collect()))
     }
 
-    fn level(&self, nodes: &mut Vec<Node>, frontier: Frontier) -> Result<Frontier, Blind> {
+    fn too_many(&self) -> Blind {
+        Blind {
+            what: "too many possible orders".to_string(),
+            detail: format!(
+                "concurrent or unanswered operations leave more than {} states at once: use fewer clients, or a \
+                 shorter history",
+                self.caps.width
+            ),
+        }
+    }
+
+    fn level(&mut self, nodes: &mut Vec<Node>, frontier: Frontier) -> Result<Frontier, Blind> {
         let mut next: Frontier = Vec::with_capacity(frontier.len());
         let mut found: HashMap<(Box<[u32]>, Digest), usize> = HashMap::new();
         let mut refused = None;
@@ -175,9 +192,8 @@ impl Search<'_> {
             for client in 0..self.clients.len() {
                 let before = steps.len();
                 let Some(operation) = self.eligible(&nodes[index].progress, client) else { continue };
-                self.choices(operation, oracle.as_ref(), |applied| {
-                    steps.push((client, Step { operation, applied }));
-                });
+                let choices = self.choices(operation, oracle.as_ref())?;
+                steps.extend(choices.into_iter().map(|step| (client, step)));
                 if steps.len() == before {
                     refused = Some(operation);
                 }
@@ -190,7 +206,8 @@ impl Search<'_> {
                 let Some(mut model) = model else { break };
                 if step.applied {
                     let o = &self.history.operations[step.operation];
-                    model.apply(&o.op, o.reply.as_deref(), self.history.wall_ms(o.invoked_at));
+                    let drawn = step.outcome.map(|outcome| self.outcomes[outcome as usize].as_slice());
+                    model.apply(&o.op, drawn.or(o.reply.as_deref()), self.history.wall_ms(o.invoked_at));
                 }
                 let mut progress = nodes[index].progress.clone();
                 progress[client] += 1;
@@ -235,25 +252,37 @@ impl Search<'_> {
         o.acked.or(killed).unwrap_or(Clock::MAX)
     }
 
-    /// Whether the operation can have taken effect, and whether it can have taken none.
-    fn choices(&self, operation: usize, oracle: &dyn Oracle, mut choose: impl FnMut(bool)) {
+    /// In which ways the operation can have taken effect, and whether it can have taken none.
+    fn choices(&mut self, operation: usize, oracle: &dyn Oracle) -> Result<Vec<Step>, Blind> {
         let o = &self.history.operations[operation];
         let at_ms = self.history.wall_ms(o.invoked_at);
-        match o.reply.as_deref() {
+        let step = |applied| Step { operation, applied, outcome: None };
+        Ok(match o.reply.as_deref() {
             Some(reply) if !oracle.is_error(reply) => {
                 if oracle.expects(&o.op, reply, at_ms) {
-                    choose(true);
+                    vec![step(true)]
+                } else {
+                    Vec::new()
                 }
             }
-            Some(reply) if oracle.is_refusal(reply) => choose(false),
+            Some(reply) if oracle.is_refusal(reply) => vec![step(false)],
             // An error that the model gives too is an answer like any other.
             Some(reply) if !oracle.is_storage_error(reply) && oracle.expects(&o.op, reply, at_ms) => {
-                choose(true)
+                vec![step(true)]
             }
             _ => {
-                choose(true);
-                choose(false);
+                let mut steps = match oracle.outcomes(&o.op, at_ms) {
+                    Outcomes::One => vec![step(true)],
+                    Outcomes::Several(replies) => {
+                        let numbers = (self.outcomes.len() as u32..).take(replies.len());
+                        self.outcomes.extend(replies);
+                        numbers.map(|n| Step { outcome: Some(n), ..step(true) }).collect()
+                    }
+                    Outcomes::TooMany => return Err(self.too_many()),
+                };
+                steps.push(step(false));
+                steps
             }
-        }
+        })
     }
 }

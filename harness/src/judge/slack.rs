@@ -4,7 +4,7 @@
 //! `EXPIRE k 10` gives any deadline within an interval. Before contents are compared, a deadline within an interval of
 //! its own key is set to the interval's begin, which is the model's.
 
-use super::orders::Step;
+use super::orders::Orders;
 use crate::dump::Dump;
 use crate::history::History;
 use crate::recovery::{Lives, Outcome};
@@ -21,21 +21,22 @@ pub(super) struct Slack {
 impl Slack {
     /// Runs each operation that took time at both its ends. Where no key with a deadline is compared (`now_ms` is the
     /// end of time), nothing is to be done.
-    pub(super) fn of(history: &History, path: &[Step], oracle: &dyn Oracle, now_ms: u64) -> Slack {
+    pub(super) fn of(history: &History, orders: &Orders, oracle: &dyn Oracle, now_ms: u64) -> Slack {
         let mut slack = Slack::default();
         if now_ms == u64::MAX {
             return slack;
         }
         let mut model = oracle.fork();
-        for step in path.iter().filter(|s| s.applied) {
+        for step in orders.path.iter().filter(|s| s.applied) {
             let o = &history.operations[step.operation];
+            let reply = orders.reply(history, *step);
             let begin = history.wall_ms(o.invoked_at);
             // What was never answered may have been done as late as the run's end.
             let end = history.wall_ms(o.acked_at.unwrap_or_else(|| history.latest_time(history.end)));
             let mut late = (end > begin).then(|| model.fork());
-            model.apply(&o.op, o.reply.as_deref(), begin);
+            model.apply(&o.op, reply, begin);
             if let Some(late) = &mut late {
-                late.apply(&o.op, o.reply.as_deref(), end);
+                late.apply(&o.op, reply, end);
                 // 0 is before every deadline: nothing is left out.
                 if late.digest(0) != model.digest(0) {
                     slack.note(&model.dump(), &late.dump());

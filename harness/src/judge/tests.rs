@@ -421,3 +421,20 @@ fn ten_thousand_operations_are_quick() {
     gap.0.remove(7u32.to_le_bytes().as_slice());
     assert!(judge.check(history.end, history.end, &lives(&gap)).is_some());
 }
+
+#[test]
+fn what_an_unanswered_draw_took_is_any_of_what_there_was() {
+    let s = scene(Contract::Always, |b| {
+        commands(b, &[("SADD t a b c", ":3")]);
+        b.invoke(0, &line("SPOP t"));
+        b.kill();
+        commands(b, &[("SADD t d", ":1"), ("SISMEMBER t b", ":1")]);
+    });
+    for kept in ["a b c d", "b c d", "a b d"] {
+        assert_eq!(s.class(&[&format!("SADD t {kept}")]), None, "{kept}");
+    }
+    // Seen later to be there; taken twice; lost.
+    for wrong in ["a c d", "b d", "a b c"] {
+        assert!(s.class(&[&format!("SADD t {wrong}")]).is_some(), "{wrong}");
+    }
+}

@@ -21,18 +21,29 @@ pub fn odd_effects(space: &Space<'_>, state: &CrashState, point: Clock) -> Vec<(
     (0..issued).map(outcome).filter(|(_, outcome)| *outcome != Outcome::Whole).collect()
 }
 
-/// Replaces a case by simpler ones of the same class until it is a local minimum: no missing or odd effect can be made
-/// whole, no odd one be simply missing or be cut at its end instead, and, except for losses (where less on the disk is
-/// more that is lost), the crash cannot come earlier.
+/// What is crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// A run, in which more is promised as it goes on. A violation is the same if its class is.
+    Run,
+    /// A recovery. Nothing is promised while it goes on, and as which class a mistake shows itself depends on how far
+    /// it had come: one violation is as good as another, and one that needs less of the recovery is simpler.
+    Recovery,
+}
+
+/// Replaces a case by simpler ones that are the same violation until it is a local minimum: no missing or odd effect
+/// can be made whole, no odd one be simply missing or be cut at its end instead, and the crash cannot come earlier
+/// (except for losses of a run, where less on the disk is more that is lost).
 ///
 /// `judge` recovers states and says, in their order, which violate. An error of `judge` ends the search with what was
 /// found until then.
 pub fn local_minimum<E>(
     space: &Space<'_>,
     case: Case,
+    scope: Scope,
     judge: impl FnMut(&[CrashState]) -> Result<Vec<Option<Case>>, E>,
 ) -> Case {
-    let mut descent = Descent { space, cost: cost(space, &case), case, judge, tries: 0 };
+    let mut descent = Descent { space, scope, cost: cost(space, scope, &case), case, judge, tries: 0 };
     loop {
         let before = descent.cost;
         let done = descent.restore().and_then(|()| descent.weaken()).and_then(|()| descent.cut());
@@ -45,14 +56,14 @@ pub fn local_minimum<E>(
 /// Effects that are not whole; how odd they are; how far the disk had come.
 type Cost = (usize, usize, u32);
 
-fn cost(space: &Space<'_>, case: &Case) -> Cost {
+fn cost(space: &Space<'_>, scope: Scope, case: &Case) -> Cost {
     let odd = odd_effects(space, &case.state, case.violation.crash_point);
     let oddity = odd.iter().map(|(id, outcome)| oddity(space, &case.state, *id, *outcome)).sum();
-    (odd.len(), oddity, if loses(case) { 0 } else { top(&case.state) })
+    (odd.len(), oddity, if loses(scope, case) { 0 } else { top(&case.state) })
 }
 
-fn loses(case: &Case) -> bool {
-    case.violation.class.family() == Class::AcknowledgedLoss
+fn loses(scope: Scope, case: &Case) -> bool {
+    scope == Scope::Run && case.violation.class.family() == Class::AcknowledgedLoss
 }
 
 /// The latest effect of which something is there, counted from 1.
@@ -80,6 +91,7 @@ fn heads(space: &Space<'_>, state: &CrashState, id: EffectId) -> Vec<Outcome> {
 
 struct Descent<'s, 't, J> {
     space: &'s Space<'t>,
+    scope: Scope,
     case: Case,
     cost: Cost,
     judge: J,
@@ -95,16 +107,19 @@ impl<E, J: FnMut(&[CrashState]) -> Result<Vec<Option<Case>>, E>> Descent<'_, '_,
             }
             self.tries += lot.len();
             let judged = (self.judge)(lot)?;
-            let better = |case: &Case| {
-                case.violation.class == self.case.violation.class && cost(self.space, case) < self.cost
-            };
+            let better = |case: &Case| self.is_same(case) && cost(self.space, self.scope, case) < self.cost;
             if let Some(found) = judged.into_iter().flatten().find(better) {
-                self.cost = cost(self.space, &found);
+                self.cost = cost(self.space, self.scope, &found);
                 self.case = found;
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    fn is_same(&self, case: &Case) -> bool {
+        let class = case.violation.class;
+        class == self.case.violation.class || (self.scope == Scope::Recovery && class != Class::RecoveryHang)
     }
 
     fn odd(&self) -> Vec<(EffectId, Outcome)> {
@@ -149,7 +164,7 @@ impl<E, J: FnMut(&[CrashState]) -> Result<Vec<Option<Case>>, E>> Descent<'_, '_,
 
     /// Lets the crash come earlier: right behind the first effect that is missing, or else step by step.
     fn cut(&mut self) -> Result<(), E> {
-        if loses(&self.case) {
+        if loses(self.scope, &self.case) {
             return Ok(());
         }
         let state = &self.case.state;
@@ -236,13 +251,16 @@ mod tests {
             };
             let plan = Plan { bound: 2, budget: 3000, seed: 1 };
             for state in space.states(&plan).filter(|s| violates(s)) {
-                let small = local_minimum(&space, case(&state, class), judge);
+                let small = local_minimum(&space, case(&state, class), Scope::Run, judge);
                 let odd = odd_effects(&space, &small.state, small.violation.crash_point);
                 for (id, outcome) in &odd {
                     for weaker in [Outcome::Whole, Outcome::Absent].iter().filter(|w| *w != outcome) {
                         let next = space.varied(&small.state, &[(*id, *weaker)]).filter(|s| violates(s));
-                        let simpler = next.map(|s| cost(&space, &case(&s, class)));
-                        assert!(simpler.is_none_or(|c| c >= cost(&space, &small)), "{name}: {small:?}");
+                        let simpler = next.map(|s| cost(&space, Scope::Run, &case(&s, class)));
+                        assert!(
+                            simpler.is_none_or(|c| c >= cost(&space, Scope::Run, &small)),
+                            "{name}: {small:?}"
+                        );
                     }
                 }
                 found.push((odd, top(&small.state)));

@@ -1,10 +1,7 @@
 //! Reference models of targets' logical states, independent of any target's code.
 
-mod list;
 pub mod map;
 pub mod resp;
-mod resp_commands;
-mod resp_reply;
 #[cfg(test)]
 pub(crate) mod testing;
 

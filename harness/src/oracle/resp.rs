@@ -1,40 +1,52 @@
 //! The reference model of a Redis-compatible server, written from Redis's documentation and independent of
 //! any server's code.
 
-use super::resp_commands::{self, Meta};
-use super::resp_reply::{self, Reply};
+mod combine;
+mod commands;
+mod hashes;
+mod keys;
+mod lists;
+mod number;
+mod parts;
+mod reply;
+mod sets;
+mod sorted_sets;
+mod strings;
+mod typed;
+
+use self::commands::Meta;
+use self::reply::{Reply, Said};
+use self::sets::Draws;
+use self::typed::Value;
 use crate::contract::Contract;
 use crate::dump::{Digest, Dump, Entry};
-use crate::target::resp_op::{RespOp, RespOpError, canonical_key, canonical_list, canonical_string};
-use crate::target::{Meaning, Oracle};
+use crate::target::resp_op::{
+    RespOp, RespOpError, canonical_hash, canonical_key, canonical_list, canonical_set, canonical_sorted_set,
+    canonical_string,
+};
+use crate::target::{Meaning, Oracle, Outcomes};
 use crate::workload::{Step, Workload};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A key's content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    /// A string.
-    Str(Vec<u8>),
-    /// A list.
-    List(Vec<Vec<u8>>),
-}
-
 /// A key's content, its expiry, and its share of the state's identity.
 #[derive(Clone, Debug)]
-pub(super) struct Slot {
-    pub(super) value: Value,
-    pub(super) expires_at_ms: Option<u64>,
+struct Slot {
+    value: Value,
+    expires_at_ms: Option<u64>,
     share: u128,
 }
 
 type Key = (u32, Vec<u8>);
 
+/// More ways than this in which one operation may have ended are not followed.
+const MOST_OUTCOMES: usize = 1 << 12;
+
 /// The reference model. SELECT is followed for one client only (see [`RespOracle::validate`]).
 #[derive(Clone, Debug, Default)]
 pub struct RespOracle {
     slots: BTreeMap<Key, Arc<Slot>>,
-    pub(super) database: u32,
+    database: u32,
     /// The sum of the shares of keys that are alive at an instant, once somebody has asked.
     counted: Option<(u64, u128)>,
     /// When the newest background save or rewrite was asked for.
@@ -91,8 +103,8 @@ impl RespOracle {
                 clients.insert(client);
                 let op = RespOp::decode(op).map_err(|error| UnknownCommand::Encoding { step, error })?;
                 for command in &op.commands {
-                    let name = resp_commands::name(command);
-                    if !resp_commands::is_known(&name) {
+                    let name = commands::name(command);
+                    if !commands::is_known(command) {
                         return Err(UnknownCommand::Command { step, name });
                     }
                     if name == "SELECT" {
@@ -108,14 +120,14 @@ impl RespOracle {
     }
 
     /// The key's content, unless it has expired by `at_ms`.
-    pub(super) fn get(&self, key: &[u8], at_ms: u64) -> Option<&Slot> {
+    fn get(&self, key: &[u8], at_ms: u64) -> Option<&Slot> {
         let slot = self.slots.get(&(self.database, key.to_vec()))?;
         // Redis expires a key when the time is *past* its expiry.
         slot.expires_at_ms.is_none_or(|t| t >= at_ms).then_some(slot)
     }
 
     /// Sets the key's content.
-    pub(super) fn put(&mut self, key: &[u8], value: Value, expires_at_ms: Option<u64>) {
+    fn put(&mut self, key: &[u8], value: Value, expires_at_ms: Option<u64>) {
         let full = (self.database, key.to_vec());
         let share = entry(&value, expires_at_ms).identity(&canonical_key(full.0, &full.1));
         let slot = Arc::new(Slot { value, expires_at_ms, share });
@@ -126,7 +138,7 @@ impl RespOracle {
     }
 
     /// Removes the key; whether it was there.
-    pub(super) fn remove(&mut self, key: &[u8], at_ms: u64) -> bool {
+    fn remove(&mut self, key: &[u8], at_ms: u64) -> bool {
         let was = self.get(key, at_ms).is_some();
         if let Some(old) = self.slots.remove(&(self.database, key.to_vec())) {
             self.count(&old, false);
@@ -135,10 +147,33 @@ impl RespOracle {
     }
 
     /// Removes every key of one database, or of all.
-    pub(super) fn flush(&mut self, all: bool) {
+    fn flush(&mut self, all: bool) {
         let database = self.database;
         self.slots.retain(|(d, _), _| !all && *d != database);
         self.counted = None;
+    }
+
+    /// Does something in another database.
+    fn within<R>(&mut self, database: u32, what: impl FnOnce(&mut RespOracle) -> R) -> R {
+        let selected = std::mem::replace(&mut self.database, database);
+        let result = what(self);
+        self.database = selected;
+        result
+    }
+
+    /// Exchanges two databases.
+    fn swap(&mut self, a: u32, b: u32) {
+        let slots = std::mem::take(&mut self.slots);
+        self.counted = None;
+        for ((database, key), slot) in slots {
+            if database == a || database == b {
+                let to = if database == a { b } else { a };
+                let value = slot.value.clone();
+                self.within(to, |o| o.put(&key, value, slot.expires_at_ms));
+            } else {
+                self.slots.insert((database, key), slot);
+            }
+        }
     }
 
     fn count(&mut self, slot: &Slot, add: bool) {
@@ -149,21 +184,29 @@ impl RespOracle {
         }
     }
 
-    /// Runs one operation; the reply is that of the command, or of EXEC.
-    fn run(&mut self, op: &RespOp, at_ms: u64) -> Reply {
-        let mut replies: Vec<Reply> =
-            op.commands.iter().map(|c| resp_commands::run(self, c, at_ms)).collect();
-        if op.is_transaction() { Reply::Array(replies) } else { replies.pop().unwrap_or(Reply::Any) }
+    /// Runs one operation; the reply is that of the command, or of EXEC. `said` is what the server is known to have
+    /// replied.
+    fn run(&mut self, op: &RespOp, at_ms: u64, said: Option<&[u8]>) -> Reply {
+        // Only where members are drawn does it matter.
+        let draws = op.commands.iter().any(|c| commands::name(c) == "SPOP");
+        let said = said.filter(|_| draws).and_then(Said::read).map(|(said, _)| said);
+        if !op.is_transaction() {
+            let mut replies = op.commands.iter().map(|c| commands::run(self, c, at_ms, said.as_ref()));
+            return replies.next().unwrap_or(Reply::Any);
+        }
+        let said = said.map(Said::each).unwrap_or_default();
+        let one = |(i, c): (usize, &Vec<Vec<u8>>)| commands::run(self, c, at_ms, said.get(i));
+        Reply::Array(op.commands.iter().enumerate().map(one).collect())
     }
 
     /// A model that holds only the keys that `op` speaks of: enough to work out its reply.
     fn excerpt(&self, op: &RespOp) -> RespOracle {
         let mut small = RespOracle { database: self.database, ..RespOracle::default() };
-        // SELECT inside a transaction moves what follows it: take the key from every database.
+        // SELECT inside a transaction moves what follows it: take the keys from every database.
         let databases = || self.slots.keys().map(|(d, _)| *d).collect::<std::collections::BTreeSet<_>>();
-        let several = op.commands.iter().any(|c| resp_commands::name(c) == "SELECT");
+        let several = op.commands.iter().any(|c| commands::crosses_databases(c));
         let databases = if several { databases() } else { [self.database].into() };
-        for key in op.commands.iter().flat_map(|c| resp_commands::keys(c)) {
+        for key in op.commands.iter().flat_map(|c| commands::keys_of(c)) {
             for database in &databases {
                 let full = (*database, key.to_vec());
                 if let Some(slot) = self.slots.get(&full) {
@@ -179,6 +222,9 @@ fn entry(value: &Value, expires_at_ms: Option<u64>) -> Entry {
     let value = match value {
         Value::Str(s) => canonical_string(s),
         Value::List(l) => canonical_list(l.iter().map(Vec::as_slice)),
+        Value::Set(s) => canonical_set(s.iter().map(Vec::as_slice)),
+        Value::Hash(h) => canonical_hash(h.iter().map(|(f, v)| (f.as_slice(), v.as_slice()))),
+        Value::Sorted(s) => canonical_sorted_set(s.iter().map(|(m, score)| (m.as_slice(), *score))),
     };
     Entry { value, expires_at_ms }
 }
@@ -191,10 +237,10 @@ impl Oracle for RespOracle {
         if op.is_transaction() && reply.is_some_and(|r| r.starts_with(b"*-1") || r.starts_with(b"$-1")) {
             return;
         }
-        if op.commands.iter().any(|c| matches!(resp_commands::name(c).as_str(), "BGSAVE" | "BGREWRITEAOF")) {
+        if op.commands.iter().any(|c| matches!(commands::name(c).as_str(), "BGSAVE" | "BGREWRITEAOF")) {
             self.background_ms = Some(at_ms);
         }
-        self.run(&op, at_ms);
+        self.run(&op, at_ms, reply);
     }
 
     fn meaning(&self, op: &[u8], reply: Option<&[u8]>) -> Meaning {
@@ -205,7 +251,7 @@ impl Oracle for RespOracle {
         let Ok(op) = RespOp::decode(op) else { return Meaning::Read };
         let mut meaning = Meaning::Read;
         for command in &op.commands {
-            let of = match resp_commands::meta(&resp_commands::name(command)) {
+            let of = match commands::meta(&commands::name(command)) {
                 Some(Meta::Write) => Meaning::Write,
                 Some(Meta::Persistence) => self.persistence(command, reply, contract),
                 _ => Meaning::Read,
@@ -259,12 +305,49 @@ impl Oracle for RespOracle {
         if reply.starts_with(b"-") && self.is_storage_error(reply) {
             return true;
         }
-        self.excerpt(&op).run(&op, at_ms).matches(reply)
+        self.excerpt(&op).run(&op, at_ms, Some(reply)).matches(reply)
+    }
+
+    fn outcomes(&self, op: &[u8], at_ms: u64) -> Outcomes {
+        let Ok(op) = RespOp::decode(op) else { return Outcomes::One };
+        let mut ways = vec![(self.excerpt(&op), Vec::<Said>::new())];
+        for command in &op.commands {
+            let args: Vec<&[u8]> = command.iter().skip(1).map(Vec::as_slice).collect();
+            let mut next = Vec::new();
+            for (model, replies) in ways {
+                let several = match sets::draws(&model, &commands::name(command), &args, at_ms) {
+                    Draws::One => None,
+                    Draws::Several(all) => Some(all),
+                    Draws::TooMany => return Outcomes::TooMany,
+                };
+                let said = |draw: Vec<Vec<u8>>| Said::array(draw.into_iter().map(Said::bulk).collect());
+                // What is said to the others is not looked at.
+                let said = several.map_or(vec![Said::nothing()], |all| all.into_iter().map(said).collect());
+                for said in said {
+                    let mut model = model.clone();
+                    commands::run(&mut model, command, at_ms, Some(&said));
+                    next.push((model, [replies.as_slice(), &[said]].concat()));
+                }
+            }
+            ways = next;
+            if ways.len() > MOST_OUTCOMES {
+                return Outcomes::TooMany;
+            }
+        }
+        if ways.len() < 2 {
+            return Outcomes::One;
+        }
+        let reply = |mut said: Vec<Said>| {
+            let one =
+                if op.is_transaction() { Said::array(said) } else { said.pop().unwrap_or(Said::nothing()) };
+            one.encode()
+        };
+        Outcomes::Several(ways.into_iter().map(|(_, said)| reply(said)).collect())
     }
 
     fn parts(&self, op: &[u8]) -> Vec<Vec<u8>> {
         let Ok(op) = RespOp::decode(op) else { return Vec::new() };
-        resp_commands::parts(&op).iter().map(RespOp::encode).collect()
+        parts::parts(&op).iter().map(RespOp::encode).collect()
     }
 }
 
@@ -275,170 +358,34 @@ impl RespOracle {
         let rdb = matches!(contract, Contract::Snapshot);
         let Some(reply) = reply.filter(|r| !r.starts_with(b"-")) else {
             // Asked for but not answered: a snapshot may have been taken here.
-            return match resp_commands::name(command).as_str() {
+            return match commands::name(command).as_str() {
                 "SAVE" | "BGSAVE" if rdb => Meaning::Background,
                 "BGREWRITEAOF" if !rdb => Meaning::Background,
                 _ => Meaning::Read,
             };
         };
-        match resp_commands::name(command).as_str() {
+        match commands::name(command).as_str() {
             "SAVE" if rdb => Meaning::Barrier,
             "BGSAVE" if rdb => Meaning::Background,
             "BGREWRITEAOF" if !rdb => Meaning::Background,
             "LASTSAVE" if rdb => {
                 // Only one save runs at a time: one that ended in a later second than that in which the
                 // newest was asked for is that one or a newer.
-                let seconds = resp_reply::integer(reply).unwrap_or(0);
+                let seconds = reply::integer(reply).unwrap_or(0);
                 let newer = self.background_ms.is_some_and(|ms| seconds > (ms / 1000) as i64);
                 if newer { Meaning::SaveSeen } else { Meaning::Read }
             }
             "INFO" => {
-                let shown = resp_reply::info_shows_success(reply, rdb);
+                let shown = reply::info_shows_success(reply, rdb);
                 if shown && self.background_ms.is_some() { Meaning::SaveSeen } else { Meaning::Read }
             }
-            "WAITAOF" if !rdb && resp_reply::first_integer(reply).is_some_and(|n| n >= 1) => Meaning::Barrier,
+            "WAITAOF" if !rdb && reply::first_integer(reply).is_some_and(|n| n >= 1) => Meaning::Barrier,
             _ => Meaning::Read,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(text: &str) -> Vec<u8> {
-        RespOp::command(&text.split(' ').collect::<Vec<_>>()).encode()
-    }
-
-    fn run(oracle: &mut RespOracle, text: &str, reply: &str, at_ms: u64) {
-        let op = line(text);
-        assert!(oracle.expects(&op, reply.as_bytes(), at_ms), "{text} -> {reply:?} is not expected");
-        assert!(!oracle.expects(&op, b"$5\r\nwrong\r\n", at_ms), "{text}: any reply would do");
-        oracle.apply(&op, Some(reply.as_bytes()), at_ms);
-        let mut fresh = oracle.clone();
-        fresh.counted = None;
-        assert_eq!(oracle.digest(7), fresh.dump().digest(7), "{text}: the identity is not kept up");
-    }
-
-    #[test]
-    fn strings_counters_and_lists() {
-        let o = &mut RespOracle::new();
-        for (command, reply) in [
-            ("SET a 1", "+OK\r\n"),
-            ("INCR a", ":2\r\n"),
-            ("INCRBY a 40", ":42\r\n"),
-            ("DECR a", ":41\r\n"),
-            ("APPEND a x", ":3\r\n"),
-            ("GET a", "$3\r\n41x\r\n"),
-            ("INCR a", "-ERR value is not an integer or out of range\r\n"),
-            ("SETRANGE a 4 z", ":5\r\n"),
-            ("RPUSH l a b c", ":3\r\n"),
-            ("LPUSH l x y", ":5\r\n"),
-            ("LRANGE l 0 -2", "*4\r\n$1\r\ny\r\n$1\r\nx\r\n$1\r\na\r\n$1\r\nb\r\n"),
-            ("LPOP l", "$1\r\ny\r\n"),
-            ("RPOP l 2", "*2\r\n$1\r\nc\r\n$1\r\nb\r\n"),
-            ("LLEN l", ":2\r\n"),
-            ("INCR l", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"),
-            ("SET a 2 NX", "$-1\r\n"),
-            ("SET n 2 NX", "+OK\r\n"),
-            ("MSET p 1 q 2", "+OK\r\n"),
-            ("RENAME p q", "+OK\r\n"),
-            ("GETDEL q", "$1\r\n1\r\n"),
-            ("DEL q n l", ":2\r\n"),
-            ("RENAME none q", "-ERR no such key\r\n"),
-        ] {
-            run(o, command, reply, 0);
-        }
-        assert_eq!(o.dump().0.len(), 1);
-        assert_eq!(o.dump().0[b"0/a".as_slice()].value, b"string 41x\0z");
-        run(o, "SELECT 3", "+OK\r\n", 0);
-        run(o, "SET a other", "+OK\r\n", 0);
-        assert_eq!(o.dump().0[b"3/a".as_slice()].value, b"string other");
-        run(o, "FLUSHDB", "+OK\r\n", 0);
-        assert_eq!(o.dump().0.len(), 1);
-        run(o, "FLUSHALL", "+OK\r\n", 0);
-        assert_eq!(o.dump(), Dump::default());
-    }
-
-    #[test]
-    fn expiry() {
-        let o = &mut RespOracle::new();
-        run(o, "SET a 1 PX 100", "+OK\r\n", 1000);
-        run(o, "INCR a", ":2\r\n", 1100);
-        run(o, "INCR a", ":1\r\n", 1101);
-        assert_eq!(o.dump().0[b"0/a".as_slice()].expires_at_ms, None);
-        run(o, "EXPIRE a 10", ":1\r\n", 2000);
-        assert_eq!(o.dump().0[b"0/a".as_slice()].expires_at_ms, Some(12_000));
-        run(o, "PEXPIREAT a 13000 GT", ":1\r\n", 2000);
-        run(o, "PEXPIREAT a 12000 GT", ":0\r\n", 2000);
-        run(o, "SET a 5 KEEPTTL", "+OK\r\n", 2000);
-        assert_eq!(o.dump().0[b"0/a".as_slice()].expires_at_ms, Some(13_000));
-        run(o, "PERSIST a", ":1\r\n", 2000);
-        run(o, "PERSIST a", ":0\r\n", 2000);
-        run(o, "EXPIREAT a 1", ":1\r\n", 2000);
-        run(o, "GET a", "$-1\r\n", 2000);
-    }
-
-    #[test]
-    fn transactions_replies_and_parts() {
-        let o = &mut RespOracle::new();
-        let words = |t: &str| t.split(' ').map(|w| w.as_bytes().to_vec()).collect::<Vec<_>>();
-        let tx = RespOp::transaction(vec![words("RPUSH l a b"), words("INCR l"), words("INCR c")]);
-        let reply = b"*3\r\n:2\r\n-WRONGTYPE Operation\r\n:1\r\n";
-        assert!(o.expects(&tx.encode(), reply, 0));
-        assert!(!o.expects(&tx.encode(), b"*3\r\n:2\r\n:7\r\n:1\r\n", 0));
-        o.apply(&tx.encode(), Some(b"*-1\r\n"), 0);
-        assert_eq!(o.dump(), Dump::default());
-        o.apply(&tx.encode(), Some(reply), 0);
-        assert_eq!(o.dump().0.len(), 2);
-        let parts = o.parts(&tx.encode());
-        assert!(parts.contains(&RespOp::command(&["RPUSH", "l", "a", "b"]).encode()));
-        assert!(o.parts(&line("RPUSH l a b c")).contains(&line("RPUSH l a b")));
-        assert!(o.parts(&line("MSET a 1 b 2")).contains(&line("MSET a 1")));
-        assert!(o.parts(&line("SET a 1")).is_empty());
-        assert!(o.expects(&line("SET a 1"), b"-MISCONF Errors writing to the AOF file\r\n", 0));
-    }
-
-    #[test]
-    fn meanings_follow_the_contract() {
-        let o = &mut RespOracle::new();
-        let m = |o: &RespOracle, c: &str, r: &str, k: &Contract| {
-            o.meaning_under(&line(c), Some(r.as_bytes()), k, 0)
-        };
-        let info = "rdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:ok\r\naof_rewrite_in_progress:0\r\n\
-                    aof_rewrite_scheduled:0\r\naof_last_bgrewrite_status:ok\r\n";
-        let info = format!("${}\r\n{info}\r\n", info.len());
-        assert_eq!(m(o, "SET a 1", "+OK\r\n", &Contract::Always), Meaning::Write);
-        assert_eq!(m(o, "GET a", "$-1\r\n", &Contract::Always), Meaning::Read);
-        assert_eq!(m(o, "SAVE", "+OK\r\n", &Contract::Snapshot), Meaning::Barrier);
-        assert_eq!(m(o, "SAVE", "+OK\r\n", &Contract::No), Meaning::Read);
-        assert_eq!(m(o, "INFO persistence", &info, &Contract::Snapshot), Meaning::Read);
-        assert_eq!(
-            m(o, "BGSAVE", "+Background saving started\r\n", &Contract::Snapshot),
-            Meaning::Background
-        );
-        o.apply(&line("BGSAVE"), Some(b"+Background saving started\r\n"), 5500);
-        assert_eq!(m(o, "INFO persistence", &info, &Contract::Snapshot), Meaning::SaveSeen);
-        assert_eq!(m(o, "LASTSAVE", ":5\r\n", &Contract::Snapshot), Meaning::Read);
-        assert_eq!(m(o, "LASTSAVE", ":6\r\n", &Contract::Snapshot), Meaning::SaveSeen);
-        let busy = info.replace("in_progress:0", "in_progress:1");
-        assert_eq!(m(o, "INFO persistence", &busy, &Contract::Snapshot), Meaning::Read);
-        assert_eq!(m(o, "WAITAOF 1 0 0", "*2\r\n:1\r\n:0\r\n", &Contract::No), Meaning::Barrier);
-        assert_eq!(m(o, "WAITAOF 1 0 0", "*2\r\n:0\r\n:0\r\n", &Contract::No), Meaning::Read);
-    }
-
-    #[test]
-    fn unknown_commands_are_told_before_anything_runs() {
-        let step = |client, text: &str| Step::Invoke { client, op: line(text) };
-        let workload = |steps| Workload { steps, seed: 0 };
-        assert_eq!(RespOracle::validate(&workload(vec![step(0, "SET a 1"), step(0, "SELECT 1")])), Ok(()));
-        assert_eq!(
-            RespOracle::validate(&workload(vec![step(0, "SET a 1"), step(0, "sadd a 1")])),
-            Err(UnknownCommand::Command { step: 1, name: "SADD".to_string() })
-        );
-        assert_eq!(
-            RespOracle::validate(&workload(vec![step(0, "SELECT 1"), step(1, "SET a 1")])),
-            Err(UnknownCommand::SelectWithSeveralClients { step: 0 })
-        );
-    }
-}
+mod differential_tests;
+#[cfg(test)]
+mod tests;

@@ -81,6 +81,17 @@ pub enum Meaning {
     SaveSeen,
 }
 
+/// In which ways an operation can have ended whose reply never came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcomes {
+    /// In one: it draws nothing by chance.
+    One,
+    /// In several, each with a reply that tells it.
+    Several(Vec<Vec<u8>>),
+    /// In more than can be followed: a history with such an operation is *not measured*.
+    TooMany,
+}
+
 /// The reference model of a target: what its logical state should be. It runs the history and is given the
 /// replies.
 pub trait Oracle: Send {
@@ -118,6 +129,12 @@ pub trait Oracle: Send {
     fn is_refusal(&self, reply: &[u8]) -> bool {
         let _ = reply;
         false
+    }
+    /// In which ways the operation can end in this state, apart from having no effect. Asked where its reply does not
+    /// say.
+    fn outcomes(&self, op: &[u8], at_ms: u64) -> Outcomes {
+        let _ = (op, at_ms);
+        Outcomes::One
     }
     /// Operations that do a part of this one: what a torn write of it could leave.
     fn parts(&self, op: &[u8]) -> Vec<Vec<u8>> {

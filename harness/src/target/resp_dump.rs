@@ -2,7 +2,9 @@
 
 use crate::dump::{Dump, Entry};
 use crate::target::client::{Client, ClientError};
-use crate::target::resp_op::{canonical_key, canonical_list, canonical_string};
+use crate::target::resp_op::{
+    canonical_hash, canonical_key, canonical_list, canonical_set, canonical_sorted_set, canonical_string,
+};
 use crate::target::value::{Value, encode_command};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -81,7 +83,7 @@ fn databases(info: &[u8]) -> BTreeMap<u32, Counts> {
     text.lines().filter_map(line).collect()
 }
 
-/// Reads the keys: all strings and expiries in one round trip, then what is no string, as a list.
+/// Reads the keys: all strings and expiries in one round trip, then what is no string.
 fn dump_keys(
     client: &mut Client,
     db: u32,
@@ -121,11 +123,12 @@ fn dump_keys(
             other => return Err(unexpected("MGET", other)),
         }
     }
-    dump_lists(client, db, &others, into, patience)
+    dump_collections(client, db, &others, into, patience)
 }
 
-/// Reads the keys that are no strings.
-fn dump_lists(
+/// Reads the keys that are no strings: as each type at once, of which only the right one is no error. That is one round
+/// trip, where to ask for the type first would be two.
+fn dump_collections(
     client: &mut Client,
     db: u32,
     keys: &[(&[u8], Option<u64>)],
@@ -133,18 +136,45 @@ fn dump_lists(
     patience: Duration,
 ) -> Result<(), ClientError> {
     let mut bytes = Vec::new();
-    keys.iter().for_each(|(key, _)| encode_command(&mut bytes, &[&b"LRANGE"[..], key, b"0", b"-1"]));
-    let replies = client.replies(&bytes, keys.len(), patience)?;
-    for ((key, expires_at_ms), list) in keys.iter().zip(&replies) {
-        // An error where it is neither string nor list.
-        let items = list.items().ok_or_else(|| unexpected("LRANGE", list))?;
-        // No list is empty: the key has expired since it was named.
-        if !items.is_empty() {
-            let value = canonical_list(items.iter().filter_map(Value::bytes));
+    for (key, _) in keys {
+        encode_command(&mut bytes, &[&b"LRANGE"[..], key, b"0", b"-1"]);
+        encode_command(&mut bytes, &[&b"SMEMBERS"[..], key]);
+        encode_command(&mut bytes, &[&b"HGETALL"[..], key]);
+        encode_command(&mut bytes, &[&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"]);
+    }
+    let replies = client.replies(&bytes, keys.len() * 4, patience)?;
+    for ((key, expires_at_ms), replies) in keys.iter().zip(replies.chunks(4)) {
+        if let Some(value) = collection(replies)? {
             into.0.insert(canonical_key(db, key), Entry { value, expires_at_ms: *expires_at_ms });
         }
     }
     Ok(())
+}
+
+/// What a key holds that was asked for as a list, as a set, as a hash and as a sorted set. No collection is empty: where
+/// all are, the key has expired since it was named.
+fn collection(replies: &[Value]) -> Result<Option<Vec<u8>>, ClientError> {
+    let of = |at: usize| replies.get(at).and_then(Value::items);
+    let Some(kind) = (0..4).find(|at| of(*at).is_some()) else {
+        return Err(unexpected("LRANGE", replies.first().unwrap_or(&Value::Array(None))));
+    };
+    let items = of(kind).unwrap_or_default();
+    let strings: Vec<&[u8]> = items.iter().filter_map(Value::bytes).collect();
+    let pairs = || strings.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+    if strings.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(match kind {
+        0 => canonical_list(strings),
+        1 => canonical_set(strings),
+        2 => canonical_hash(pairs()),
+        _ => {
+            let score = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
+            let scored = pairs().map(|(member, text)| Some((member, score(text)?)));
+            let scored: Option<Vec<(&[u8], f64)>> = scored.collect();
+            canonical_sorted_set(scored.ok_or_else(|| unexpected("ZRANGE", &replies[3]))?)
+        }
+    }))
 }
 
 fn unexpected(command: &str, reply: &Value) -> ClientError {
@@ -161,5 +191,26 @@ mod tests {
         let counts = |keys, expires| Counts { keys, expires };
         let expected = [(0, counts(4, 1)), (2, counts(usize::MAX, usize::MAX)), (12, counts(1, 0))];
         assert_eq!(databases(text), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn a_key_is_what_it_can_be_read_as() {
+        let wrong = || Value::Error(b"WRONGTYPE".to_vec());
+        let strings = |all: &[&str]| {
+            Value::Array(Some(all.iter().map(|s| Value::Bulk(Some(s.as_bytes().to_vec()))).collect()))
+        };
+        let of = |at: usize, value: Value| {
+            let mut replies = vec![wrong(), wrong(), wrong(), wrong()];
+            replies[at] = value;
+            collection(&replies)
+        };
+        assert_eq!(of(0, strings(&["b", "a"])).unwrap(), Some(b"list 1:b,1:a,".to_vec()));
+        assert_eq!(of(1, strings(&["b", "a"])).unwrap(), Some(b"set 1:a,1:b,".to_vec()));
+        assert_eq!(of(2, strings(&["f", "2", "e", "1"])).unwrap(), Some(b"hash 1:e,1:1,1:f,1:2,".to_vec()));
+        let zset = of(3, strings(&["m", "0.10000000000000001", "a", "2"])).unwrap();
+        assert_eq!(zset, Some(b"zset 1:a,1:2,1:m,3:0.1,".to_vec()));
+        assert!(of(3, strings(&["m", "x"])).is_err() && of(0, wrong()).is_err());
+        let gone = [strings(&[]), strings(&[]), strings(&[]), strings(&[])];
+        assert_eq!(collection(&gone).unwrap(), None);
     }
 }

@@ -1,6 +1,7 @@
 //! How one operation on a RESP target is written down in a workload and in a trace.
 
 use serde::{Deserialize, Serialize};
+use std::io::Write;
 
 /// One operation of a client: a command with its arguments, or a transaction.
 ///
@@ -99,7 +100,8 @@ pub fn canonical_sorted_set<'a>(members: impl IntoIterator<Item = (&'a [u8], f64
 fn canonical_elements<'a>(kind: &str, elements: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut out = format!("{kind} ").into_bytes();
     for element in elements {
-        out.extend_from_slice(format!("{}:", element.len()).as_bytes());
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "{}:", element.len());
         out.extend_from_slice(element);
         out.push(b',');
     }
