@@ -31,7 +31,9 @@ pub(crate) struct Run<'a> {
     pub(super) rig: Rig,
     pub(super) server: Server,
     clients: BTreeMap<u32, Client>,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
+    /// The call before which an operation was sent, as it was told to be.
+    pub(super) arrived: Option<String>,
     scratch: PathBuf,
     lives: u32,
     next_id: u32,
@@ -52,7 +54,8 @@ impl<'a> Run<'a> {
         let server = spawn(target, &options, &mut rig, (dir, scratch), 0)?;
         let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
         let clients = BTreeMap::new();
-        Ok(Run { target, rig, server, clients, dir, scratch, lives: 1, next_id: 0, options })
+        let (lives, next_id, arrived) = (1, 0, None);
+        Ok(Run { target, rig, server, clients, dir, arrived, scratch, lives, next_id, options })
     }
 
     /// Does one step.
@@ -72,11 +75,12 @@ impl<'a> Run<'a> {
     }
 
     /// Ends the server, by SIGKILL, and reads the trace.
-    pub(crate) fn finish(mut self, meta: Meta) -> Result<Trace, RecordError> {
+    pub(crate) fn finish(mut self, mut meta: Meta) -> Result<Trace, RecordError> {
         self.clients.clear();
         self.server.kill();
-        let Run { rig, server, .. } = self;
+        let Run { rig, server, arrived, .. } = self;
         drop(server);
+        meta.options.extend(arrived.map(|call| ("arrival".to_owned(), call)));
         let mut trace = rig.finish(meta)?;
         thin(&mut trace.events);
         Ok(trace)
@@ -138,13 +142,20 @@ impl<'a> Run<'a> {
             }
             self.connect(index, *client)?;
             let id = self.take_id();
-            self.clients_turn(index)?;
+            match self.target.conditions.arrival.filter(|arrival| arrival.operation == id) {
+                Some(arrival) => self.arrive(index, arrival.call)?,
+                None => self.clients_turn(index)?,
+            }
             self.rig.recorder.invoke(*client, id, encoded);
             let (bytes, replies) = wire(&op);
             self.client(index, *client)?.send(&bytes, PATIENCE).map_err(|e| self.lost(index, e))?;
             waiting.push(Waiting { client: *client, id, replies });
         }
-        self.replies(index, waiting, true).map(drop)
+        self.replies(index, waiting, true)?;
+        if self.target.conditions.arrival.is_some_and(|arrival| !arrival.hangs) {
+            self.rig.let_go();
+        }
+        Ok(())
     }
 
     /// A command of the harness's own.
