@@ -31,7 +31,12 @@ pub(crate) struct Run<'a> {
     scratch: PathBuf,
     lives: u32,
     next_id: u32,
+    /// How often the server has closed a connection and lived: who connects again is another client.
+    strangers: u32,
 }
+
+/// How many clients a workload has at the most, for all that.
+const CLIENTS: u32 = 1 << 16;
 
 impl<'a> Run<'a> {
     pub(crate) fn start(
@@ -45,7 +50,7 @@ impl<'a> Run<'a> {
         let server = spawn(target, &mut rig, dir, scratch, 0)?;
         let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
         let clients = BTreeMap::new();
-        Ok(Run { target, rig, server, clients, dir, scratch, lives: 1, next_id: 0 })
+        Ok(Run { target, rig, server, clients, dir, scratch, lives: 1, next_id: 0, strangers: 0 })
     }
 
     /// Does one step.
@@ -122,6 +127,7 @@ impl<'a> Run<'a> {
     fn invoke(&mut self, index: usize, calls: &[(u32, Vec<u8>)]) -> Result<(), RecordError> {
         let mut waiting = Vec::new();
         for (client, encoded) in calls {
+            let client = &self.stranger(*client);
             let op = RespOp::decode(encoded)
                 .map_err(|e| RecordError::BadOperation { step: index, why: e.to_string() })?;
             if waiting.iter().any(|w: &Waiting| w.client == *client) {
@@ -196,6 +202,28 @@ impl<'a> Run<'a> {
         self.server = spawn(self.target, &mut self.rig, &self.dir, &self.scratch, self.lives)?;
         self.lives += 1;
         self.wait_ready()
+    }
+
+    /// Goes on after the server has closed a connection and lives. What was not answered stays so: whoever connects from
+    /// now on is another client.
+    ///
+    /// # Errors
+    /// The same error where it is another one, and what keeps the harness from connecting again.
+    pub(super) fn go_on_after(&mut self, error: RecordError) -> Result<(), RecordError> {
+        let closed = |source: &ClientError| matches!(source, ClientError::Closed { .. } | ClientError::Io(_));
+        match error {
+            RecordError::Client { source, .. } if closed(&source) && self.clients.contains_key(&CONTROL) => {
+                self.clients.clear();
+                self.strangers += 1;
+                self.wait_ready()
+            }
+            other => Err(other),
+        }
+    }
+
+    /// A workload's client under the number that it has now.
+    fn stranger(&self, client: u32) -> u32 {
+        client.saturating_add(self.strangers.saturating_mul(CLIENTS))
     }
 
     fn connect(&mut self, index: usize, client: u32) -> Result<(), RecordError> {
