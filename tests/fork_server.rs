@@ -1,4 +1,5 @@
-//! A real server recovered both ways, started on each image and forked for each, on one trace: the reports are equal.
+//! A real server recovered both ways on one trace, started on each image and forked for each, and with lives spared and
+//! all lived: the reports are equal.
 
 mod binary;
 mod real;
@@ -25,22 +26,25 @@ fn forget(value: &mut serde_json::Value) {
 }
 
 #[test]
-fn forks_and_starts_give_the_same_report() {
+fn forks_starts_and_spared_lives_give_the_same_report() {
     if real::redis_version().is_none() {
         return;
     }
-    for policy in ["always", "snapshot"] {
+    for policy in ["always", "everysec", "snapshot"] {
         let dir = binary::directory();
         let record = format!("record redis --policy {policy} --seed 3 --ops 16 -o run.trace");
         binary::printed(&mut binary::unplug(dir.path(), &record), &[0]);
-        let explore = |forks: &str| -> Vec<String> {
-            let words = "explore run.trace --model ext4-ordered,posix --budget 60 --format json --workers 2";
-            let mut command = binary::unplug(dir.path(), words);
-            command.env("UNPLUG_FORK_SERVER", forks);
+        let explore = |forks: &str, spared: &str, workers: u32| -> Vec<String> {
+            let words = "explore run.trace --model ext4-ordered,posix --budget 60 --format json --workers";
+            let mut command = binary::unplug(dir.path(), &format!("{words} {workers}"));
+            command.env("UNPLUG_FORK_SERVER", forks).env("UNPLUG_SPARE_LIVES", spared);
             binary::printed(&mut command, &[0, 1, 3]).lines().map(without_quotes).collect()
         };
-        let (forks, starts) = (explore("yes"), explore("no"));
-        assert!(forks.len() > 1, "{forks:?}");
-        assert_eq!(forks, starts, "{policy}");
+        let all = explore("no", "no", 2);
+        assert!(all.len() > 1, "{all:?}");
+        for (forks, spared, workers) in [("yes", "no", 2), ("yes", "yes", 3), ("yes", "yes", 1)] {
+            let found = explore(forks, spared, workers);
+            assert_eq!(found, all, "{policy}, forks {forks}, lives spared {spared}, {workers} workers");
+        }
     }
 }

@@ -30,7 +30,8 @@ pub enum Outcome {
 /// write probes (each acknowledged as durably as the policy gives), close; start a third time, dump.
 /// A later life is `None` when an earlier one did not recover. Where the first start has left every byte of the
 /// directory as it was, the second would be the first again: then the probes may be written in the first life, and
-/// the second is its copy.
+/// the second is its copy. Where a directory like the one that the first start has left was lived on with before, and
+/// all went well, the later lives may be those that were seen then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lives {
     /// The first start after the power loss.

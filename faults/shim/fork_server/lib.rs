@@ -94,12 +94,15 @@ unsafe extern "C" fn pthread_create(
 ) -> c_int {
     static NEXT: Next = Next::new(c"pthread_create");
     static SERVED: AtomicBool = AtomicBool::new(false);
-    if !SERVED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the process has one thread, which is here.
-        unsafe { serve_if_asked() };
+    // SAFETY: the target's own call, passed on; the symbol is looked for in the template, not in each child. Where it is
+    // waited, the process has one thread, which is here.
+    unsafe {
+        let next = NEXT.get::<Create>();
+        if !SERVED.swap(true, Ordering::Relaxed) {
+            serve_if_asked();
+        }
+        next(thread, attributes, start, argument)
     }
-    // SAFETY: the target's own call, passed on.
-    unsafe { NEXT.get::<Create>()(thread, attributes, start, argument) }
 }
 
 /// epoll_ctl(2): a child needs its registrations again, in an epoll instance of its own.

@@ -1,6 +1,7 @@
 //! Images: a crash state as a tree of files, hashed, laid out in a directory.
 
 mod disk;
+mod found;
 mod layout;
 mod shared;
 mod standing;

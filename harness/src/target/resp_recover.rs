@@ -11,7 +11,7 @@ use crate::target::server::{Program, Server, how, not_yet};
 use crate::target::template::Template;
 use crate::target::value::Value;
 use crate::worker::serve::Unclear;
-use crate::worker::three::{Lived, Part, three_lives};
+use crate::worker::three::{Between, Lived, Part, three_lives};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ impl RespRecovery {
             Err(Trouble::Outcome(outcome)) => return Ok((outcome, None)),
             Err(Trouble::Unclear(why)) => return Err(Unclear::Failed(why)),
         };
-        if !part.goes_on() {
+        if !part.goes_on(&held) {
             return Ok((Outcome::Recovered(held), None));
         }
         let written = self.probe(&mut client, &mut server).and_then(|()| {
@@ -255,15 +255,15 @@ fn refused(what: &str, reply: &Value) -> Trouble {
 }
 
 impl RespRecovery {
-    /// The three lives, by one way of starting. `untouched` tells whether the directory stands as it was laid out.
+    /// The three lives, by one way of starting.
     pub(super) fn lives_by(
         &self,
         mut template: Option<&mut Template>,
         ground: (&Path, &Path),
         alone: bool,
-        untouched: Option<&dyn Fn() -> bool>,
+        between: Between<'_>,
     ) -> Result<Lives, Unclear> {
-        let lives = three_lives(alone, untouched, |part| self.life(template.as_deref_mut(), ground, part));
+        let lives = three_lives(alone, between, |part| self.life(template.as_deref_mut(), ground, part));
         lives.map(|(lives, _)| lives)
     }
 }

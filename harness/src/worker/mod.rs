@@ -11,6 +11,7 @@ pub(crate) mod process;
 pub mod protocol;
 pub mod scratch;
 pub mod serve;
+pub(crate) mod sound;
 pub mod store;
 pub(crate) mod three;
 

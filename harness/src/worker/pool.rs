@@ -5,6 +5,7 @@ use crate::recovery::{Aside, Lives, Outcome};
 use crate::worker::process::{Job, WorkerProcess};
 use crate::worker::protocol::Answer;
 use crate::worker::scratch::Scratch;
+use crate::worker::sound::ENV_SOUND;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::process::Command;
@@ -55,6 +56,9 @@ impl Limits {
 
 /// Images that one worker has at hand at once, so that it need not wait for its parent.
 const DEPTH: usize = 4;
+/// So many neighbours in a row are one worker's: they differ in least, and what one comes to often spares another a
+/// start.
+const RUN: usize = 8;
 /// Suspects that are repeated at the same time: each alone in its process.
 const REPEATED_AT_ONCE: usize = 2;
 /// How often a silent worker is looked at.
@@ -73,6 +77,8 @@ pub struct Workers<'a> {
     /// Fresh processes, each with one suspect.
     repeats: Vec<WorkerProcess>,
     waiting: VecDeque<Job>,
+    /// What each worker is to be handed next.
+    runs: Vec<VecDeque<Job>>,
     suspects: VecDeque<Job>,
     done: VecDeque<Done>,
     /// What is known besides of what was given out last.
@@ -122,6 +128,7 @@ impl<'a> Workers<'a> {
             workers: Vec::new(),
             repeats: Vec::new(),
             waiting: VecDeque::new(),
+            runs: Vec::new(),
             suspects: VecDeque::new(),
             done: VecDeque::new(),
             aside: Aside::default(),
@@ -152,19 +159,19 @@ impl<'a> Workers<'a> {
         self.started += 1;
         let failed = |e| PoolError::Worker(format!("cannot start: {e}"));
         let log = if logged { Log::new().map_err(failed)? } else { None };
-        WorkerProcess::spawn((self.command)(), dir, log).map_err(failed)
+        let mut command = (self.command)();
+        command.env(ENV_SOUND, self.scratch.path().join("sound"));
+        WorkerProcess::spawn(command, dir, log).map_err(failed)
     }
 
     /// Hands waiting jobs to workers that have room, the idlest first, and suspects to fresh processes.
     fn hand_out(&mut self) -> Result<(), PoolError> {
-        while !self.waiting.is_empty() {
-            let Some(worker) = self.workers.iter_mut().min_by_key(|w| w.load()) else { break };
-            if worker.load() >= DEPTH {
-                break;
-            }
-            if let Some(job) = self.waiting.pop_front() {
-                worker.give(job).map_err(|e| PoolError::Worker(e.to_string()))?;
-            }
+        self.runs.resize_with(self.workers.len(), VecDeque::new);
+        while let Some(index) = (0..self.workers.len()).min_by_key(|index| self.workers[*index].load())
+            && self.workers[index].load() < DEPTH
+            && let Some(job) = self.next_for(index)
+        {
+            self.workers[index].give(job).map_err(|e| PoolError::Worker(e.to_string()))?;
         }
         while self.repeats.len() < REPEATED_AT_ONCE
             && let Some(mut job) = self.suspects.pop_front()
@@ -176,6 +183,22 @@ impl<'a> Workers<'a> {
             self.repeats.push(fresh);
         }
         Ok(())
+    }
+
+    /// The next job for a worker: of its own run; else it begins one; where none is left to begin, it takes half of
+    /// what is left of another's.
+    fn next_for(&mut self, index: usize) -> Option<Job> {
+        if self.runs[index].is_empty() {
+            let run = self.waiting.len().min(RUN);
+            self.runs[index].extend(self.waiting.drain(..run));
+        }
+        if self.runs[index].is_empty()
+            && let Some(longest) = self.runs.iter_mut().max_by_key(|run| run.len())
+        {
+            let rest = longest.split_off(longest.len() / 2);
+            self.runs[index] = rest;
+        }
+        self.runs[index].pop_front()
     }
 
     /// Moves bytes, waits for answers for at most one tick, and looks after workers that are silent or dead.
@@ -317,7 +340,7 @@ impl Pool for Workers<'_> {
     }
 
     fn capacity(&self) -> usize {
-        self.workers.len() * DEPTH
+        self.workers.len() * (DEPTH + RUN)
     }
 
     fn aside(&mut self) -> Aside {

@@ -4,7 +4,7 @@ use crate::dump::Dump;
 use crate::recovery::{Lives, Outcome};
 use crate::worker::fork::{ChildEnd, Farewell, in_child};
 use crate::worker::serve::{Ground, Recover, Unclear};
-use crate::worker::three::{Lived, Part, three_lives};
+use crate::worker::three::{Between, Lived, Part, three_lives};
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -104,7 +104,7 @@ impl<S: Subject> StoreRecovery<S> {
                 return Err(e);
             }
         };
-        if !part.goes_on() {
+        if !part.goes_on(&held) {
             s.abandon(life);
             return Ok(Life::Lived(held, None));
         }
@@ -154,7 +154,7 @@ impl<S: Subject> StoreRecovery<S> {
         untouched: Option<&dyn Fn() -> bool>,
     ) -> Result<(Lives, bool), Unclear> {
         let in_process = self.subject.reusable() && !alone;
-        three_lives(alone, untouched, |part| match in_process {
+        three_lives(alone, Between { untouched, spare: None }, |part| match in_process {
             true => outcome(self.live(dir, now_ms, part)),
             false => self.forked(dir, scratch, now_ms, part),
         })
