@@ -105,18 +105,50 @@ fn throughput() -> Result<()> {
     Ok(())
 }
 
-fn memory() -> Result<()> {
-    let mut resident = Pairs::default();
-    for turn in 0..2 {
-        let (engine, redis) = both(turn, |kind| {
-            let dir = directory()?;
-            let server = Server::start(kind, dir.path(), &["--appendonly", "no"])?;
-            server.client()?.fill(KEYS)?;
-            Ok(server.resident()? as f64 / 1e6)
-        })?;
-        resident.push(engine, redis);
+/// Elements of each small collection.
+const ELEMENTS: usize = 5;
+
+/// The command that makes the small value number `n` of a kind.
+fn small(kind: &str, n: usize) -> Vec<String> {
+    let name = match kind {
+        "string" => return vec!["SET".to_owned(), format!("key:{n:012}"), format!("val{n}")],
+        "list" => "RPUSH",
+        "set" => "SADD",
+        "hash" => "HSET",
+        _ => "ZADD",
+    };
+    let mut words = vec![name.to_owned(), format!("key:{n:012}")];
+    for i in 0..ELEMENTS {
+        match kind {
+            "hash" => words.extend([format!("field{i}"), format!("val{}", n + i)]),
+            "sorted set" => words.extend([(n + i).to_string(), format!("member{i}")]),
+            // Strings, not integers: Redis has a form of its own for sets of those.
+            _ => words.push(format!("item{}", n + i)),
+        }
     }
-    row("resident memory, 1M small keys", "MB", &resident, Goal::AtMost(1.0));
+    words
+}
+
+fn memory() -> Result<()> {
+    for kind in ["string", "list", "set", "hash", "sorted set"] {
+        let reply = if kind == "string" { "+OK".to_owned() } else { format!(":{ELEMENTS}") };
+        let mut resident = Pairs::default();
+        for turn in 0..2 {
+            let (engine, redis) = both(turn, |server| {
+                let dir = directory()?;
+                let server = Server::start(server, dir.path(), &["--appendonly", "no"])?;
+                server.client()?.fill_with(KEYS, &reply, |n| small(kind, n))?;
+                Ok(server.resident()? as f64 / 1e6)
+            })?;
+            resident.push(engine, redis);
+        }
+        let what = if kind == "string" {
+            "1M small keys".to_owned()
+        } else {
+            format!("1M keys, each a {kind} of {ELEMENTS} short elements")
+        };
+        row(&format!("resident memory, {what}"), "MB", &resident, Goal::AtMost(1.0));
+    }
     Ok(())
 }
 

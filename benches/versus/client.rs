@@ -62,13 +62,22 @@ impl Client {
 
     /// Sets `keys` small keys to small values.
     pub(crate) fn fill(&mut self, keys: usize) -> Result<()> {
+        self.fill_with(keys, "+OK", |n| vec!["SET".to_owned(), format!("key:{n:012}"), format!("val{n}")])
+    }
+
+    /// Executes `command` for each number of a key; each is to get this reply.
+    pub(crate) fn fill_with(
+        &mut self,
+        keys: usize,
+        reply: &str,
+        command: impl Fn(usize) -> Vec<String>,
+    ) -> Result<()> {
         for begin in (0..keys).step_by(BATCH) {
             let end = keys.min(begin + BATCH);
-            let set = |n: usize| vec!["SET".to_owned(), format!("key:{n:012}"), format!("val{n}")];
-            for _ in 0..self.send((begin..end).map(set))? {
-                let reply = self.receive()?;
-                if reply != "+OK" {
-                    return Err(format!("SET: {reply}").into());
+            for _ in 0..self.send((begin..end).map(&command))? {
+                let found = self.receive()?;
+                if found != reply {
+                    return Err(format!("{}: {found}", command(begin)[0]).into());
                 }
             }
         }

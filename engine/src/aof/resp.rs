@@ -62,25 +62,34 @@ fn command<'b>(bytes: &'b [u8], at: usize, args: &mut Vec<&'b [u8]>) -> Result<P
         }
         let (len, start) = number(bytes, pos + 1)?;
         let len = usize::try_from(len).map_err(|_| RespError::Malformed)?;
-        let left = bytes.len() - start;
-        if len > left || left - len < 2 {
-            return Err(if len <= left && !b"\r\n".starts_with(&bytes[start + len..]) {
-                RespError::Malformed
-            } else {
-                RespError::Truncated
-            });
+        let rest = &bytes[start..];
+        let Some((arg, behind)) = rest.split_at_checked(len) else { return Err(RespError::Truncated) };
+        match behind {
+            [b'\r', b'\n', ..] => {}
+            [] | [b'\r'] => return Err(RespError::Truncated),
+            _ => return Err(RespError::Malformed),
         }
-        if &bytes[start + len..start + len + 2] != b"\r\n" {
-            return Err(RespError::Malformed);
-        }
-        args.push(&bytes[start..start + len]);
+        args.push(arg);
         pos = start + len + 2;
     }
     Ok(Parsed { item: Item::Command, end: pos })
 }
 
 /// A decimal number that ends with CR LF, and the offset behind it.
+#[inline]
 fn number(bytes: &[u8], at: usize) -> Result<(u64, usize), RespError> {
+    // Nearly all have one digit or two.
+    match bytes.get(at..at + 4) {
+        Some([a @ b'0'..=b'9', b'\r', b'\n', _]) => Ok((u64::from(a - b'0'), at + 3)),
+        Some([a @ b'0'..=b'9', b @ b'0'..=b'9', b'\r', b'\n']) => {
+            Ok((u64::from(a - b'0') * 10 + u64::from(b - b'0'), at + 4))
+        }
+        _ => any_number(bytes, at),
+    }
+}
+
+/// The same, of any length and wherever the bytes end.
+fn any_number(bytes: &[u8], at: usize) -> Result<(u64, usize), RespError> {
     let mut value = 0u64;
     let mut pos = at;
     loop {

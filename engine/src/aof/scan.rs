@@ -132,6 +132,8 @@ struct Batch<'b> {
     commands: Vec<usize>,
     /// How many of the commands are wanted.
     wanted: usize,
+    /// There is a MULTI or EXEC among them.
+    bracketed: bool,
     times: Times,
 }
 
@@ -140,12 +142,14 @@ impl<'b> Batch<'b> {
     fn read(&mut self, bytes: &'b [u8], start: usize) -> Option<(usize, Annotation)> {
         self.args.clear();
         self.commands.clear();
-        self.wanted = 0;
+        (self.wanted, self.bracketed) = (0, false);
         let mut at = start;
         loop {
             let parsed = next_item(bytes, at, &mut self.args).ok()?;
             match parsed.item {
                 Item::Command => {
+                    let argv = &self.args[self.commands.last().copied().unwrap_or(0)..];
+                    self.bracketed |= bracket(argv).is_some();
                     self.commands.push(self.args.len());
                     if self.times.stopped_at.is_none() {
                         self.wanted = self.commands.len();
@@ -173,6 +177,9 @@ impl<'b> Batch<'b> {
 
     fn balanced(&self) -> bool {
         let mut open = false;
+        if !self.bracketed {
+            return true;
+        }
         for argv in self.each() {
             match bracket(argv) {
                 Some(true) if !open => open = true,
@@ -185,7 +192,11 @@ impl<'b> Batch<'b> {
     }
 
     fn apply<E>(&self, apply: Apply<'_, E>) -> Result<(), E> {
-        self.each().take(self.wanted).filter(|argv| bracket(argv).is_none()).try_for_each(apply)
+        let mut wanted = self.each().take(self.wanted);
+        if !self.bracketed {
+            return wanted.try_for_each(apply);
+        }
+        wanted.filter(|argv| bracket(argv).is_none()).try_for_each(apply)
     }
 }
 

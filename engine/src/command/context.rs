@@ -1,11 +1,9 @@
 //! What a data command works on: the keyspace, the time, and where its effects are noted.
 
-use std::collections::VecDeque;
-
 use super::error::{CommandError, WRONG_TYPE};
 use super::hooks::Hooks;
 use crate::keyspace::{Db, Entry, Keyspace, Str, Value};
-use crate::value::{Hash, Set, SortedSet};
+use crate::value::{Hash, List, Set, SortedSet};
 
 /// Takes the commands that are to be replayed.
 pub trait Journal {
@@ -54,7 +52,7 @@ macro_rules! typed {
 }
 
 typed!(Str, Str);
-typed!(VecDeque<Vec<u8>>, List);
+typed!(List, List);
 typed!(Set, Set);
 typed!(Hash, Hash);
 typed!(SortedSet, SortedSet);

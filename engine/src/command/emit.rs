@@ -11,7 +11,7 @@ const ITEMS_PER_COMMAND: usize = 64;
 pub fn emit(_db: usize, key: &[u8], entry: &Entry, sink: &mut dyn FnMut(&[&[u8]])) {
     match &entry.value {
         Value::Str(value) => sink(&[b"SET", key, value]),
-        Value::List(list) => chunks(b"RPUSH", key, list.iter().map(|item| [item.as_slice()]), sink),
+        Value::List(list) => chunks(b"RPUSH", key, list.iter().map(|item| [item]), sink),
         Value::Set(set) => chunks(b"SADD", key, set.iter().map(|member| [member]), sink),
         Value::Hash(hash) => {
             chunks(b"HMSET", key, hash.iter().map(|(field, value)| [field, value]), sink);
@@ -56,8 +56,8 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut_into_chunks_and_the_expiry_comes_last() {
-        let list: std::collections::VecDeque<Vec<u8>> =
-            (0..130).map(|i| i.to_string().into_bytes()).collect();
+        let items: Vec<String> = (0..130).map(|i| i.to_string()).collect();
+        let list: crate::value::List = items.iter().map(String::as_bytes).collect();
         let all = commands(&Entry::new(Value::from(list), Some(77)));
         let lengths: Vec<usize> = all.iter().map(Vec::len).collect();
         assert_eq!(lengths, [66, 66, 4, 3]);

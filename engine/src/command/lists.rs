@@ -1,15 +1,13 @@
 //! Lists.
 
-use std::collections::VecDeque;
-
 use super::args::{self, is};
 use super::context::Ctx;
 use super::error::{CommandError, INDEX_RANGE, NO_KEY, SYNTAX};
 use super::sorted_sets::pop_count;
 use crate::resp::Out;
+use crate::value::List;
 
 type Done = Result<(), CommandError>;
-type List = VecDeque<Vec<u8>>;
 
 /// An end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +43,7 @@ impl End {
         }
     }
 
-    fn push(self, list: &mut List, item: Vec<u8>) {
+    fn push(self, list: &mut List, item: &[u8]) {
         match self {
             End::Left => list.push_front(item),
             End::Right => list.push_back(item),
@@ -68,7 +66,7 @@ fn push(cx: &mut Ctx<'_>, argv: &[&[u8]], end: End, only_existing: bool, out: &m
     }
     let list = cx.get_or_new::<List>(key)?;
     for item in &argv[2..] {
-        end.push(list, item.to_vec());
+        end.push(list, item);
     }
     out.count(list.len());
     cx.touch(key);
@@ -171,7 +169,7 @@ pub(super) fn lindex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         return Ok(());
     };
     let at = args::index(args::integer(argv[2])?, list.len());
-    out.bulk_or_null(at.and_then(|i| list.get(i)).map(Vec::as_slice));
+    out.bulk_or_null(at.and_then(|i| list.get(i)));
     Ok(())
 }
 
@@ -179,7 +177,9 @@ pub(super) fn lindex(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 pub(super) fn lset(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let list = cx.get::<List>(argv[1])?.ok_or(NO_KEY)?;
     let at = args::index(args::integer(argv[2])?, list.len());
-    *at.and_then(|i| list.get_mut(i)).ok_or(INDEX_RANGE)? = argv[3].to_vec();
+    if !at.is_some_and(|i| list.set(i, argv[3])) {
+        return Err(INDEX_RANGE);
+    }
     cx.touch(argv[1]);
     out.ok();
     Ok(())
@@ -194,19 +194,16 @@ pub(super) fn lrem(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     };
     let before = list.len();
     let limit = if count == 0 { before } else { usize::try_from(count.unsigned_abs()).unwrap_or(before) };
-    let mut removed = 0;
-    let mut keep = |item: &Vec<u8>| {
-        let goes = removed < limit && item == argv[3];
-        removed += usize::from(goes);
-        !goes
-    };
-    if count < 0 {
-        // From the tail: what is kept is gathered back to front.
-        let kept: List =
-            list.iter().rev().map(|i| (keep(i), i)).filter(|(k, _)| *k).map(|(_, i)| i.clone()).collect();
-        *list = kept.into_iter().rev().collect();
-    } else {
-        list.retain(keep);
+    let found = list.iter().filter(|item| *item == argv[3]).count();
+    // Which of those that are found goes: the first ones, or, counted from the tail, the last ones.
+    let going = if count < 0 { found.saturating_sub(limit)..found } else { 0..limit.min(found) };
+    let mut seen = 0;
+    if !going.is_empty() {
+        list.retain(|_, item| {
+            let is = item == argv[3];
+            seen += usize::from(is);
+            !(is && going.contains(&(seen - 1)))
+        });
     }
     let (removed, empty) = (before - list.len(), list.is_empty());
     if removed > 0 {
@@ -223,8 +220,7 @@ pub(super) fn ltrim(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     if let Some(list) = cx.get::<List>(argv[1])? {
         let range = args::range(start, end, list.len());
         let removed = list.len() - range.len();
-        list.truncate(range.end);
-        list.drain(..range.start);
+        list.keep(range);
         let empty = list.is_empty();
         if removed > 0 {
             cx.changed_to(argv[1], empty);
@@ -247,10 +243,11 @@ pub(super) fn linsert(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         out.int(0);
         return Ok(());
     };
-    match list.iter().position(|i| i == argv[3]) {
+    let found = list.iter().position(|i| i == argv[3]);
+    match found {
         None => out.int(-1),
         Some(at) => {
-            list.insert(at + usize::from(after), argv[4].to_vec());
+            list.insert(at + usize::from(after), argv[4]);
             out.count(list.len());
             cx.touch(argv[1]);
         }
@@ -296,15 +293,19 @@ impl Search {
     }
 
     fn find(&self, list: &List, item: &[u8]) -> Vec<usize> {
-        let matches = |place: &usize| list.get(*place).is_some_and(|i| i == item);
-        let most = if self.most == 0 { list.len() } else { self.most };
-        let wanted = self.count.map_or(1, |count| if count == 0 { list.len() } else { count });
+        let len = list.len();
+        let most = if self.most == 0 { len } else { self.most.min(len) };
+        let wanted = self.count.map_or(1, |count| if count == 0 { len } else { count });
         let skipped = usize::try_from(self.rank.unsigned_abs() - 1).unwrap_or(usize::MAX);
-        let places = 0..list.len();
+        // From the back, all those that are looked at are gone through: a list is walked from the front.
+        let first = if self.rank > 0 { 0 } else { len - most };
+        let places = list.range(first..first + most).enumerate().filter(|(_, i)| *i == item);
+        let places = places.map(|(place, _)| first + place);
         if self.rank > 0 {
-            places.take(most).filter(matches).skip(skipped).take(wanted).collect()
+            places.skip(skipped).take(wanted).collect()
         } else {
-            places.rev().take(most).filter(matches).skip(skipped).take(wanted).collect()
+            let found: Vec<usize> = places.collect();
+            found.into_iter().rev().skip(skipped).take(wanted).collect()
         }
     }
 }
@@ -381,10 +382,10 @@ pub(super) fn move_item(cx: &mut Ctx<'_>, from: (&[u8], End), to: (&[u8], End), 
     out.bulk(&item);
     if from.0 == to.0 {
         // One list: it must not vanish in between, or its expiry would go with it.
-        to.1.push(source, item);
+        to.1.push(source, &item);
     } else {
         cx.changed_to(from.0, empty);
-        to.1.push(cx.get_or_new::<List>(to.0)?, item);
+        to.1.push(cx.get_or_new::<List>(to.0)?, &item);
     }
     cx.touch(to.0);
     Ok(())

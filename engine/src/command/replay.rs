@@ -5,7 +5,7 @@ use super::context::NoJournal;
 use super::hooks::Hooks;
 use super::table::{self, DataCommand, Run, Spec, WRITE};
 use crate::engine::loading_context;
-use crate::keyspace::{Keyspace, Value};
+use crate::keyspace::Keyspace;
 use crate::resp::Out;
 
 /// Why a logged command could not be applied.
@@ -35,8 +35,9 @@ pub enum ReplayError {
 pub struct Replayer {
     /// The database that is selected.
     pub db: usize,
-    /// The last command: mostly the next one is the same.
+    /// The last command, and its name as it was spelt: mostly the next one is the same.
     last: Option<Known>,
+    spelt: Vec<u8>,
     journal: NoJournal,
     hooks: Hooks,
     out: Out,
@@ -63,10 +64,15 @@ impl Replayer {
         let refused = |error: String| ReplayError::Refused { command: name(), error };
         let first = argv.first().copied().unwrap_or_default();
         let known = match self.last {
-            Some(known) if known.spec.name.as_bytes().eq_ignore_ascii_case(first) => known,
-            _ => known(first)?,
+            Some(known) if self.spelt == first => known,
+            _ => {
+                let known = known(first)?;
+                self.last = Some(known);
+                self.spelt.clear();
+                self.spelt.extend_from_slice(first);
+                known
+            }
         };
-        self.last = Some(known);
         if !known.spec.takes(argv.len()) {
             return Err(ReplayError::Arity(name()));
         }
@@ -77,12 +83,12 @@ impl Replayer {
         if self.db >= keyspace.dbs.len() {
             return Err(refused("ERR DB index is out of range".into()));
         }
-        let mut cx = loading_context(keyspace, &mut self.journal, &mut self.hooks, self.db, now_ms);
         if let ([_, key, value], true) = (argv, known.plain_set) {
-            // What most logs mostly consist of: one look-up instead of several, and no reply.
-            cx.put(key, Value::Str((*value).into()), None);
+            // What most logs mostly consist of: one look-up instead of several, no reply, and nobody who watches.
+            keyspace.dbs[self.db].put(key, value);
             return Ok(());
         }
+        let mut cx = loading_context(keyspace, &mut self.journal, &mut self.hooks, self.db, now_ms);
         let ran = run(&mut cx, argv, &mut self.out);
         if self.out.bytes().len() > KEEP_REPLIES {
             self.out = Out::default();
@@ -121,6 +127,7 @@ pub fn replay(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::Value;
 
     fn run(keyspace: &mut Keyspace, db: &mut usize, line: &str) -> Result<(), ReplayError> {
         let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();

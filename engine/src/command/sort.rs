@@ -8,7 +8,7 @@ use super::error::{CommandError, SYNTAX, WRONG_TYPE};
 use crate::keyspace::{Str, Value};
 use crate::number::parse_double;
 use crate::resp::Out;
-use crate::value::Hash;
+use crate::value::{Hash, List};
 
 type Done = Result<(), CommandError>;
 
@@ -115,7 +115,7 @@ fn compare(a: &(Weight, Vec<u8>), b: &(Weight, Vec<u8>)) -> Ordering {
 fn items(cx: &mut Ctx<'_>, key: &[u8]) -> Result<(Vec<Vec<u8>>, Option<&'static str>), CommandError> {
     Ok(match cx.entry(key).map(|e| &mut e.value) {
         None => (Vec::new(), None),
-        Some(Value::List(list)) => (list.iter().cloned().collect(), Some("list")),
+        Some(Value::List(list)) => (list.iter().map(<[u8]>::to_vec).collect(), Some("list")),
         Some(Value::Set(set)) => (set.iter().map(<[u8]>::to_vec).collect(), None),
         Some(Value::SortedSet(set)) => {
             // As Redis does, and OBJECT ENCODING shows.
@@ -171,8 +171,7 @@ fn sort_generic(cx: &mut Ctx<'_>, argv: &[&[u8]], read_only: bool, out: &mut Out
         return Ok(());
     };
     out.count(results.len());
-    let list: std::collections::VecDeque<Vec<u8>> =
-        results.into_iter().map(Option::unwrap_or_default).collect();
+    let list: List = results.iter().map(|result| result.as_deref().unwrap_or_default()).collect();
     let len = list.len();
     cx.store(destination, (!list.is_empty()).then(|| Value::from(list)));
     if len > 0 {

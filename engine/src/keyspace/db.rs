@@ -6,7 +6,7 @@
 //! part of each segment instead of half of one large table.
 
 use super::segment::{MOST, Record, Segment};
-use super::{DATABASES, Entry, Key, hash};
+use super::{DATABASES, Entry, Key, Value, hash};
 
 /// Freeing fewer keys than this is over before a thread could have been started.
 const FREED_ASIDE: usize = 50_000;
@@ -80,6 +80,25 @@ impl Db {
         self.len += 1;
         self.expiring += usize::from(expires);
         None
+    }
+
+    /// Puts a string without an expiry; what was there goes.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) {
+        let hash = hash(key);
+        let segment = self.segment_mut(hash);
+        if let Some(place) = segment.find(hash, key) {
+            let entry = &mut segment.record_mut(place).entry;
+            let expired = entry.expires();
+            *entry = Entry::new(Value::from(value), None);
+            self.expiring -= usize::from(expired);
+            return;
+        }
+        if segment.len() >= MOST {
+            self.make_room(hash);
+        }
+        let entry = Entry::new(Value::from(value), None);
+        self.segment_mut(hash).push(hash, Record { key: Key::from(key), entry });
+        self.len += 1;
     }
 
     /// Takes a key away; gives its entry.

@@ -1,7 +1,6 @@
 //! The table against a plain map.
 
 use super::*;
-use crate::keyspace::Value;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -134,12 +133,16 @@ fn large_and_small_ones_are_discarded() {
 
 proptest! {
     #[test]
-    fn it_does_what_a_map_does(steps in prop::collection::vec((0..4u8, 0..900u64, 0..9u64), 1..3_000)) {
+    fn it_does_what_a_map_does(steps in prop::collection::vec((0..5u8, 0..900u64, 0..9u64), 1..3_000)) {
         let (mut db, mut map) = (Db::default(), BTreeMap::new());
         for (step, n, value) in steps {
             match step {
                 0 | 1 => prop_assert_eq!(db.insert(&key(n), entry(value)), map.insert(key(n), entry(value))),
                 2 => prop_assert_eq!(db.remove(&key(n)), map.remove(&key(n))),
+                3 => {
+                    db.put(&key(n), &key(value));
+                    map.insert(key(n), Entry::new(Value::from(key(value)), None));
+                }
                 _ => {
                     let at = (value > 4).then_some(value);
                     db.set_expiry(&key(n), at);

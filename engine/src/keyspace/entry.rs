@@ -1,9 +1,7 @@
 //! What stands under a key.
 
-use std::collections::VecDeque;
-
 use super::Str;
-use crate::value::{Hash, Set, SortedSet};
+use crate::value::{Hash, List, Set, SortedSet};
 
 /// A value: 16 bytes, with a short string in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +9,7 @@ pub enum Value {
     /// A string; counters are strings that hold a decimal number.
     Str(Str),
     /// A list.
-    List(Box<VecDeque<Vec<u8>>>),
+    List(Box<List>),
     /// A set.
     Set(Box<Set>),
     /// A hash.
@@ -76,7 +74,7 @@ macro_rules! from {
 from!(&[u8], Str);
 from!(Vec<u8>, Str);
 from!(Str, Str);
-from!(VecDeque<Vec<u8>>, List);
+from!(List, List);
 from!(Set, Set);
 from!(Hash, Hash);
 from!(SortedSet, SortedSet);

@@ -6,6 +6,9 @@ use super::{Entry, Key, hash};
 /// More keys than this and it splits: few enough that a split or a growth is over in microseconds.
 pub(super) const MOST: usize = 384;
 
+/// Records that room is made for at once: each time all of them may have to move.
+const STEP: usize = 64;
+
 /// A key and what stands under it.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
@@ -31,7 +34,7 @@ fn mark(hash: u64) -> u32 {
 /// Room for `count` records: a little more than they need, so that a million keys do not stand in room for two; and
 /// of few different sizes, so that what one segment gives back fits another.
 fn room(count: usize) -> usize {
-    if count <= 32 { count.next_power_of_two().max(4) } else { count.next_multiple_of(32) }
+    if count <= STEP { count.next_power_of_two().max(4) } else { count.next_multiple_of(STEP) }
 }
 
 impl Segment {
@@ -82,12 +85,12 @@ impl Segment {
     pub(super) fn split(&mut self) -> Segment {
         let bit = 1u64 << (63 - self.depth);
         self.depth += 1;
-        let ones = self.records.iter().filter(|record| self::hash(&record.key) & bit != 0).count();
+        let hashes: Vec<u64> = self.records.iter().map(|record| self::hash(&record.key)).collect();
+        let ones = hashes.iter().filter(|hash| *hash & bit != 0).count();
         let mut other = Segment::with_room(self.depth, ones);
         let rest = Segment::with_room(self.depth, self.len() - ones);
-        for record in std::mem::replace(self, rest).records {
-            let hash = self::hash(&record.key);
-            if hash & bit == 0 { self.push(hash, record) } else { other.push(hash, record) }
+        for (hash, record) in hashes.iter().zip(std::mem::replace(self, rest).records) {
+            if hash & bit == 0 { self.push(*hash, record) } else { other.push(*hash, record) }
         }
         other
     }

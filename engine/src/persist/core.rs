@@ -3,6 +3,7 @@
 use super::error::{At, FileError, WriteError};
 use super::files::Place;
 use super::fork::Reports;
+use super::install::Install;
 use super::log::{Log, Trouble};
 use super::report::PersistenceInfo;
 use super::snapshot_state::Snapshots;
@@ -102,6 +103,8 @@ pub struct Persistence {
     pub(super) aof: Option<Aof>,
     pub(super) syncer: Syncer,
     pub(super) child: Option<Child>,
+    /// The end of a rewrite, which goes on when its child has ended.
+    pub(super) install: Option<Install>,
     pub(super) snapshots: Snapshots,
     pub(super) rewrite_scheduled: bool,
     pub(super) rewrite_failed: bool,
@@ -171,6 +174,7 @@ impl Persistence {
     /// `always` the replies may leave only if this returns `Ok`; on `Err` the server must stop.
     pub fn end_turn(&mut self, now_ms: u64) -> Result<(), WriteError> {
         self.take_sync_result();
+        self.take_installed(now_ms);
         let policy = self.config.appendfsync;
         let no_sync = self.config.no_appendfsync_on_rewrite && self.child.is_some();
         let Some(aof) = &mut self.aof else { return Ok(()) };
@@ -238,9 +242,14 @@ impl Persistence {
         self.snapshots.last_save_ms / 1000
     }
 
-    /// A child writes a base or a snapshot.
+    /// A child writes a base or a snapshot, or a base that was written is put in its place.
     pub fn background_running(&self) -> bool {
-        self.child.is_some()
+        self.child.is_some() || self.install.is_some()
+    }
+
+    /// A rewrite has not ended yet.
+    pub(super) fn rewriting(&self) -> bool {
+        self.install.is_some() || matches!(self.child, Some(Child { job: Job::Rewrite { .. }, .. }))
     }
 
     /// Everything logged until now is known to be synced (WAITAOF 1 may be answered).
@@ -274,7 +283,7 @@ impl Persistence {
             rdb_last_bgsave_ok: !self.snapshots.failed,
             snapshots: self.snapshots.info(),
             aof_enabled: aof.is_some(),
-            aof_rewrite_in_progress: matches!(job, Some(Job::Rewrite { .. })),
+            aof_rewrite_in_progress: self.rewriting(),
             aof_rewrite_scheduled: self.rewrite_scheduled,
             aof_last_bgrewrite_ok: !self.rewrite_failed,
             aof_last_write_ok: aof.is_none_or(|a| a.trouble.is_none()),
@@ -285,7 +294,8 @@ impl Persistence {
             aof_rewrites: self.stats.begun,
             aof_rewrites_consecutive_failures: u64::from(self.rewrite_failures),
             aof_last_rewrite_time_sec: self.stats.last_s,
-            aof_current_rewrite_time_sec: matches!(job, Some(Job::Rewrite { .. }))
+            aof_current_rewrite_time_sec: self
+                .rewriting()
                 .then(|| self.now_s.saturating_sub(self.stats.began_ms / 1000)),
             aof_last_cow_size: self.stats.last_cow,
             aof_pending_bio_fsync: u64::from(self.syncer.busy()),
@@ -322,7 +332,7 @@ impl Drop for Persistence {
     /// Nothing is written: what a turn has not written is not acknowledged. A child would otherwise go on, and
     /// could rename its snapshot over a later one.
     fn drop(&mut self) {
-        self.end_children();
+        self.end_children(self.now_s * 1000);
     }
 }
 

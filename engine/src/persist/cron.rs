@@ -55,7 +55,7 @@ impl Persistence {
         {
             start_sync_if_due(aof, &mut self.syncer, self.config.hz, now_ms);
         }
-        if self.child.is_none() {
+        if !self.background_running() {
             self.start_what_is_due(keyspace, now_ms);
         }
         Ok(())
@@ -92,7 +92,7 @@ impl Persistence {
         let repaired = match trouble {
             Trouble::Write(_) => aof.log.write(),
             Trouble::Rebase(_) => {
-                self.end_rewrite_child();
+                self.end_rewrite(now_ms);
                 match &mut self.aof {
                     Some(aof) => Persistence::rebase(aof, keyspace, now_ms),
                     None => Ok(()),
@@ -112,7 +112,7 @@ impl Persistence {
         // A failure of any of these shows in INFO and in the refusal of writes; there is no client to tell.
         if self.rewrite_scheduled || self.grown(now_ms) {
             let _ = self.begin_rewrite(keyspace, now_ms);
-            if self.child.is_some() {
+            if self.background_running() {
                 return;
             }
         }
@@ -144,8 +144,9 @@ impl Persistence {
                 >= percentage
     }
 
-    /// Kills a child that writes a base.
-    fn end_rewrite_child(&mut self) {
+    /// Kills a child that writes a base, or waits until one that was written is in its place.
+    fn end_rewrite(&mut self, now_ms: u64) {
+        self.finish_install(now_ms);
         if !matches!(self.child, Some(Child { job: Job::Rewrite { .. }, .. })) {
             return;
         }
@@ -160,9 +161,9 @@ impl Persistence {
     }
 
     /// Ends a child that nobody will wait for any more.
-    pub(super) fn end_children(&mut self) {
+    pub(super) fn end_children(&mut self, now_ms: u64) {
         self.end_save_child();
-        self.end_rewrite_child();
+        self.end_rewrite(now_ms);
     }
 
     /// SHUTDOWN: ends the children, writes and syncs the log, and saves: always with `Some(true)`, never with
@@ -173,7 +174,7 @@ impl Persistence {
         save: Option<bool>,
         now_ms: u64,
     ) -> Result<(), WriteError> {
-        self.end_children();
+        self.end_children(now_ms);
         self.wait_for_sync();
         if let Some(aof) = &mut self.aof {
             let mut ended = match &aof.trouble {
@@ -214,7 +215,7 @@ impl Persistence {
                 self.aof = Some(aof);
             }
             (false, true) => {
-                self.end_rewrite_child();
+                self.end_rewrite(now_ms);
                 self.wait_for_sync();
                 // As Redis: what is in the files stays there, whole, and grows no more. With a broken log, to
                 // switch it off is a way out, so it must not fail for that.
@@ -236,7 +237,7 @@ impl Persistence {
 
     /// Settings of a log that is on and stays on.
     fn replace_settings(&mut self, config: &Config, keyspace: &Keyspace, now_ms: u64) -> Result<(), String> {
-        let rewriting = matches!(self.child, Some(Child { job: Job::Rewrite { .. }, .. }));
+        let rewriting = self.rewriting();
         let place = Place::new(config);
         let Some(aof) = &mut self.aof else { return Ok(()) };
         if place.chained == aof.place.chained {

@@ -58,14 +58,19 @@ pub(super) fn write_synced_by(
     steadily: bool,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    remove_if_there(path)?;
-    let file = OpenOptions::new().write(true).create_new(true).open(path).at("create", path)?;
+    let file = create(path)?;
     let mut out = Spaced { file, steadily, pushed: 0, len: 0, buffer: Vec::with_capacity(1 << 16) };
     let filled = fill(&mut out).and_then(|()| out.flush());
     if sabotaged!("rename-before-fsync") {
         return filled.at("write", path);
     }
     filled.and_then(|()| out.file.sync_all()).at("write", path)
+}
+
+/// Creates a file; one of that name is removed: see [`write_synced`].
+pub(super) fn create(path: &Path) -> Result<File, FileError> {
+    remove_if_there(path)?;
+    OpenOptions::new().write(true).create_new(true).open(path).at("create", path)
 }
 
 /// Buffers, and pushes every [`SYNC_EVERY`] bytes to the disk.
@@ -144,29 +149,35 @@ pub(super) fn prev_name(path: &Path) -> PathBuf {
 ///
 /// The first directory sync also makes durable whatever else was created in `dir` before.
 pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), ReplaceError> {
+    let prepared = keep_second_name(dir, path)
+        .and_then(|()| if sabotaged!("no-directory-sync-before-rename") { Ok(()) } else { sync_dir(dir) });
+    prepared.map_err(ReplaceError::Before)?;
+    put_in_place(dir, temp, path)
+}
+
+/// The first step of [`replace`]: a second name for the old file. A sync of the directory has to follow.
+pub(super) fn keep_second_name(dir: &Path, path: &Path) -> Result<(), FileError> {
     let prev = prev_name(path);
-    let prepare = || -> Result<(), FileError> {
-        if exists(path)? {
-            // A second name that is still there is of a replacement whose end failed: of the two names it may be the
-            // only one that is durable, until the directory has been synced.
-            if exists(&prev)? {
-                if !sabotaged!("second-name-removed-unsynced") {
-                    sync_dir(dir)?;
-                }
-                remove_if_there(&prev)?;
+    if exists(path)? {
+        // A second name that is still there is of a replacement whose end failed: of the two names it may be the
+        // only one that is durable, until the directory has been synced.
+        if exists(&prev)? {
+            if !sabotaged!("second-name-removed-unsynced") {
+                sync_dir(dir)?;
             }
-            match fs::hard_link(path, &prev) {
-                // A file system without links: its rename has to be atomic by itself.
-                Err(e) if no_links(&e) => {}
-                other => other.at("link", &prev)?,
-            }
+            remove_if_there(&prev)?;
         }
-        if sabotaged!("no-directory-sync-before-rename") {
-            return Ok(());
+        match fs::hard_link(path, &prev) {
+            // A file system without links: its rename has to be atomic by itself.
+            Err(e) if no_links(&e) => {}
+            other => other.at("link", &prev)?,
         }
-        sync_dir(dir)
-    };
-    prepare().map_err(ReplaceError::Before)?;
+    }
+    Ok(())
+}
+
+/// The last step of [`replace`]: the synced file gets the old one's name.
+pub(super) fn put_in_place(dir: &Path, temp: &Path, path: &Path) -> Result<(), ReplaceError> {
     let renamed = fs::rename(temp, path).at("rename", temp);
     if !sabotaged!("failed-rename-ignored") {
         renamed.map_err(ReplaceError::Before)?;
@@ -175,7 +186,7 @@ pub(super) fn replace(dir: &Path, temp: &Path, path: &Path) -> Result<(), Replac
         sync_dir(dir).map_err(ReplaceError::Unknown)?;
     }
     // Needs no sync: a second name that comes back is ignored while the first one is there.
-    let _ = fs::remove_file(&prev);
+    let _ = fs::remove_file(prev_name(path));
     Ok(())
 }
 

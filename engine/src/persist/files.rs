@@ -62,6 +62,14 @@ impl Place {
         put_manifest_at(&self.manifest_path(), manifest)
     }
 
+    /// Writes a manifest under its temporary name, not synced: the file and the name.
+    pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<(fs::File, PathBuf), FileError> {
+        let temp = self.dir.join(format!("temp-{}.manifest", self.prefix));
+        let file = disk::create(&temp)?;
+        (&file).write_all(manifest.encode().as_bytes()).at("write", &temp)?;
+        Ok((file, temp))
+    }
+
     /// The temporary name of a base; it is the sequence number, not the process, that makes it unique, so that
     /// equal runs use equal names.
     pub(super) fn base_temp(&self, seq: u64) -> PathBuf {

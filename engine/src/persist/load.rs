@@ -1,6 +1,7 @@
 //! Reading files into a keyspace. Nothing here changes the disk.
 
 use super::error::{At, OpenError};
+use super::mapping::{self, Content};
 use super::report::{LoadReport, Source};
 use super::until;
 use crate::aof::{
@@ -11,7 +12,6 @@ use crate::command::{ReplayError, Replayer};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::rdb;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the last incr file ends.
@@ -171,9 +171,9 @@ impl<'c> Loader<'c> {
         Ok(scan)
     }
 
-    fn read(&mut self, path: &Path) -> Result<Vec<u8>, OpenError> {
+    fn read(&mut self, path: &Path) -> Result<Content, OpenError> {
         self.report.files.push(path.to_owned());
-        match fs::read(path) {
+        match mapping::read(path) {
             Ok(bytes) => Ok(bytes),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(corrupt(path, 0, "the manifest lists it and it is not there", RESTORE))

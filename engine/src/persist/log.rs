@@ -90,6 +90,18 @@ impl Log {
         chained: bool,
         predecessor: Option<(u64, u64)>,
     ) -> Result<Log, FileError> {
+        let mut log = Log::create_unsynced(path, seq, chained, predecessor)?;
+        log.sync()?;
+        Ok(log)
+    }
+
+    /// The same, and its first batch is not synced yet.
+    pub(super) fn create_unsynced(
+        path: PathBuf,
+        seq: u64,
+        chained: bool,
+        predecessor: Option<(u64, u64)>,
+    ) -> Result<Log, FileError> {
         let file = disk::create_append(&path)?;
         let mut log = Log::over(file, path, seq, 0, None);
         if chained {
@@ -99,7 +111,6 @@ impl Log {
             log.buffer = header.line();
             log.write()?;
         }
-        log.sync()?;
         Ok(log)
     }
 
@@ -243,6 +254,13 @@ impl Log {
 
     /// Syncs what was written.
     pub(super) fn sync(&mut self) -> Result<(), FileError> {
+        self.force()?;
+        self.synced = self.len;
+        Ok(())
+    }
+
+    /// The same, and does not note it.
+    pub(super) fn force(&self) -> Result<(), FileError> {
         // The size is part of what fdatasync keeps, and nothing else of the inode matters.
         let mut synced = self.file.sync_data();
         if sabotaged!("fsync-tried-again") && synced.is_err() {
@@ -251,7 +269,6 @@ impl Log {
         if !sabotaged!("failed-fsync-ignored") {
             synced.at("sync", &self.path)?;
         }
-        self.synced = self.len;
         Ok(())
     }
 

@@ -58,9 +58,11 @@
 //!    one is always whole, and nothing in it may be cut.
 //! 2. A new incr file, `fdatasync`ed; its header holds length and checksum of the one before.
 //! 3. The manifest that lists it, replaced as above. From here on it is appended to. If the rename's fate is
-//!    unknown (the last directory sync failed), neither file may grow: everything is written anew.
+//!    unknown (the last directory sync failed), neither file may grow: everything is written anew. Clients wait
+//!    for all of this, so the four syncs in front of the rename (both incr files, the new manifest, the directory)
+//!    are made at once, when everything that they are to force is there.
 //! 4. `fork`. The child writes the base under a temporary name, syncing as it goes, and `fsync`s it.
-//! 5. The child has ended well: `rename` the base to its name.
+//! 5. The child has ended well, and what follows is a thread's work: `rename` the base to its name.
 //! 6. The manifest with the new base, and the old base and incr files as history, replaced as above; its step 3
 //!    makes the base's name durable before the manifest's can be.
 //! 7. Unlink the history, and what was once cut from it.
@@ -161,9 +163,11 @@ mod disk;
 mod error;
 mod files;
 mod fork;
+mod install;
 mod layout;
 mod load;
 mod log;
+mod mapping;
 mod open;
 mod open_single;
 mod raw;
@@ -175,6 +179,7 @@ mod single;
 mod single_trouble_tests;
 mod snapshot;
 mod snapshot_state;
+mod switch;
 mod sync;
 #[cfg(test)]
 mod trouble_tests;

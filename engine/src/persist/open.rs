@@ -53,6 +53,7 @@ impl Persistence {
             aof,
             syncer: Syncer::default(),
             child: None,
+            install: None,
             snapshots: Snapshots::new(snapshot, now_ms, loader.report.snapshot_keys),
             rewrite_scheduled: false,
             rewrite_failed: false,

@@ -23,6 +23,7 @@ impl Persistence {
     /// The data that the append-only files hold, with everything that was logged until now; `None` if there are none.
     pub fn reload_aof(&mut self, now_ms: u64) -> Result<Option<Keyspace>, OpenError> {
         self.wait_for_sync();
+        self.finish_install(now_ms);
         let Some(aof) = &mut self.aof else { return Ok(None) };
         if aof.log.in_transaction() {
             return Err(corrupt(

@@ -5,9 +5,10 @@ use super::disk::{self, ReplaceError};
 use super::error::{FileError, RewriteError, RewriteStart, WriteError};
 use super::files::Place;
 use super::fork::{self, Ended};
+use super::install::{Base, Install};
 use super::log::{Log, Trouble, incr_name};
 use super::single;
-use crate::aof::{FileEntry, FileKind, Manifest};
+use crate::aof::Manifest;
 use crate::config::{AofLayout, AppendFsync};
 use crate::keyspace::Keyspace;
 
@@ -20,6 +21,7 @@ impl Persistence {
     /// Starts a rewrite. `keyspace` must hold exactly what was logged: the buffer's commands included.
     pub fn begin_rewrite(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<RewriteStart, RewriteError> {
         match &self.child {
+            None if self.install.is_some() => return Err(RewriteError::InProgress),
             Some(Child { job: Job::Rewrite { .. }, .. }) => return Err(RewriteError::InProgress),
             Some(_) => {
                 self.rewrite_scheduled = true;
@@ -103,53 +105,6 @@ impl Persistence {
         })
     }
 
-    /// Ends the current incr file, written and synced whole, and goes on in a new one that the manifest lists.
-    pub(super) fn switch_incr(&mut self) -> Result<(), RewriteError> {
-        self.wait_for_sync();
-        let policy = self.config.appendfsync;
-        let Some(aof) = &mut self.aof else { return Err(RewriteError::Off) };
-        if let Some(trouble) = &aof.trouble {
-            return Err(WriteError::Broken(trouble.text().to_owned()).into());
-        }
-        let sync_rest =
-            |log: &mut Log| if sabotaged!("incr-left-unsynced") { Ok(()) } else { log.sync_rest() };
-        let ended = aof
-            .log
-            .write()
-            .map_err(|e| (e, false))
-            .and_then(|()| sync_rest(&mut aof.log).map_err(|e| (e, true)));
-        if let Err((e, in_sync)) = ended {
-            let text = e.to_string();
-            let hopeless = in_sync || policy == AppendFsync::Always;
-            aof.trouble = Some(if hopeless { Trouble::Rebase(text) } else { Trouble::Write(text) });
-            return Err(RewriteError::Write(e.into()));
-        }
-        let seq = aof.take_incr();
-        let (log, entry) = aof.place.new_incr(seq, Some(aof.log.end()))?;
-        let mut manifest = Manifest { foreign: !aof.place.chained, ..aof.manifest.clone() };
-        manifest.files.push(entry);
-        match aof.place.put_manifest(&manifest) {
-            Ok(()) => {}
-            Err(ReplaceError::Before(e)) => {
-                // Not listed, so it is nobody's; the next start removes it if this cannot.
-                let _ = disk::remove_if_there(&log.path);
-                return Err(e.into());
-            }
-            Err(ReplaceError::Unknown(e)) => {
-                // If the new manifest is the durable one, the old file must not grow: the new one's header
-                // says how it ends. If it is not, what goes to the new file is lost.
-                aof.trouble = Some(Trouble::Rebase(e.to_string()));
-                return Err(e.into());
-            }
-        }
-        aof.settled_size += aof.log.len();
-        aof.manifest = manifest;
-        aof.log = log;
-        aof.oldest_unsynced_ms = None;
-        aof.postponed_since_ms = None;
-        Ok(())
-    }
-
     /// The child has ended.
     pub(super) fn finish_rewrite(
         &mut self,
@@ -165,7 +120,16 @@ impl Persistence {
         let Some(aof) = &mut self.aof else { return };
         let done = if ended == Ended::Ok || sabotaged!("failed-child-installed") {
             match place.layout {
-                AofLayout::Multi => install_base(aof, place, place.base_entry(base_seq), first_incr),
+                AofLayout::Multi => {
+                    self.install = Some(Install::start(Base {
+                        place: place.clone(),
+                        manifest: aof.manifest.clone(),
+                        entry: place.base_entry(base_seq),
+                        first_incr,
+                        log_seq: aof.log.seq,
+                    }));
+                    return self.take_installed(now_ms);
+                }
                 AofLayout::Single => install_single(aof, place, base_seq),
             }
         } else {
@@ -173,6 +137,11 @@ impl Persistence {
             let _ = disk::remove_if_there(&place.base_temp(base_seq));
             false
         };
+        self.rewrite_ended(done, now_ms);
+    }
+
+    /// A rewrite has ended, well or not.
+    pub(super) fn rewrite_ended(&mut self, done: bool, now_ms: u64) {
         if done {
             self.rewrite_failed = false;
             self.rewrite_failures = 0;
@@ -272,42 +241,4 @@ pub(super) fn write_anew(
         }
         e.into_inner()
     })
-}
-
-/// Makes the child's file the base. Whatever fails, what the manifest on the disk lists is whole: the old
-/// files go only when the new manifest is durable, and both manifests say the same data.
-fn install_base(aof: &mut Aof, place: &Place, entry: FileEntry, first_incr: u64) -> bool {
-    if place.name_base(&entry).is_err() {
-        let _ = disk::remove_if_there(&place.base_temp(entry.seq));
-        return false;
-    }
-    let base_path = place.dir.join(&entry.name);
-    let manifest = place.succeed(&aof.manifest, entry, first_incr);
-    if sabotaged!("history-deleted-first") {
-        for f in manifest.files.iter().filter(|f| f.kind == FileKind::History) {
-            let _ = disk::remove_if_there(&place.dir.join(&f.name));
-        }
-    }
-    match place.put_manifest(&manifest) {
-        Ok(()) => aof.manifest = manifest,
-        Err(ReplaceError::Before(_)) => {
-            let _ = disk::remove_if_there(&base_path);
-            return false;
-        }
-        Err(ReplaceError::Unknown(_)) => {
-            // Nothing is deleted: history goes with the next manifest that is known to be durable.
-            aof.manifest = manifest;
-            return false;
-        }
-    }
-    let _ = place.purge(&mut aof.manifest);
-    let incrs: u64 = aof
-        .manifest
-        .incrs()
-        .filter(|f| f.seq != aof.log.seq)
-        .filter_map(|f| std::fs::metadata(place.dir.join(&f.name)).ok().map(|m| m.len()))
-        .sum();
-    aof.settled_size = place.base_size(&aof.manifest) + incrs;
-    aof.rewritten_size = aof.size();
-    true
 }

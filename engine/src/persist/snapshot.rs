@@ -39,6 +39,7 @@ impl Persistence {
         match &self.child {
             Some(Child { job: Job::Save { .. }, .. }) => return Err(SaveError::InProgress),
             Some(_) => return Err(SaveError::RewriteInProgress),
+            None if self.install.is_some() => return Err(SaveError::RewriteInProgress),
             None if self.snapshots.in_transaction => return Err(SaveError::InTransaction),
             None => {}
         }
@@ -144,7 +145,7 @@ impl Persistence {
 
     /// A replica wants a snapshot: begins one if nothing stands in the way. To be called at every tick.
     pub(super) fn begin_sync_save(&mut self, keyspace: &Keyspace, now_ms: u64) {
-        if self.snapshots.feed.wants_snapshot() && self.child.is_none() {
+        if self.snapshots.feed.wants_snapshot() && !self.background_running() {
             match self.spawn_save(keyspace, now_ms) {
                 Ok(()) => {
                     self.snapshots.only_for_sync = true;

@@ -4,9 +4,8 @@ use super::input::{Input, module_name};
 use super::packed::{self, Broken, Element, Reader, pairs};
 use super::*;
 use crate::keyspace::Value;
-use crate::value::{Hash, Score, Set, SortedSet};
+use crate::value::{Hash, List, Score, Set, SortedSet};
 use std::borrow::Cow;
-use std::collections::VecDeque;
 
 /// What stands where a value belongs.
 pub(super) enum Found {
@@ -95,18 +94,18 @@ fn unpack_pairs(
     pairs(read, &bytes, sink).map_err(|what| RdbError { offset: begin as u64, what: what.into() })
 }
 
-fn list(input: &mut Input<'_>, kind: u8) -> Result<VecDeque<Vec<u8>>, RdbError> {
-    let mut list = VecDeque::new();
+fn list(input: &mut Input<'_>, kind: u8) -> Result<List, RdbError> {
+    let mut list = List::default();
     if kind == TYPE_LIST {
         for _ in 0..input.len()? {
-            list.push_back(input.string()?.into_owned());
+            list.push_back(&input.string()?);
         }
         return Ok(list);
     }
     let nodes = if kind == TYPE_LIST_ZIPLIST { 1 } else { input.len()? };
     for _ in 0..nodes {
         let mut push = |element: Element<'_>| {
-            list.push_back(element.bytes().into_owned());
+            list.push_back(&element.bytes());
             Ok(())
         };
         if kind != TYPE_LIST_QUICKLIST_2 {
@@ -115,7 +114,7 @@ fn list(input: &mut Input<'_>, kind: u8) -> Result<VecDeque<Vec<u8>>, RdbError> 
         }
         // 1 is a node that holds one element as it stands, 2 a listpack.
         match input.len()? {
-            1 => list.push_back(input.string()?.into_owned()),
+            1 => list.push_back(&input.string()?),
             2 => unpack(input, packed::listpack, &mut push)?,
             other => return input.fail(format!("unknown container {other} of a list's elements")),
         }

@@ -53,7 +53,7 @@ impl Subject for EngineSubject {
         for (db, key, entry) in life.dump() {
             let value = match &entry.value {
                 Value::Str(bytes) => canonical_string(bytes),
-                Value::List(items) => canonical_list(items.iter().map(Vec::as_slice)),
+                Value::List(items) => canonical_list(items.iter()),
                 Value::Set(members) => canonical_set(members.iter()),
                 Value::Hash(fields) => canonical_hash(fields.iter()),
                 Value::SortedSet(members) => {
