@@ -359,7 +359,7 @@ impl RespOracle {
         let Some(reply) = reply.filter(|r| !r.starts_with(b"-")) else {
             // Asked for but not answered: a snapshot may have been taken here.
             return match commands::name(command).as_str() {
-                "SAVE" | "BGSAVE" if rdb => Meaning::Background,
+                "SAVE" | "BGSAVE" | "SHUTDOWN" if rdb => Meaning::Background,
                 "BGREWRITEAOF" if !rdb => Meaning::Background,
                 _ => Meaning::Read,
             };
@@ -377,8 +377,11 @@ impl RespOracle {
             }
             "INFO" => {
                 let shown = reply::info_shows_success(reply, rdb);
-                if shown && self.background_ms.is_some() { Meaning::SaveSeen } else { Meaning::Read }
+                // A snapshot may have been the server's own decision: whether there was one its forks tell.
+                if shown && (rdb || self.background_ms.is_some()) { Meaning::SaveSeen } else { Meaning::Read }
             }
+            // Answered by the end of the server, with status 0: the log is synced, and what was to be saved is saved.
+            "SHUTDOWN" if !rdb || command.iter().any(|word| word == b"SAVE") => Meaning::Barrier,
             "WAITAOF" if !rdb && reply::first_integer(reply).is_some_and(|n| n >= 1) => Meaning::Barrier,
             _ => Meaning::Read,
         }

@@ -2,12 +2,13 @@
 
 use crate::record::RecordError;
 use crate::target::client::{Client, ClientError, Reply};
+use crate::target::options::{self, ServerOption};
 use crate::target::resp::RespTarget;
 use crate::target::resp_op::RespOp;
 use crate::target::rig::{Rig, Stuck, Turn};
 use crate::target::server::{Server, how};
 use crate::target::value::encode_command;
-use crate::workload::Step;
+use crate::workload::{Ending, Step};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,6 +22,9 @@ const DYING: Duration = Duration::from_secs(2);
 /// The harness's own connection: asks for the state of background work, and is not in the history.
 pub(super) const CONTROL: u32 = u32::MAX;
 
+/// Who asks for a stop in the history: nobody that connects, as the answer is the server's end.
+pub(super) const STOPPING: u32 = u32::MAX - 1;
+
 /// A server being recorded.
 pub(crate) struct Run<'a> {
     pub(super) target: &'a RespTarget,
@@ -31,6 +35,8 @@ pub(crate) struct Run<'a> {
     scratch: PathBuf,
     lives: u32,
     next_id: u32,
+    /// Options of the present life besides the policy's.
+    options: Vec<ServerOption>,
 }
 
 impl<'a> Run<'a> {
@@ -42,10 +48,11 @@ impl<'a> Run<'a> {
     ) -> Result<Self, RecordError> {
         let mut rig = Rig::start(dir, &target.conditions, seed)?;
         rig.interrupted = target.interrupted();
-        let server = spawn(target, &mut rig, dir, scratch, 0)?;
+        let options = target.extra.clone();
+        let server = spawn(target, &options, &mut rig, (dir, scratch), 0)?;
         let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
         let clients = BTreeMap::new();
-        Ok(Run { target, rig, server, clients, dir, scratch, lives: 1, next_id: 0 })
+        Ok(Run { target, rig, server, clients, dir, scratch, lives: 1, next_id: 0, options })
     }
 
     /// Does one step.
@@ -60,6 +67,7 @@ impl<'a> Run<'a> {
             }
             Step::KillAndRestart => self.restart(),
             Step::Settle => self.settle(index),
+            Step::Restart { how, set } => self.restart_with(index, *how, set),
         }
     }
 
@@ -129,8 +137,7 @@ impl<'a> Run<'a> {
                 return Err(RecordError::BadOperation { step: index, why });
             }
             self.connect(index, *client)?;
-            let id = self.next_id;
-            self.next_id += 1;
+            let id = self.take_id();
             self.clients_turn(index)?;
             self.rig.recorder.invoke(*client, id, encoded);
             let (bytes, replies) = wire(&op);
@@ -192,14 +199,39 @@ impl<'a> Run<'a> {
     fn restart(&mut self) -> Result<(), RecordError> {
         self.clients.clear();
         self.server.kill();
-        self.rig.killed()?;
-        self.server = spawn(self.target, &mut self.rig, &self.dir, &self.scratch, self.lives)?;
+        self.rig.killed();
+        self.live_again()
+    }
+
+    /// Ends this life, and begins another one with these options.
+    fn restart_with(&mut self, index: usize, how: Ending, set: &[ServerOption]) -> Result<(), RecordError> {
+        self.options = options::join(&self.options, set);
+        match how {
+            Ending::Kill => self.restart(),
+            Ending::Stop => {
+                self.stop(index)?;
+                self.clients.clear();
+                self.rig.ended();
+                self.live_again()
+            }
+        }
+    }
+
+    fn live_again(&mut self) -> Result<(), RecordError> {
+        let places = (self.dir.as_path(), self.scratch.as_path());
+        self.server = spawn(self.target, &self.options, &mut self.rig, places, self.lives)?;
         self.lives += 1;
         self.wait_ready()
     }
 
+    /// A number for the next operation.
+    pub(super) fn take_id(&mut self) -> u32 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
     fn connect(&mut self, index: usize, client: u32) -> Result<(), RecordError> {
-        if client == CONTROL {
+        if client >= STOPPING {
             return Err(RecordError::BadOperation {
                 step: index,
                 why: format!("client {client} is the harness"),
@@ -276,12 +308,12 @@ fn socket(scratch: &Path, life: u32) -> PathBuf {
 
 fn spawn(
     target: &RespTarget,
+    options: &[ServerOption],
     rig: &mut Rig,
-    dir: &Path,
-    scratch: &Path,
+    (dir, scratch): (&Path, &Path),
     life: u32,
 ) -> Result<Server, RecordError> {
-    let mut command = target.program.command(dir, &socket(scratch, life), target.policy, &target.extra);
+    let mut command = target.program.command(dir, &socket(scratch, life), target.policy, options);
     rig.arm(&mut command)?;
     Server::spawn(command, &scratch.join(format!("log{life}")))
 }

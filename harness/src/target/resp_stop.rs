@@ -4,7 +4,7 @@ use crate::record::RecordError;
 use crate::target::Target;
 use crate::target::resp::RespTarget;
 use crate::target::resp_op::RespOp;
-use crate::target::resp_run::{CONTROL, PATIENCE, Run};
+use crate::target::resp_run::{CONTROL, PATIENCE, Run, STOPPING};
 use crate::target::rig::{Stuck, Turn};
 use crate::target::value::encode_command;
 use crate::worker::scratch::Scratch;
@@ -44,6 +44,7 @@ impl RespTarget {
         workload: &Workload,
         stop: Stop,
     ) -> Result<Survived, RecordError> {
+        self.begin(dir)?;
         let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory beside", dir))?;
         let mut run = Run::start(self, dir, scratch.path(), workload.seed)?;
         let mut ended = run.wait_ready().err();
@@ -91,7 +92,26 @@ impl Run<'_> {
         if !self.target.policy.appends() {
             self.step(index, &Step::Invoke { client: 0, op: RespOp::command(&["SAVE"]).encode() })?;
         }
-        let words: &[&str] = if self.target.policy.appends() { &["SHUTDOWN"] } else { &["SHUTDOWN", "SAVE"] };
+        self.end_in_order(index)
+    }
+
+    /// SHUTDOWN as an operation of the history. The server's end, with status 0, is the answer: what it promises to have
+    /// kept then, it promises to whoever told it to stop.
+    pub(super) fn stop(&mut self, index: usize) -> Result<(), RecordError> {
+        let id = self.take_id();
+        self.clients_turn(index)?;
+        self.rig.recorder.invoke(STOPPING, id, &RespOp::command(self.shutdown()).encode());
+        self.end_in_order(index)?;
+        self.rig.recorder.reply(STOPPING, id, b"+OK\r\n", 0);
+        Ok(())
+    }
+
+    fn shutdown(&self) -> &'static [&'static str] {
+        if self.target.policy.appends() { &["SHUTDOWN"] } else { &["SHUTDOWN", "SAVE"] }
+    }
+
+    fn end_in_order(&mut self, index: usize) -> Result<(), RecordError> {
+        let words = self.shutdown();
         let mut bytes = Vec::new();
         encode_command(&mut bytes, words);
         self.clients_turn(index)?;

@@ -169,12 +169,16 @@ impl Rig {
     }
 
     /// Tells the gate that the target's processes were killed.
-    pub(crate) fn killed(&mut self) -> Result<(), RecordError> {
+    pub(crate) fn killed(&mut self) {
         self.recorder.kill_mark();
+        self.ended();
+    }
+
+    /// Tells the gate that the target's processes have ended, and that others will follow.
+    pub(crate) fn ended(&mut self) {
         if let Some(gate) = &mut self.gate {
             gate.killed();
         }
-        Ok(())
     }
 
     /// The trace. Every process of the target must have ended.
