@@ -96,6 +96,50 @@ fn assert_starts_on(disk: &Path, dir: &Path) {
     assert_eq!(line, "Ready to accept connections\n");
 }
 
+/// What was set is in the trace, in the repro and in the line that starts the program by hand.
+#[test]
+fn options_go_with_traces_and_repros() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let broken = "--policy always --model prefix --budget 300 --ops 12 --recovery-depth 0";
+    let sync = ["--drop-sync", "fdatasync:*"];
+    // Written as one file, recovered as a directory.
+    let mut words: Vec<&str> =
+        vec!["check", "--set", "aof-layout=single", "--recover-set", "aof-layout=multi"];
+    words.extend(broken.split(' '));
+    let whole = run(&words, dir);
+    assert_code(&whole, 0);
+    words.extend(sync);
+    let check = run(&words, dir);
+    assert_code(&check, 1);
+    let repro = std::fs::read_dir(dir.join("unplug-repros")).expect("repros").next().expect("a repro");
+    let repro = repro.expect("readable").path();
+    let repro = repro.to_str().expect("UTF-8");
+    assert_code(&run(&["replay", repro], dir), 1);
+    let image = run(&["image", repro, "disk"], dir);
+    assert_code(&image, 0);
+    let said = out(&image);
+    let start = said.lines().find(|l| l.starts_with("start: ")).expect("a line that starts it");
+    assert!(start.contains("--aof-layout multi") && !start.contains("single"), "{start}");
+    assert!(start.contains("--appendfsync always") && start.contains("--save ''"), "{start}");
+    let files = || std::fs::read_dir(dir.join("disk")).expect("the disk");
+    assert!(files().any(|f| f.expect("readable").file_name() == "appendonly.aof"));
+
+    // A variant's name and options go with its trace; two runs of it are equal.
+    let record = |file: &str| {
+        let words = ["record", "--variant", "upgrade", "--policy", "everysec", "--ops", "15", "-o", file];
+        assert_code(&run(&words, dir), 0);
+        std::fs::read(dir.join(file)).expect("the trace")
+    };
+    assert_eq!(record("a"), record("b"));
+    let explored =
+        run(&["explore", "a", "--model", "ext4-ordered", "--budget", "300", "--format", "json"], dir);
+    assert_code(&explored, 0);
+    let cells = timeless(&explored);
+    assert!(cells.iter().all(|cell| cell["variant"] == "upgrade"), "{cells:?}");
+    assert!(cells.iter().any(|cell| cell["phase"] == "restart"), "{cells:?}");
+}
+
 #[test]
 fn one_trace_gives_one_outcome_whatever_the_number_of_workers() {
     let dir = tempfile::tempdir().expect("a directory");

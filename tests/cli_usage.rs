@@ -51,6 +51,49 @@ fn an_unknown_policy_is_answered_with_the_policies() {
 }
 
 #[test]
+fn an_unknown_variant_is_answered_with_the_variants_and_whose_they_are() {
+    for command in [&["check"][..], &["record", "-o", "x"]] {
+        let said = refused(&[command, &["--variant", "doubled"]].concat());
+        for word in ["'doubled'", "single-plain", "from-redis", "one file, as Redis 6"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
+    for variant in ["single", "all"] {
+        let said = refused(&["check", "redis", "--variant", variant]);
+        assert!(said.contains("the embedded engine's") && said.contains("--set NAME=VALUE"), "{said}");
+    }
+    // One that has nothing to say of the policy, or of the model.
+    let said = refused(&["check", "--variant", "log-from-snapshot", "--policy", "always"]);
+    assert!(said.contains("nothing is promised") && said.contains("snapshot"), "{said}");
+    let said = refused(&["check", "--variant", "unchecked", "--policy", "no", "--model", "xfs"]);
+    assert!(said.contains("the models prefix and ext4-journal only"), "{said}");
+    assert!(
+        refused(&["record", "--variant", "idle-sync", "--policy", "no", "-o", "x"])
+            .contains("always, everysec")
+    );
+}
+
+#[test]
+fn options_of_the_server_are_checked_before_anything_runs() {
+    for (words, parts) in [
+        (&["--set", "aof-layout"][..], ["--set 'aof-layout'", "NAME=VALUE"]),
+        (&["--set", "aof-layuot=single"], ["--set aof-layuot single", "unknown option"]),
+        (&["--recover-set", "aof-layout=double"], ["--recover-set aof-layout double", "multi, single"]),
+        (&["--set", "appendfsync=no"], ["--set appendfsync", "--policy sets it"]),
+        (&["--recover-set", "dir=/"], ["--recover-set dir", "Unplug itself sets it"]),
+        (&["--set", "hz=20", "--set", "hz=30"], ["--set hz", "named twice"]),
+        (&["--set", "dbfilename=appendonly.aof"], ["--set ", "appendfilename"]),
+    ] {
+        for command in [&["check"][..], &["record", "-o", "x"]] {
+            let said = refused(&[command, words].concat());
+            assert!(parts.iter().all(|part| said.contains(part)), "{words:?}: {said}");
+        }
+    }
+    let command = ["check", "command", "--run", "true", "--check", "true", "--set", "hz=20"];
+    assert!(refused(&command).contains("for servers"));
+}
+
+#[test]
 fn an_unknown_rule_is_answered_with_the_rules() {
     let said = refused(&["check", "--assume", "luck"]);
     assert!(said.contains("'luck'") && said.contains("no-zero-fill"), "{said}");

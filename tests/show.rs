@@ -140,6 +140,7 @@ fn cell(policy: &str, model: &str, verdict: Verdict) -> CellResult {
     CellResult {
         target: "engine".into(),
         policy: policy.into(),
+        variant: None,
         phase: "append".into(),
         model: model.into(),
         seed: 7,

@@ -4,18 +4,21 @@
 //! What a client was told is *acknowledged*. After each of these events a start brings back the data as they were
 //! after some prefix of the operations, each transaction whole or not at all; the table says which prefix at least.
 //! It holds for both values of `aof-layout`, and while a rewrite, a snapshot, or a change of the layout runs.
+//! `tests/contracts.rs` of the repository proves it, cell by cell.
 //!
 //! | | process kill | power loss | failed fsync | full disk, failed write |
 //! |---|---|---|---|---|
 //! | `appendfsync always` | all acknowledged | all acknowledged | the server stops; what it had not acknowledged may be there or not | the same |
-//! | `appendfsync everysec` | all acknowledged | all acknowledged longer than a second before, if no sync takes longer than that; else up to the end of the sync before | writes are refused (MISCONF), everything is written anew from memory at the next tick, and nothing acknowledged is lost unless the power goes before | writes are refused, the file is cut back to its last batch, and writing is tried again each second |
+//! | `appendfsync everysec` | all acknowledged | all acknowledged longer than a second before, if no sync takes longer than that; else up to the end of the sync before | writes are refused (MISCONF), everything is written anew from memory at the next tick, and nothing acknowledged is lost unless the power goes before | writes are refused, the file is cut back to its last batch, and writing is tried again each second; what the failed write held is in memory alone until then |
 //! | `appendfsync no` | all acknowledged | at least what the last finished rewrite, SHUTDOWN or change of the log held | as everysec; syncs happen only at those | as everysec |
 //! | snapshots alone (`appendonly no`) | the last snapshot whose success was shown (SAVE's reply, LASTSAVE, INFO), or a newer one | the same | that snapshot fails, is shown as failed, and the one before stays | the same |
 //!
-//! - `no-appendfsync-on-rewrite yes`: while a child runs, always and everysec promise what no does.
+//! - `no-appendfsync-on-rewrite yes`: while a child runs, always and everysec promise what no does. What was acknowledged
+//!   then is synced with the next write (always), or within a second of the child's end (everysec).
 //! - With `aof-checksum yes` (the default) this holds on every file system that keeps to POSIX: a page of zeros or an
-//!   old block in front of a surviving one is seen. With `aof-checksum no`, as with Redis itself, a power loss under
-//!   everysec and no may bring back a value with zeros in it, or a log that is refused.
+//!   old block in front of a surviving one is seen. With `aof-checksum no`, as with Redis itself, a power loss
+//!   may bring back a value with zeros in it, or a log that is refused, unless the file system keeps the order of writes
+//!   (ext4 with data=journal): under always in the middle of a write, under everysec and no also later.
 //! - Bytes that were synced and change later (rot, a block in the wrong place) are refused at the next start, with
 //!   file, offset and repair, where a checksum covers them: all of a base, and of a log everything in front of the last
 //!   batch, or everything there was at the last SHUTDOWN.

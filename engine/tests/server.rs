@@ -163,7 +163,7 @@ fn a_bad_start_is_one_line_and_the_right_code() {
     for (args, code, text) in [
         (vec!["--hz", "0"], 2, "'--hz 0': argument must be between 1 and 500"),
         (vec!["--nope", "1"], 2, "unknown option"),
-        (vec!["--dir", dir, "--port", "0"], 1, "configured to not listen anywhere"),
+        (vec!["--dir", dir, "--port", "0"], 2, "configured to not listen anywhere"),
         (vec!["--dir", "/no/such/dir"], 1, "can't open directory '/no/such/dir'"),
         (vec!["--dir", taken, "--port", "0", "--unixsocket", "x"], 1, "in use by another engine"),
     ] {

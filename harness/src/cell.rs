@@ -14,6 +14,8 @@ pub struct CellResult {
     pub target: String,
     /// The policy's name: always, everysec, no, snapshot.
     pub policy: String,
+    /// The variant of the target's configuration, where it is not the default one.
+    pub variant: Option<String>,
     /// The phase of the workload: append, rewrite, save ...
     pub phase: String,
     /// The model's name.
@@ -103,11 +105,20 @@ pub struct Recoveries {
 }
 
 impl CellResult {
+    /// What was run: the policy, and the variant if it is not the default one.
+    pub fn configuration(&self) -> String {
+        match &self.variant {
+            Some(variant) => format!("{}, {variant}", self.policy),
+            None => self.policy.clone(),
+        }
+    }
+
     /// The cell of a policy whose run could not be recorded.
     pub fn unrecorded(target: &str, policy: Policy, model: &str, seed: u64, why: &str) -> CellResult {
         CellResult {
             target: target.to_owned(),
             policy: policy.name().to_owned(),
+            variant: None,
             phase: "all".to_owned(),
             model: model.to_owned(),
             seed,

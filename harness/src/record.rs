@@ -128,6 +128,16 @@ pub enum RecordError {
         /// What is wrong.
         why: String,
     },
+    /// The call before which an operation was to be sent was never made.
+    #[error(
+        "step {step} of the workload: the target makes fewer than {call} recorded calls after the operation before"
+    )]
+    NeverCame {
+        /// The step's index.
+        step: usize,
+        /// Which call it was to be.
+        call: u32,
+    },
     /// A store under test failed in its recording process before or besides an operation.
     #[error("the store failed while it was recorded: {message}")]
     Store {

@@ -129,6 +129,7 @@ mod tests {
         CellResult {
             target: String::new(),
             policy: String::new(),
+            variant: None,
             phase: String::new(),
             model: model.to_string(),
             seed: 0,

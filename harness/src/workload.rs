@@ -1,6 +1,6 @@
 //! Workloads: what clients do to a target, as plain data that can be generated, shrunk and stored.
 
-pub(crate) mod phases;
+pub mod phases;
 pub mod random;
 pub mod resp;
 #[cfg(feature = "proptest")]
@@ -15,6 +15,15 @@ pub struct Workload {
     pub steps: Vec<Step>,
     /// Seed of the scheduler (and of the generator that made the steps).
     pub seed: u64,
+}
+
+/// How a server is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// By SIGKILL, with all its processes.
+    Kill,
+    /// By SHUTDOWN. That it ends with status 0 is its answer, and stands in the history as one.
+    Stop,
 }
 
 /// One step.
@@ -41,4 +50,11 @@ pub enum Step {
     KillAndRestart,
     /// Waits until the target's background work (rewrite, save) has ended.
     Settle,
+    /// A server is ended in this way, and started again with these options in place of its own of the same names.
+    Restart {
+        /// How it is ended.
+        how: Ending,
+        /// Options of redis.conf, by name and value.
+        set: Vec<(String, String)>,
+    },
 }

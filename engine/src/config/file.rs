@@ -9,6 +9,7 @@ use super::inert::is_inert;
 use super::{Config, names};
 use crate::persist::{FileError, current, replace_with};
 use crate::resp::split_line;
+use crate::server::ListenError;
 
 /// What is wrong with the configuration; one line.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,9 @@ impl Start {
         }
         let config = apply(&lines)?;
         config.check().map_err(ConfigError::Contradiction)?;
+        if config.port == 0 && config.unixsocket.is_none() {
+            return Err(ConfigError::Contradiction(ListenError::Nowhere.to_string()));
+        }
         let file = file.map(|f| std::path::absolute(&f).unwrap_or(f));
         Ok(Start { config, file })
     }

@@ -225,6 +225,12 @@ impl Config {
         if self.appenddirname == self.dbfilename {
             return Err(format!("appenddirname and dbfilename are both '{}'", self.dbfilename));
         }
+        if let Some(socket) = &self.unixsocket {
+            let files = [&self.appendfilename, &self.appenddirname, &self.dbfilename];
+            if files.iter().any(|name| self.dir.join(socket) == self.dir.join(name)) {
+                return Err(format!("unixsocket '{}' is another file's name, too", socket.display()));
+            }
+        }
         Ok(())
     }
 }

@@ -98,6 +98,7 @@ pub(super) fn switch_on(config: &Config, keyspace: &Keyspace, now_ms: u64) -> Re
     };
     let change = other_there || found.towards.is_some() || found.half_upgraded;
     if change {
+        found.drop_what_does_not_count(config, place.layout)?;
         layout::begin(config, place.layout)?;
     }
     let aof = match place.layout {

@@ -84,6 +84,22 @@ impl Found {
         Ok(found)
     }
 
+    /// Before the marker is made to name `towards`: where both layouts are there and the marker would then be about the
+    /// other one, what does not count goes. Otherwise it would count until the change ends, or the marker, torn while both
+    /// are there, would be refused. What Redis's own upgrade has left half done does not count either.
+    pub(super) fn drop_what_does_not_count(
+        &self,
+        config: &Config,
+        towards: AofLayout,
+    ) -> Result<(), FileError> {
+        let both = self.single.is_some() && self.manifest.is_some();
+        match self.towards {
+            Some(unfinished) if both && unfinished != towards => clear(config, unfinished),
+            None if self.half_upgraded => clear(config, AofLayout::Multi),
+            _ => Ok(()),
+        }
+    }
+
     /// The layout that holds the data; `None` if there is nothing.
     pub(super) fn source(&self, config: &Config) -> Result<Option<AofLayout>, OpenError> {
         Ok(match (&self.single, &self.manifest, self.towards) {
@@ -167,6 +183,57 @@ pub(super) fn remove_files(multi: &Place) -> Result<(), FileError> {
 mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
+
+    /// Found by reading, after the test below: CONFIG SET appendonly yes began a change of the layout in a directory with
+    /// both layouts and a marker towards the other one. It wrote the marker anew, so that for a while the layout counted
+    /// that had not counted before, and a crash in the middle of the write was refused at the next start.
+    #[test]
+    fn a_marker_is_turned_round_only_where_one_layout_is_left() {
+        for (unfinished, towards) in
+            [(AofLayout::Multi, AofLayout::Single), (AofLayout::Single, AofLayout::Multi)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let config = Config { dir: dir.path().into(), ..Config::default() };
+            let multi = Place::of(&config, AofLayout::Multi);
+            let single = Place::of(&config, AofLayout::Single).single_path();
+            fs::create_dir(&multi.dir).unwrap();
+            fs::write(multi.manifest_path(), "m").unwrap();
+            fs::write(&single, "s").unwrap();
+            begin(&config, unfinished).unwrap();
+            let found = Found::look(&config).unwrap();
+            let counts = found.source(&config).unwrap();
+            assert_eq!(counts, Some(other(unfinished)));
+            // The same way on: both stay.
+            found.drop_what_does_not_count(&config, unfinished).unwrap();
+            assert!(multi.manifest_path().exists() && single.exists());
+            // The other way.
+            found.drop_what_does_not_count(&config, towards).unwrap();
+            assert_eq!(multi.manifest_path().exists(), counts == Some(AofLayout::Multi));
+            assert_eq!(single.exists(), counts == Some(AofLayout::Single));
+            // Whole or torn, from here on the marker changes nothing.
+            for marker in [marker_text(towards), "#unpl".to_owned(), String::new()] {
+                fs::write(marker_path(&config), marker).unwrap();
+                assert_eq!(Found::look(&config).unwrap().source(&config).unwrap(), counts);
+            }
+        }
+    }
+
+    /// Redis's own upgrade, interrupted: its manifest lists the single file, which is not beside it yet. A marker towards
+    /// a single file would have made that manifest the one that counts.
+    #[test]
+    fn what_redis_has_left_half_done_goes_before_the_marker_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { dir: dir.path().into(), ..Config::default() };
+        let multi = Place::of(&config, AofLayout::Multi);
+        fs::create_dir(&multi.dir).unwrap();
+        fs::write(multi.manifest_path(), "file appendonly.aof seq 1 type b\n").unwrap();
+        fs::write(Place::of(&config, AofLayout::Single).single_path(), "s").unwrap();
+        let found = Found::look(&config).unwrap();
+        assert!(found.half_upgraded);
+        found.drop_what_does_not_count(&config, AofLayout::Single).unwrap();
+        begin(&config, AofLayout::Single).unwrap();
+        assert_eq!(Found::look(&config).unwrap().source(&config).unwrap(), Some(AofLayout::Single));
+    }
 
     /// Found by `unplug check --variant upgrade`: removed and written again, it was missing or torn for a moment, in
     /// which both layouts were there.

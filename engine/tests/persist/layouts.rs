@@ -225,6 +225,32 @@ fn a_torn_tail_is_cut_and_kept_before_the_file_is_taken_over() {
 }
 
 #[test]
+fn switching_the_log_on_ends_a_change_that_was_broken_off_whichever_way_it_went() {
+    for towards in ["multi", "single"] {
+        for layout in [AofLayout::Single, AofLayout::Multi] {
+            let dir = tempdir();
+            let multi = config(dir.path(), AppendFsync::Always);
+            written(&multi);
+            let joined = image(&multi);
+            let single = Config { aof_layout: AofLayout::Single, ..joined.config.clone() };
+            drop(Store::open(&single));
+            add(joined.dir.path(), dir.path(), &["appendonly.aof"]);
+            mark(dir.path(), towards);
+            let off = Config { aof_layout: layout, appendonly: false, ..multi.clone() };
+            let on = Config { appendonly: true, ..off.clone() };
+            let mut store = Store::open(&off);
+            store.turn("SET fresh 1");
+            store.p.reconfigure(&on, &store.ks, NOW).unwrap();
+            store.turn("SET fresh 2");
+            image(&on).holds(&store.ks, &format!("towards {towards}, on as {layout:?}"));
+            assert_eq!(one(dir.path()).exists(), layout == AofLayout::Single);
+            assert_eq!(manifest(dir.path()).exists(), layout == AofLayout::Multi);
+            assert!(!dir.path().join(MARKER).exists());
+        }
+    }
+}
+
+#[test]
 fn switching_the_log_on_replaces_what_the_other_layout_has_left() {
     for (old, new) in [(AofLayout::Single, AofLayout::Multi), (AofLayout::Multi, AofLayout::Single)] {
         let dir = tempdir();

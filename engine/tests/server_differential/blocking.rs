@@ -311,3 +311,65 @@ fn a_wait_for_the_log_is_ended_too() {
         assert_eq!(a.call("PING"), Reply::Simple("PONG".into()));
     }
 }
+
+/// The system calls of a server under `appendfsync always` while one client pushes what two others wait for.
+#[test]
+fn who_is_served_hears_of_it_when_it_is_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, calls) = (dir.path().join("engine.sock"), dir.path().join("calls"));
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-y", "-s", "400", "-e", "trace=write,sendto,fdatasync", "-o"]).arg(&calls);
+    strace.args([
+        env!("CARGO_BIN_EXE_unplug-engine"),
+        "--port",
+        "0",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+    ]);
+    strace.args(["--dir"]).arg(dir.path()).arg("--unixsocket").arg(&socket);
+    let child = match strace.stdout(std::process::Stdio::null()).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("NOT MEASURED: strace: {error}");
+            assert_ne!(std::env::var("UNPLUG_REQUIRE_REDIS").as_deref(), Ok("1"), "strace is required");
+            return;
+        }
+    };
+    let server = Running::over(child, socket);
+    let (mut a, mut b, mut c) = (server.connect(), server.connect(), server.connect());
+    a.send(&[b"BLPOP", b"k", b"0"]);
+    b.send(&[b"BLMOVE", b"k", b"j", b"LEFT", b"RIGHT", b"0"]);
+    while !matches!(c.call("CLIENT LIST"), Reply::Bulk(list) if String::from_utf8_lossy(&list).matches("flags=bU").count() == 2)
+    {
+    }
+    assert_eq!(c.call("RPUSH k first-item second-item"), Reply::Int(2));
+    assert_eq!(
+        (a.receive(), b.receive()),
+        (
+            Reply::Array(vec![Reply::Bulk(b"k".into()), Reply::Bulk(b"first-item".into())]),
+            Reply::Bulk(b"second-item".into()),
+        )
+    );
+    c.send(&[b"SHUTDOWN", b"NOSAVE"]);
+    assert!(c.closed());
+    let mut server = server;
+    server.child.wait().unwrap();
+    let calls = std::fs::read_to_string(&calls).unwrap();
+    let lines: Vec<&str> = calls.lines().collect();
+    let logged = lines
+        .iter()
+        .position(|l| l.contains("RPUSH") && l.contains(".incr.aof"))
+        .expect("a write to the log");
+    let batch = lines[logged];
+    assert!(batch.contains("LPOP") && batch.contains("LMOVE"), "one write for all: {batch}");
+    let after = |what: &dyn Fn(&str) -> bool| lines[logged..].iter().position(|l| what(l)).unwrap();
+    let synced = after(&|l| l.starts_with("fdatasync"));
+    // Pushed, popped and moved: nobody hears of it before.
+    for reply in [":2\\r\\n", "first-item\\r\\n\"", "$11\\r\\nsecond-item\\r\\n\""] {
+        let told = after(&|l| l.contains(reply) && !l.contains(".aof"));
+        assert!(synced < told, "{reply} before the sync:\n{}", lines[logged..].join("\n"));
+    }
+    assert!(!lines[..logged].iter().any(|l| l.contains("-item")), "not before the log either");
+}

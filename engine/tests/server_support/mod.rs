@@ -46,6 +46,11 @@ impl Running {
         Running { child, socket }
     }
 
+    /// A server that was started in another way.
+    pub(crate) fn over(child: Child, socket: std::path::PathBuf) -> Running {
+        Running { child, socket }
+    }
+
     /// Starts redis-server in `dir`; `None` if there is none.
     pub(crate) fn redis(dir: &Path, options: &[&str]) -> Option<Running> {
         let socket = dir.join("redis.sock");

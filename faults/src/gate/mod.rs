@@ -39,5 +39,5 @@ pub use area::Area;
 pub use clock::Clock;
 pub use error::GateError;
 pub use options::{ClockPolicy, GateOptions, Ran, Step};
-pub use rules::{CallPattern, Rule};
+pub use rules::{CallPattern, Rule, Stopped};
 pub use supervise::{Gate, blind};

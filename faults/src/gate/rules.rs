@@ -101,9 +101,30 @@ struct Live {
     holding: Vec<usize>,
 }
 
+/// A call before which a task is held until it is let go.
+#[derive(Debug)]
+struct Stop {
+    /// How many calls come before it.
+    before: u32,
+    /// Where the task stands, once it has come there.
+    at: Option<(usize, Stopped)>,
+}
+
+/// The call before which a task is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// The system call's name as strace prints it.
+    pub call: String,
+    /// The path as the program gave it, or as the kernel knows the descriptor.
+    pub path: Vec<u8>,
+}
+
 /// The rules of a run and how far they have come.
 #[derive(Debug, Default)]
-pub(super) struct Rules(Vec<Live>);
+pub(super) struct Rules {
+    live: Vec<Live>,
+    stop: Option<Stop>,
+}
 
 impl Rules {
     pub(super) fn new(rules: &[Rule]) -> Result<Self, GateError> {
@@ -115,16 +136,40 @@ impl Rules {
                 holding: Vec::new(),
             })
         };
-        rules.iter().map(live).collect::<Result<_, _>>().map(Self)
+        Ok(Self { live: rules.iter().map(live).collect::<Result<_, _>>()?, stop: None })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.live.is_empty() && self.stop.is_none()
+    }
+
+    /// Whichever task comes to the `nth` recorded call from now on, counting from 1, is held there.
+    pub(super) fn stop_at(&mut self, nth: u32) {
+        self.stop = Some(Stop { before: nth.saturating_sub(1), at: None });
+    }
+
+    /// The call before which a task is held.
+    pub(super) fn stopped(&self) -> Option<&Stopped> {
+        self.stop.as_ref()?.at.as_ref().map(|(_, stopped)| stopped)
+    }
+
+    /// Sets the task free. Says whether there was one.
+    pub(super) fn let_go(&mut self) -> bool {
+        self.stop.take().is_some_and(|stop| stop.at.is_some())
     }
 
     /// A task has arrived before a call.
     pub(super) fn arrived(&mut self, slot: usize, nr: u32, path: &[u8]) {
-        for rule in &mut self.0 {
+        match &mut self.stop {
+            Some(Stop { before: 0, at: at @ None }) => {
+                let known = CALLS.iter().find(|(_, known)| *known == i64::from(nr));
+                let call = known.map_or_else(|| nr.to_string(), |(name, _)| (*name).to_owned());
+                *at = Some((slot, Stopped { call, path: path.to_vec() }));
+            }
+            Some(Stop { before, at: None }) => *before -= 1,
+            _ => {}
+        }
+        for rule in &mut self.live {
             if rule.hold.hit(nr, path) && !rule.met {
                 rule.holding.push(slot);
             }
@@ -133,7 +178,7 @@ impl Rules {
 
     /// A task has made a call and come to its next yield point.
     pub(super) fn made(&mut self, nr: u32, path: &[u8]) {
-        for rule in &mut self.0 {
+        for rule in &mut self.live {
             if rule.until.hit(nr, path) {
                 rule.met = true;
                 rule.holding.clear();
@@ -143,13 +188,17 @@ impl Rules {
 
     /// Whether some rule holds this slot's task.
     pub(super) fn holds(&self, slot: usize) -> bool {
-        self.0.iter().any(|rule| rule.holding.contains(&slot))
+        self.live.iter().any(|rule| rule.holding.contains(&slot))
+            || self.stop.as_ref().is_some_and(|stop| stop.at.as_ref().is_some_and(|(at, _)| *at == slot))
     }
 
     /// The task is gone, and with it its call.
     pub(super) fn forget(&mut self, slot: usize) {
-        for rule in &mut self.0 {
+        for rule in &mut self.live {
             rule.holding.retain(|s| *s != slot);
+        }
+        if self.stop.as_ref().is_some_and(|stop| stop.at.as_ref().is_some_and(|(at, _)| *at == slot)) {
+            self.stop = None;
         }
     }
 }
@@ -178,6 +227,26 @@ mod tests {
         assert!(!rules.holds(0));
         rules.arrived(0, write, b"/log");
         assert!(!rules.holds(0));
+    }
+
+    #[test]
+    fn whoever_comes_to_the_nth_call_is_held_until_it_is_let_go() {
+        let mut rules = Rules::new(&[]).unwrap();
+        assert!(rules.is_empty());
+        rules.stop_at(2);
+        let (write, rename) = (libc::SYS_write as u32, libc::SYS_rename as u32);
+        rules.arrived(0, write, b"/log");
+        assert!(!rules.holds(0) && rules.stopped().is_none() && !rules.is_empty());
+        rules.arrived(3, rename, b"/a");
+        rules.arrived(1, write, b"/b");
+        assert!(rules.holds(3) && !rules.holds(0) && !rules.holds(1));
+        assert_eq!(rules.stopped(), Some(&Stopped { call: "rename".into(), path: b"/a".to_vec() }));
+        assert!(rules.let_go() && !rules.holds(3) && !rules.let_go());
+        rules.stop_at(1);
+        rules.arrived(2, write, b"/c");
+        assert!(rules.holds(2));
+        rules.forget(2);
+        assert!(!rules.holds(2) && rules.stopped().is_none(), "its task is gone");
     }
 
     #[test]

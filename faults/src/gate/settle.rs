@@ -20,7 +20,8 @@ fn busy(state: u32) -> bool {
 #[derive(Debug, Default)]
 struct Guard {
     looks: u32,
-    cpu: Option<Duration>,
+    /// The process that was first looked at, and the time that it had used by then.
+    cpu: Option<(u32, Duration)>,
 }
 
 impl Guard {
@@ -34,6 +35,19 @@ impl Guard {
         let due = began.elapsed() >= Duration::from_millis(2) + Duration::from_millis(20) * self.looks;
         self.looks += u32::from(due);
         due
+    }
+
+    /// The time that a process has used since it was first looked at. Of one that has not come to the gate no number is
+    /// known: to the system, 0 is whoever asks.
+    fn used(&mut self, pid: u32, cpu_time: impl Fn(u32) -> Option<Duration>) -> Duration {
+        let cpu = if pid == 0 { Duration::ZERO } else { cpu_time(pid).unwrap_or_default() };
+        let (first, before) = *self.cpu.get_or_insert((pid, cpu));
+        if first == pid {
+            return cpu.saturating_sub(before);
+        }
+        // Another one keeps everybody waiting now.
+        self.cpu = Some((pid, cpu));
+        Duration::ZERO
     }
 }
 
@@ -85,8 +99,7 @@ impl Gate {
             self.bury_process(words, pid);
             return None;
         }
-        let cpu = cpu_time(pid).unwrap_or_default();
-        let used = cpu.saturating_sub(*guard.cpu.get_or_insert(cpu));
+        let used = guard.used(pid, cpu_time);
         if used < self.options.cpu_limit && began.elapsed() < self.options.real_limit {
             return None;
         }
@@ -134,5 +147,22 @@ impl Gate {
             }
         }
         words.signals.fetch_add(1, AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_that_one_has_used_is_not_another_ones() {
+        let mut guard = Guard::default();
+        let seconds = |pid| Some(Duration::from_secs(u64::from(pid)));
+        assert_eq!(guard.used(3, seconds), Duration::ZERO);
+        // Not yet at the gate: not the time of this very process either.
+        assert_eq!(guard.used(0, |_| Some(Duration::from_secs(1000))), Duration::ZERO);
+        assert_eq!(guard.used(0, |_| Some(Duration::from_secs(2000))), Duration::ZERO);
+        assert_eq!(guard.used(900, seconds), Duration::ZERO);
+        assert_eq!(guard.used(900, |_| Some(Duration::from_secs(905))), Duration::from_secs(5));
     }
 }

@@ -6,7 +6,7 @@ use super::clock::Clock;
 use super::error::GateError;
 use super::options::{ClockPolicy, GateOptions, Ran, Step};
 use super::process::Processes;
-use super::rules::Rules;
+use super::rules::{Rules, Stopped};
 use crate::event::{Nanos, Task};
 use crate::trace::Blind;
 use rand_core::{Rng, SeedableRng};
@@ -128,6 +128,24 @@ impl Gate {
         let waits = |s: &&Slot| s.state.load(Acquire) == WAIT;
         let words = self.area.words();
         slots(words).iter().filter(waits).map(|s| s.deadline.load(Acquire)).filter(|d| *d != NEVER).min()
+    }
+
+    /// Whichever task comes to the `nth` recorded call from now on, counting from 1, is held before it until
+    /// [`Gate::let_go`].
+    pub fn stop_at(&mut self, nth: u32) {
+        self.area.words().ruled.store(1, Release);
+        self.rules.stop_at(nth);
+    }
+
+    /// The call before which a task is held.
+    pub fn stopped(&self) -> Option<&Stopped> {
+        self.rules.stopped()
+    }
+
+    /// Sets the task free that is held. Says whether there was one.
+    pub fn let_go(&mut self) -> bool {
+        self.generation += 1;
+        self.rules.let_go()
     }
 
     /// The clock of this run.

@@ -63,6 +63,9 @@ pub struct CheckArgs {
     /// fdatasync:delay=1.5s, or the rules of a file
     #[arg(long, value_name = "all|LIST|FILE")]
     pub faults: Option<String>,
+    /// Named configurations of the embedded engine, or `all`; `default` if none is named. An unknown name lists them
+    #[arg(long, value_name = "NAME|all", value_delimiter = ',')]
+    pub variant: Vec<String>,
     /// Run everysec also with syncs that take 0.5, 1.5 and 2.5 s, and all of the workload: a window is then a second,
     /// and what two syncs add to it. Without it the embedded engine does so with appends only
     #[arg(long)]
@@ -87,6 +90,12 @@ pub struct SubjectArgs {
     /// Files that need not survive and are made anew, such as '*-shm'; writable shared mappings of them do not matter
     #[arg(long, value_name = "GLOB")]
     pub volatile: Vec<String>,
+    /// Another option of the server than those that make the policy, such as aof-layout=single; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// An option in which the server that recovers differs from the one that was recorded; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub recover_set: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub command: CommandArgs,
@@ -171,6 +180,9 @@ pub struct RecordArgs {
     /// The policy that the store runs under
     #[arg(long, value_name = "POLICY", default_value_t = Policy::Always)]
     pub policy: Policy,
+    /// A named configuration of the embedded engine; `default` if none is named. An unknown name lists them
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
     /// Where the trace is written
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,

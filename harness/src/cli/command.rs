@@ -19,7 +19,7 @@ pub(super) fn runs(spec: &CommandSpec, plan: &CheckPlan, watch: &dyn Watch) -> R
             break;
         }
         watch.stage(&format!("{policy}: recording"), 0);
-        match record(spec, *policy, plan.seed, watch) {
+        match record(spec, *policy, plan.seed, &plan.explore.models, watch) {
             Ok(run) => runs.push(run),
             Err(Failure::NotMeasured(why)) => {
                 for model in &plan.explore.models {
@@ -37,12 +37,19 @@ pub(super) fn record(
     spec: &CommandSpec,
     policy: Policy,
     seed: u64,
+    models: &[String],
     watch: &dyn Watch,
 ) -> Result<Run, Failure> {
     let spec = CommandSpec { policy: Some(policy), ..spec.clone() };
     let recorded =
         command::record(&this_file()?, &spec, seed, Some(watch.interrupted())).map_err(record_failed)?;
-    Ok(Run { target: Box::new(recorded.target), policy, trace: recorded.trace, again: None })
+    Ok(Run {
+        target: Box::new(recorded.target),
+        policy,
+        trace: recorded.trace,
+        models: models.to_vec(),
+        again: None,
+    })
 }
 
 /// The target that recovers what a recorded command has written. Its checker is asked for: the one that a file

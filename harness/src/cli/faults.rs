@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::plan::CheckPlan;
 use super::runner::Watch;
+use crate::cell::CellResult;
 use crate::contract::Contract;
 use crate::faults::{Asked, Sweep, SweepError, Told, sweep};
 use crate::target::Target;
@@ -22,7 +23,7 @@ pub(super) fn faults(
     asked: &Asked,
     (target, workload): (&RespTarget, &Workload),
     contract: Contract,
-    shown: &BTreeSet<String>,
+    (shown, models): (&BTreeSet<String>, &[String]),
     plan: &CheckPlan,
     watch: &dyn Watch,
 ) -> Result<(), Failure> {
@@ -31,11 +32,11 @@ pub(super) fn faults(
         .map_err(super::wire::pool_failed)?
         .interrupted_by(watch.interrupted());
     let told = |what: Told<'_>| match what {
-        Told::Stage(name, of) => watch.stage(&format!("{}: {name}", target.policy), of),
+        Told::Stage(name, of) => watch.stage(&format!("{}: {name}", target.label()), of),
         Told::Done(n) => watch.advance(n),
         Told::Note(text) => watch.note(text),
     };
-    let models = plan.explore.models.iter().filter_map(|name| model::by_name(name)).collect();
+    let models = models.iter().filter_map(|name| model::by_name(name)).collect();
     let swept = sweep(
         &Sweep {
             target,
@@ -54,7 +55,9 @@ pub(super) fn faults(
     );
     match swept {
         Ok(cells) => {
-            cells.into_iter().for_each(|cell| watch.cell(cell));
+            let variant = &target.variant;
+            let named = |cell| CellResult { variant: variant.clone(), ..cell };
+            cells.into_iter().for_each(|cell| watch.cell(named(cell)));
             Ok(())
         }
         Err(_) if cancel.load(Ordering::SeqCst) => Ok(()),

@@ -1,6 +1,7 @@
 //! What was asked for, checked: a plan can be carried out without another question.
 
 use super::args::{CheckArgs, CommandArgs, RecordArgs, SearchArgs, SubjectArgs};
+use super::configuration::{Configuration, Wanted, variant, variants};
 use super::drop_sync::DropSync;
 use super::failure::Failure;
 use super::runner::ModelInfo;
@@ -45,6 +46,8 @@ pub struct CheckPlan {
     pub subject: Subject,
     /// The policies, at least one, without doubles, in the report's order.
     pub policies: Vec<Policy>,
+    /// How the store is configured, at least one, the default one first.
+    pub configurations: Vec<Configuration>,
     /// The seed.
     pub seed: u64,
     /// Operations in each workload.
@@ -66,6 +69,8 @@ pub struct RecordPlan {
     pub subject: Subject,
     /// The policy that it runs under.
     pub policy: Policy,
+    /// How the store is configured.
+    pub configuration: Configuration,
     /// The seed.
     pub seed: u64,
     /// Operations in the workload.
@@ -82,8 +87,13 @@ impl RecordPlan {
     pub fn of(args: &RecordArgs) -> Result<RecordPlan, Failure> {
         let subject = subject(&args.subject)?;
         promises(&subject, args.policy)?;
+        let variant = variant(args.variant.as_deref().unwrap_or_default(), &subject)?;
+        let configuration = Configuration::of(variant, &args.subject, &subject, &[args.policy])?;
+        if configuration.policies(&[args.policy]).is_empty() {
+            return Err(configuration.says_nothing());
+        }
         let SubjectArgs { seed, ops, volatile, .. } = args.subject.clone();
-        Ok(RecordPlan { subject, policy: args.policy, seed, ops, volatile })
+        Ok(RecordPlan { subject, policy: args.policy, configuration, seed, ops, volatile })
     }
 }
 
@@ -92,6 +102,8 @@ impl RecordPlan {
 pub struct ExplorePlan {
     /// Names of models, at least one, without doubles, in the models' order.
     pub models: Vec<String>,
+    /// Whether the models were named.
+    pub models_named: bool,
     /// At the most so many states in one cell.
     pub budget: u64,
     /// How deep recoveries are crashed, if that was asked for.
@@ -137,6 +149,16 @@ impl CheckPlan {
                 "name `engine`, `redis`, or a server with --server".into(),
             ));
         }
+        let configurations = variants(&args.variant, &subject)?
+            .into_iter()
+            .map(|variant| Configuration::of(variant, &args.subject, &subject, &policies))
+            .collect::<Result<Vec<_>, _>>()?;
+        // Of all variants some have nothing to do with a policy; of one that was named this is a mistake.
+        if let Some(idle) = configurations.iter().find(|c| c.cells(&policies, explore.wanted()).is_empty())
+            && configurations.len() == args.variant.len().max(1)
+        {
+            return Err(idle.says_nothing());
+        }
         let SubjectArgs { seed, ops, .. } = args.subject;
         let slow_syncs = args.slow_syncs;
         if slow_syncs && !policies.contains(&Policy::EverySec) {
@@ -145,7 +167,7 @@ impl CheckPlan {
                 "add --policy everysec, or leave it out".into(),
             ));
         }
-        Ok(CheckPlan { subject, policies, seed, ops, volatile, explore, faults, slow_syncs })
+        Ok(CheckPlan { subject, policies, configurations, seed, ops, volatile, explore, faults, slow_syncs })
     }
 }
 
@@ -173,6 +195,7 @@ impl ExplorePlan {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(ExplorePlan {
             models: chosen,
+            models_named: !args.model.is_empty(),
             budget: args.budget.unwrap_or(budget),
             recovery_depth: args.recovery_depth,
             prune: args.prune,
@@ -181,6 +204,13 @@ impl ExplorePlan {
             assume: args.assume.clone(),
             drop_sync: args.drop_sync.clone(),
         })
+    }
+}
+
+impl ExplorePlan {
+    /// The models that are wanted.
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        Wanted { models: &self.models, named: self.models_named }
     }
 }
 

@@ -104,6 +104,7 @@ fn cell(model: &str, verdict: Verdict) -> CellResult {
     CellResult {
         target: "told".into(),
         policy: "always".into(),
+        variant: None,
         phase: "append".into(),
         model: model.into(),
         seed: 1,

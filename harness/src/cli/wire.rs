@@ -5,30 +5,29 @@ use super::command;
 use super::failure::Failure;
 use super::faults::faults;
 use super::plan::{CheckPlan, ExplorePlan, RecordPlan, Subject};
+use super::recording::{contract_of, record, servers, takes_its_options, target, target_of, workload};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use crate::cell::{CellResult, Story};
-use crate::contract::Contract;
 use crate::explore::{Again, Memo, Search, Shrunk, explore_deep, fewest_operations};
-use crate::history::START;
 use crate::pool::PoolError;
 use crate::record::RecordError;
 use crate::report::show::{Describe, Plain, sync_name};
 use crate::repro::{self, Repro};
+use crate::shell;
 use crate::target::Target;
 use crate::target::command::NAME;
 use crate::target::command_recover;
+use crate::target::options::{self, Of};
 use crate::target::policy::Policy;
-use crate::target::resp::RespTarget;
+use crate::target::resp::{RespTarget, VARIANT};
 use crate::verdict::{ExitCode, Violation};
-use crate::worker::scratch::{self, Scratch};
 use crate::worker::{Limits, Workers};
-use crate::workload::resp::Shape;
-use crate::workload::{Step, Workload};
+use crate::workload::Workload;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use unplug_faults::codec::CodecError;
-use unplug_faults::event::{Event, Op, SyncKind};
+use unplug_faults::event::{Op, SyncKind};
 use unplug_faults::model::{self, Model};
 use unplug_faults::paths::Paths;
 use unplug_faults::state::Plan;
@@ -66,23 +65,33 @@ impl Runner for Standard {
         let shown = runs.iter().map(|run| explore(run, &plan.explore, watch));
         let shown: Vec<BTreeSet<String>> = shown.collect::<Result<_, _>>()?;
         let Some(asked) = &plan.faults else { return Ok(()) };
-        for (Run { trace, again, .. }, shown) in runs.iter().zip(&shown) {
+        for (Run { trace, again, models, .. }, shown) in runs.iter().zip(&shown) {
             // Runs with slow syncs measure a window; they add no call to those of the run without.
             let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0)
             else {
                 continue;
             };
-            faults(asked, (target, workload), contract_of(target.policy, trace), shown, plan, watch)?;
+            faults(
+                asked,
+                (target, workload),
+                contract_of(target.policy, trace),
+                (shown, models),
+                plan,
+                watch,
+            )?;
         }
         Ok(())
     }
 
     fn record(&self, plan: &RecordPlan, watch: &dyn Watch) -> Result<Trace, Failure> {
         if let Subject::Command(spec) = &plan.subject {
-            return Ok(command::record(spec, plan.policy, plan.seed, watch)?.trace);
+            return Ok(command::record(spec, plan.policy, plan.seed, &[], watch)?.trace);
         }
-        let target = target(&plan.subject, plan.policy, &plan.volatile)?.interrupted_by(watch.interrupted());
-        record(&target, &workload(plan.policy, plan.seed, plan.ops, 0, false))
+        let mut target =
+            target(&plan.subject, plan.policy, &plan.volatile)?.interrupted_by(watch.interrupted());
+        plan.configuration.apply(&mut target);
+        takes_its_options(&target)?;
+        record(&target, &workload(&plan.configuration, plan.policy, (plan.seed, plan.ops), 0, false))
     }
 
     fn explore(
@@ -97,7 +106,7 @@ impl Runner for Standard {
             let (now, then) = (target.name(), &trace.meta.target);
             watch.note(&format!("the trace was recorded with {then}; {now} recovers"));
         }
-        let mut runs = vec![Run { target, policy, trace, again: None }];
+        let mut runs = vec![Run { target, policy, trace, models: plan.models.clone(), again: None }];
         drop_syncs(&mut runs, plan, watch)?;
         runs.iter().try_for_each(|run| explore(run, plan, watch).map(drop))
     }
@@ -134,8 +143,11 @@ impl Runner for Standard {
             ENGINE => format!("{} engine", super::commands::this_program()),
             _ => "redis-server".to_owned(),
         };
-        let quoted = |value: &str| if value.is_empty() { "''".to_owned() } else { value.to_owned() };
-        let options: String = policy.options().iter().map(|(n, v)| format!(" --{n} {}", quoted(v))).collect();
+        let of_policy = policy.options().into_iter().map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let [set, recover] =
+            [Of::Recorded, Of::Recovering].map(|of| options::kept(&repro.trace.meta.options, of));
+        let all = options::join(&of_policy.collect::<Vec<_>>(), &options::join(&set, &recover));
+        let options: String = all.iter().map(|(n, v)| format!(" --{n} {}", shell::word(v))).collect();
         Ok(format!(
             "{shown}: {files} files and directories\nstart: {program} --dir {shown} --port 7000{options}"
         ))
@@ -165,73 +177,9 @@ impl Runner for Standard {
     }
 }
 
-/// Records each policy of a server, the slow disks of everysec included.
-fn servers(plan: &CheckPlan, watch: &dyn Watch) -> Result<Vec<Run>, Failure> {
-    let mut runs = Vec::new();
-    for policy in &plan.policies {
-        for sync in sync_durations(plan, *policy) {
-            if watch.interrupted().load(Ordering::SeqCst) {
-                return Ok(runs);
-            }
-            watch.stage(&format!("{policy}: recording"), 0);
-            let mut target =
-                target(&plan.subject, *policy, &plan.volatile)?.interrupted_by(watch.interrupted());
-            target.conditions.sync_nanos = *sync;
-            let appends_only = *sync > 0 && !plan.slow_syncs;
-            let workload = workload(*policy, plan.seed, plan.ops, *sync, appends_only);
-            match record(&target, &workload) {
-                Ok(trace) => {
-                    let again = Some((target.clone(), workload));
-                    runs.push(Run { target: Box::new(target), policy: *policy, trace, again });
-                }
-                // One policy's gap must not cost the others their results.
-                Err(Failure::NotMeasured(why)) => unrecorded(&target, &why, plan, watch),
-                Err(other) => return Err(other),
-            }
-        }
-    }
-    Ok(runs)
-}
-
 /// This program's own file: workers are started from it.
 pub(super) fn this_file() -> Result<PathBuf, Failure> {
     std::env::current_exe().map_err(|e| Failure::Broken(format!("cannot find this program's own file: {e}")))
-}
-
-fn target(subject: &Subject, policy: Policy, volatile: &[String]) -> Result<RespTarget, Failure> {
-    let mut target = match subject {
-        Subject::Redis { server } => {
-            RespTarget::server(this_file()?, server.as_deref(), policy).map_err(record_failed)?
-        }
-        Subject::Engine | Subject::Command(_) => RespTarget::engine(this_file()?, policy),
-    };
-    target.conditions.ignore.extend_from_slice(volatile);
-    Ok(target)
-}
-
-/// The target that recovers what this trace's target has written, and its policy.
-fn target_of(trace: &Trace, with: &WithArgs) -> Result<(Box<dyn Target>, Policy), Failure> {
-    let policy = trace.meta.options.get("policy").and_then(|p| p.parse().ok()).ok_or_else(|| {
-        Failure::usage(
-            format!("this trace is of '{}', which no command can start", trace.meta.target),
-            "a Rust store's trace is replayed by its own test, with UNPLUG_REPLAY".into(),
-        )
-    })?;
-    if trace.meta.target == NAME {
-        return Ok((Box::new(command::target_of(trace, with.check.as_deref())?), policy));
-    }
-    let subject = match trace.meta.target == ENGINE {
-        true => Subject::Engine,
-        false => Subject::Redis { server: with.server.clone() },
-    };
-    Ok((Box::new(target(&subject, policy, &[])?), policy))
-}
-
-/// One cell a model for a policy that could not be recorded: its phases are not known.
-fn unrecorded(target: &RespTarget, why: &str, plan: &CheckPlan, watch: &dyn Watch) {
-    for model in &plan.explore.models {
-        watch.cell(CellResult::unrecorded(&target.name(), target.policy, model, plan.seed, why));
-    }
 }
 
 /// Says how few states a program gets, where that is so.
@@ -255,80 +203,10 @@ pub(super) struct Run {
     pub(super) policy: Policy,
     /// What was recorded.
     pub(super) trace: Trace,
+    /// The models under which it is crashed.
+    pub(super) models: Vec<String>,
     /// How it was made, where this program can make another; equal ones only where the target is gated.
     pub(super) again: Option<(RespTarget, Workload)>,
-}
-
-/// The option of a trace that says how long each sync took, in milliseconds.
-const SYNC_MS: &str = "sync-duration-ms";
-const MS: u64 = 1_000_000;
-/// How long syncs take in the runs that measure what everysec loses on a slow disk.
-const SLOW: [u64; 4] = [0, 500 * MS, 1500 * MS, 2500 * MS];
-
-/// The durations of syncs under which a policy is run. Only everysec speaks of time; a real server's run takes real
-/// time besides, so that it is asked for.
-fn sync_durations(plan: &CheckPlan, policy: Policy) -> &'static [u64] {
-    match policy {
-        Policy::EverySec if plan.slow_syncs || plan.subject == Subject::Engine => &SLOW,
-        _ => &SLOW[..1],
-    }
-}
-
-/// The workload of a check. With slow syncs it is appends only where nothing else is asked for: rewrites and SAVE sync
-/// in the thread that serves clients, which then cannot begin the sync of the log, and no window is promised for that.
-fn workload(policy: Policy, seed: u64, ops: u32, sync_nanos: u64, appends_only: bool) -> Workload {
-    let mut workload = Shape::new(policy, u64::from(ops)).generate(seed);
-    if sync_nanos == 0 {
-        return workload;
-    }
-    let mut phases = 0;
-    workload.steps.retain_mut(|step| {
-        if let Step::Phase(name) = step {
-            phases += 1;
-            name.push_str(&slow_suffix(sync_nanos));
-        }
-        phases <= 1 || !appends_only
-    });
-    workload
-}
-
-fn slow_suffix(sync_nanos: u64) -> String {
-    format!(", {}.{} s syncs", sync_nanos / (1000 * MS), sync_nanos / (100 * MS) % 10)
-}
-
-fn record(target: &RespTarget, workload: &Workload) -> Result<Trace, Failure> {
-    // In memory: how long this machine's disk takes for a sync is nothing that a result should depend on.
-    let dir = Scratch::new().map_err(|e| {
-        let base =
-            scratch::base().map_or_else(|_| String::new(), |base| format!(" below {}", base.display()));
-        Failure::NotMeasured(format!(
-            "no directory to record in{base}: {e}; make room there, or name another place with UNPLUG_TMP"
-        ))
-    })?;
-    let data = dir.path().join("data");
-    std::fs::create_dir(&data)
-        .map_err(|e| Failure::NotMeasured(format!("no directory to record in: {}: {e}", data.display())))?;
-    let mut trace = target.record(&data, workload).map_err(record_failed)?;
-    let sync = target.conditions.sync_nanos;
-    if sync > 0 {
-        trace.meta.options.insert(SYNC_MS.into(), (sync / MS).to_string());
-        // What comes before the first phase is a cell of its own, and must not go by another run's name.
-        let op = Op::Phase(format!("{START}{}", slow_suffix(sync)));
-        let task = unplug_faults::event::Task::default();
-        trace.events.insert(0, Event { begin: 0, end: 0, at: 0, task, site: None, errno: 0, op });
-    }
-    Ok(trace)
-}
-
-/// What a run's policy promises. Where syncs take time, a write is kept once its own sync has ended, which began a
-/// second after it at the latest, or when the sync in front of it let it (a timer's tick late): the documented
-/// second, and what the disk adds to it.
-fn contract_of(policy: Policy, trace: &Trace) -> Contract {
-    let sync = trace.meta.options.get(SYNC_MS).and_then(|ms| ms.parse::<u64>().ok()).unwrap_or(0) * MS;
-    match policy.contract() {
-        Contract::EverySec { window } => Contract::EverySec { window: window.max(sync + 100 * MS) + sync },
-        other => other,
-    }
 }
 
 /// Takes the syncs out that `--drop-sync` names. A pattern that matches nothing is a mistake: the run that
@@ -366,7 +244,7 @@ fn syncs(trace: &Trace) -> BTreeSet<String> {
 
 /// Explores a run under each model, and gives the mechanisms of what was found.
 fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<BTreeSet<String>, Failure> {
-    let Run { target, policy, trace, again } = run;
+    let Run { target, policy, trace, models, again } = run;
     let contract = contract_of(*policy, trace);
     let record_again = |workload: &Workload| {
         let (target, _) = again.as_ref()?;
@@ -386,14 +264,16 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<BTreeSet<
         .interrupted_by(watch.interrupted());
     // The models of one trace give many images in common: each is recovered once.
     let (mut memo, mut shown) = (Memo::new(), BTreeSet::new());
-    for name in &plan.models {
+    let variant = trace.meta.options.get(VARIANT);
+    let label = variant.map_or_else(|| policy.to_string(), |variant| format!("{policy}, {variant}"));
+    for name in models {
         if cancel.load(Ordering::SeqCst) {
             break;
         }
         let Some(model) = model::by_name(name) else {
             return Err(Failure::Broken(format!("the model {name} has gone")));
         };
-        watch.stage(&format!("{policy} / {name}"), plan.budget);
+        watch.stage(&format!("{label} / {name}"), plan.budget);
         let search = Search {
             trace,
             target: target.as_ref(),
@@ -412,11 +292,11 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<BTreeSet<
         };
         let mut cells = explore_deep(&search, depth, &mut memo, &mut pool, &mut progress, &cancel);
         if let Some(again) = again.as_ref().filter(|_| cells.iter().any(|c| !c.findings.is_empty())) {
-            watch.stage(&format!("{policy} / {name}: fewest operations"), 0);
+            watch.stage(&format!("{label} / {name}: fewest operations"), 0);
             fewest_operations(&search, again, &mut cells, &mut shrunk, &mut pool, &cancel);
         }
         shown.extend(cells.iter().flat_map(|cell| &cell.findings).map(|f| f.mechanism.clone()));
-        cells.into_iter().for_each(|cell| watch.cell(cell));
+        cells.into_iter().for_each(|cell| watch.cell(CellResult { variant: variant.cloned(), ..cell }));
     }
     Ok(shown)
 }

@@ -357,6 +357,7 @@ impl<'a> Run<'a> {
         CellResult {
             target: self.search.target.name(),
             policy: Policy::of(&self.search.contract).name().to_string(),
+            variant: None,
             phase: run.phase.name.clone(),
             model: self.search.model.name().to_string(),
             seed: meta.seed,

@@ -21,7 +21,6 @@ use crate::story::{Subject, tell};
 use crate::target::Target;
 use crate::verdict::Class;
 use crate::worker::scratch::Scratch;
-use crate::workload::Workload;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -282,7 +281,7 @@ fn record(target: &dyn Target, image: &SharedImage) -> Result<Trace, RecordError
     std::fs::create_dir(&dir).map_err(RecordError::io("cannot make the directory", &dir))?;
     let laid = LayOut::new(&dir).lay(image).map_err(std::io::Error::from);
     laid.map_err(RecordError::io("cannot lay out an image in", &dir))?;
-    target.record(&dir, &Workload::default())
+    target.record_recovery(&dir)
 }
 
 /// Whether a recorded recovery is small enough to be kept for the other models.

@@ -177,6 +177,7 @@ impl Tally {
         CellResult {
             target: self.target,
             policy: self.policy.name().to_owned(),
+            variant: None,
             phase: self.phase,
             model: self.model,
             seed: self.seed,

@@ -34,12 +34,12 @@ impl Allowed {
     pub(super) fn new(history: &History, contract: &Contract, orders: &Orders, oracle: &dyn Oracle) -> Self {
         let mut allowed = Allowed {
             by_digest: HashMap::new(),
-            missing: missing(history, orders),
-            barriers: barriers(history, orders),
+            missing: missing(history, contract, orders),
+            barriers: barriers(history, contract, orders),
             told_at: told_at(history, oracle),
         };
         let intervals = match contract {
-            Contract::Snapshot => snapshots(history, orders),
+            Contract::Snapshot => snapshots(history, contract, orders),
             _ => {
                 (0..orders.nodes.len()).map(|node| allowed.prefix(history, contract, orders, node)).collect()
             }
@@ -69,7 +69,7 @@ impl Allowed {
 
     /// The last crash point at which an operation may be missing under a window.
     fn window_ends(&self, history: &History, acked: Clock, acked_at: Nanos, window: u64) -> Clock {
-        let limit = acked_at.saturating_add(window);
+        let limit = history.deadline(acked_at, window);
         // Once a client was told of an error, the loss grows no more.
         if self.told_at.is_some_and(|told| told <= limit) {
             return Clock::MAX;
@@ -126,7 +126,7 @@ impl Allowed {
             return false;
         };
         match contract {
-            Contract::Always => acked <= point,
+            Contract::Always => acked <= point && !history.is_suspended(acked),
             Contract::EverySec { window } => self.window_ends(history, acked, acked_at, *window) < point,
             Contract::No | Contract::Snapshot => false,
         }
@@ -148,12 +148,15 @@ pub(super) fn issued(history: &History, orders: &Orders, node: usize) -> Clock {
     orders.nodes[node].progress.iter().enumerate().filter_map(last).max().unwrap_or(0)
 }
 
-fn missing(history: &History, orders: &Orders) -> Vec<Vec<Option<(Clock, Nanos)>>> {
+fn missing(history: &History, contract: &Contract, orders: &Orders) -> Vec<Vec<Option<(Clock, Nanos)>>> {
+    // What was acknowledged while the policy was suspended is promised only by what follows it.
+    let unpromised = |acked: Clock| *contract == Contract::Always && history.is_suspended(acked);
     let of_client = |list: &Vec<usize>| {
         let mut out = vec![None; list.len() + 1];
         for (i, operation) in list.iter().enumerate().rev() {
             let o = &history.operations[*operation];
-            let own = o.acked.zip(o.acked_at).filter(|_| orders.good[*operation]);
+            let own = o.acked.zip(o.acked_at);
+            let own = own.filter(|(acked, _)| orders.good[*operation] && !unpromised(*acked));
             out[i] = own.or(out[i + 1]);
         }
         out
@@ -163,15 +166,19 @@ fn missing(history: &History, orders: &Orders) -> Vec<Vec<Option<(Clock, Nanos)>
 
 /// The promises made so far: when each was made, and the crash point before which every acknowledged
 /// operation is covered by it.
-fn promises(history: &History, orders: &Orders) -> Vec<(Clock, Clock)> {
+fn promises(history: &History, contract: &Contract, orders: &Orders) -> Vec<(Clock, Clock)> {
     let mut promises = Vec::new();
+    // Of a log, a fork that nobody asked for says nothing: it may be a snapshot's.
+    let own = if *contract == Contract::Snapshot { own_snapshots(history, orders) } else { Vec::new() };
     for (index, o) in history.operations.iter().enumerate() {
         let Some(acked) = o.acked else { continue };
         match orders.meanings[index] {
             Meaning::Barrier => promises.push((acked, o.invoked)),
             Meaning::SaveSeen => {
-                let background = newest_background(history, orders, o.invoked);
-                promises.extend(background.map(|b| (acked, history.operations[b].invoked)));
+                let asked = newest_background(history, orders, o.invoked);
+                let asked = asked.map(|b| history.operations[b].invoked);
+                let own = own.iter().copied().rfind(|fork| *fork < o.invoked);
+                promises.extend(asked.max(own).map(|taken| (acked, taken)));
             }
             _ => {}
         }
@@ -190,8 +197,8 @@ fn newest_background(history: &History, orders: &Orders, before: Clock) -> Optio
     (0..history.operations.len()).rev().find(asked)
 }
 
-fn barriers(history: &History, orders: &Orders) -> Vec<Vec<Clock>> {
-    let promises = promises(history, orders);
+fn barriers(history: &History, contract: &Contract, orders: &Orders) -> Vec<Vec<Clock>> {
+    let promises = promises(history, contract, orders);
     let of_client = |list: &Vec<usize>| {
         let mut out = vec![Clock::MAX; list.len() + 1];
         for (made, covers) in promises.iter().rev() {
@@ -215,35 +222,39 @@ fn told_at(history: &History, oracle: &dyn Oracle) -> Option<Nanos> {
 }
 
 /// When each snapshot's content is allowed: from its taking until a newer one is known to be saved.
-fn snapshots(history: &History, orders: &Orders) -> Vec<Interval> {
+fn snapshots(history: &History, contract: &Contract, orders: &Orders) -> Vec<Interval> {
     // When a snapshot became known to be saved, and when it was taken.
-    let mut saved: Vec<(Clock, Clock)> = promises(history, orders);
+    let mut saved: Vec<(Clock, Clock)> = promises(history, contract, orders);
     saved.sort_unstable();
     let until = |taken: Clock| {
         let newer = saved.iter().find(|(_, other)| *other > taken);
         newer.map_or(Clock::MAX, |(known, _)| known.saturating_sub(1))
     };
     let mut out = vec![Interval { from: 0, to: until(0), node: 0 }];
-    let takes =
-        |operation: usize| matches!(orders.meanings[operation], Meaning::Barrier | Meaning::Background);
     for (node, content) in orders.nodes.iter().enumerate() {
         // The content at a snapshot is that at its operation's place in the order.
         for (client, held) in content.progress.iter().enumerate() {
             let Some(operation) = orders.clients[client].get(*held as usize).copied() else { continue };
             let o = &history.operations[operation];
-            if takes(operation) && issued(history, orders, node) <= o.acked.unwrap_or(Clock::MAX) {
+            if takes(orders, operation) && issued(history, orders, node) <= o.acked.unwrap_or(Clock::MAX) {
                 out.push(Interval { from: o.invoked, to: until(o.invoked), node });
             }
         }
     }
-    let asked_for = |fork: &Clock| {
-        let around = |(i, o): (usize, &crate::history::Operation)| {
-            takes(i) && o.invoked <= *fork && o.acked.is_none_or(|a| *fork <= a)
-        };
-        history.operations.iter().enumerate().any(around)
-    };
-    // A fork that nobody asked for may be a save by the target's own decision.
-    for fork in history.forks.iter().filter(|f| !asked_for(f)) {
+    for (node, content) in orders.nodes.iter().enumerate() {
+        // Behind an operation, with whatever of the other clients could be there by then.
+        for (client, held) in content.progress.iter().enumerate() {
+            let Some(last) = held.checked_sub(1) else { continue };
+            let operation = orders.clients[client][last as usize];
+            let o = &history.operations[operation];
+            if orders.saved_behind[operation]
+                && issued(history, orders, node) <= o.acked.unwrap_or(Clock::MAX)
+            {
+                out.push(Interval { from: o.invoked, to: until(o.invoked), node });
+            }
+        }
+    }
+    for fork in &own_snapshots(history, orders) {
         let must = |client: usize, held: u32| {
             let next = orders.clients[client].get(held as usize).map(|i| &history.operations[*i]);
             next.is_none_or(|o| o.acked.is_none_or(|a| a >= *fork))
@@ -256,4 +267,20 @@ fn snapshots(history: &History, orders: &Orders) -> Vec<Interval> {
         }
     }
     out
+}
+
+/// Whether an operation takes a snapshot.
+fn takes(orders: &Orders, operation: usize) -> bool {
+    matches!(orders.meanings[operation], Meaning::Barrier | Meaning::Background)
+}
+
+/// The forks that nobody asked for: they may be snapshots by the target's own decision.
+fn own_snapshots(history: &History, orders: &Orders) -> Vec<Clock> {
+    let asked_for = |fork: &Clock| {
+        let around = |(i, o): (usize, &crate::history::Operation)| {
+            takes(orders, i) && o.invoked <= *fork && o.acked.is_none_or(|a| *fork <= a)
+        };
+        history.operations.iter().enumerate().any(around)
+    };
+    history.forks.iter().copied().filter(|fork| !asked_for(fork)).collect()
 }

@@ -49,6 +49,8 @@ pub struct RespOracle {
     database: u32,
     /// The sum of the shares of keys that are alive at an instant, once somebody has asked.
     counted: Option<(u64, u128)>,
+    /// Whether snapshots are made by save points: FLUSHALL makes one then, too.
+    pub(crate) save_points: bool,
     /// When the newest background save or rewrite was asked for.
     background_ms: Option<u64>,
 }
@@ -269,6 +271,11 @@ impl Oracle for RespOracle {
         reply.starts_with(b"-")
     }
 
+    fn may_save_behind(&self, op: &[u8]) -> bool {
+        let flushes = |op: RespOp| op.commands.iter().any(|c| commands::name(c) == "FLUSHALL");
+        self.save_points && RespOp::decode(op).is_ok_and(flushes)
+    }
+
     fn is_refusal(&self, reply: &[u8]) -> bool {
         // Documented of MISCONF: "Commands that may modify the data set are disabled". A transaction in which one
         // is refused is discarded whole.
@@ -359,7 +366,7 @@ impl RespOracle {
         let Some(reply) = reply.filter(|r| !r.starts_with(b"-")) else {
             // Asked for but not answered: a snapshot may have been taken here.
             return match commands::name(command).as_str() {
-                "SAVE" | "BGSAVE" if rdb => Meaning::Background,
+                "SAVE" | "BGSAVE" | "SHUTDOWN" if rdb => Meaning::Background,
                 "BGREWRITEAOF" if !rdb => Meaning::Background,
                 _ => Meaning::Read,
             };
@@ -377,8 +384,11 @@ impl RespOracle {
             }
             "INFO" => {
                 let shown = reply::info_shows_success(reply, rdb);
-                if shown && self.background_ms.is_some() { Meaning::SaveSeen } else { Meaning::Read }
+                // A snapshot may have been the server's own decision: whether there was one its forks tell.
+                if shown && (rdb || self.background_ms.is_some()) { Meaning::SaveSeen } else { Meaning::Read }
             }
+            // Answered by the end of the server, with status 0: the log is synced, and what was to be saved is saved.
+            "SHUTDOWN" if !rdb || command.iter().any(|word| word == b"SAVE") => Meaning::Barrier,
             "WAITAOF" if !rdb && reply::first_integer(reply).is_some_and(|n| n >= 1) => Meaning::Barrier,
             _ => Meaning::Read,
         }

@@ -147,14 +147,15 @@ fn seen_in(shown: &[(&CellResult, &Finding)]) -> Vec<String> {
         let count = format!("{} {} of {}", cell.model, grouped(finding.states), grouped(cell.states_checked));
         match out.iter_mut().find(|(c, _)| same_run(c, cell)) {
             Some((_, line)) => line.push_str(&format!(", {count}")),
-            None => out.push((cell, format!("{} / {}: {count}", cell.policy, cell.phase))),
+            None => out.push((cell, format!("{} / {}: {count}", cell.configuration(), cell.phase))),
         }
     }
     out.into_iter().map(|(_, line)| line).collect()
 }
 
 fn same_run(a: &CellResult, b: &CellResult) -> bool {
-    (&a.target, &a.policy, &a.phase, a.seed) == (&b.target, &b.policy, &b.phase, b.seed)
+    let run = |c: &CellResult| (c.target.clone(), c.configuration(), c.phase.clone(), c.seed);
+    run(a) == run(b)
 }
 
 fn grade(cells: &[CellResult], places: &[&CellResult]) -> Grade {

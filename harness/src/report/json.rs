@@ -13,6 +13,8 @@ struct Line<'a> {
     schema: u32,
     target: &'a str,
     policy: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<&'a str>,
     phase: &'a str,
     model: &'a str,
     seed: u64,
@@ -82,6 +84,7 @@ pub fn line(cell: &CellResult) -> serde_json::Result<String> {
         schema: SCHEMA,
         target: &cell.target,
         policy: &cell.policy,
+        variant: cell.variant.as_deref(),
         phase: &cell.phase,
         model: &cell.model,
         seed: cell.seed,

@@ -21,7 +21,7 @@ pub fn finding(number: usize, graded: &Graded<'_>, look: Look) -> String {
     let violation = &found.violation;
     let class = look.paint(class_name(violation.class), |s| s.red().bold());
     let mut out = String::new();
-    let _ = writeln!(out, "{number}. {class}: {} / {} / {}", cell.policy, cell.phase, cell.model);
+    let _ = writeln!(out, "{number}. {class}: {} / {} / {}", cell.configuration(), cell.phase, cell.model);
     let _ = writeln!(out, "   {}", violation.explanation);
     let _ = writeln!(out, "   grade         {}", graded.grade);
     paragraph(&mut out, "states", &graded.seen_in);

@@ -39,7 +39,7 @@ impl Gate<'_> {
 pub fn lines(cells: &[CellResult], findings: &[Graded<'_>], gate: Gate<'_>) -> Vec<String> {
     let mut out = Vec::new();
     for cell in cells {
-        let name = format!("{} / {} / {}", cell.policy, cell.phase, cell.model);
+        let name = format!("{} / {} / {}", cell.configuration(), cell.phase, cell.model);
         if let Teeth::Blunt { sabotage } = &cell.teeth {
             out.push(format!("teeth: {name}: the sabotage '{sabotage}' was not found"));
         }
@@ -63,13 +63,13 @@ fn faults(cells: &[CellResult]) -> Vec<String> {
     for cell in cells {
         let Some(count) = cell.faults else { continue };
         let part = format!("{} {} of {}", cell.phase, grouped(count.fired), grouped(count.planned));
-        match lines.iter_mut().find(|(policy, _)| *policy == cell.policy) {
+        match lines.iter_mut().find(|(run, _)| *run == cell.configuration()) {
             Some((_, parts)) if parts.contains(&part) => {}
             Some((_, parts)) => parts.push(part),
-            None => lines.push((cell.policy.clone(), vec![part])),
+            None => lines.push((cell.configuration(), vec![part])),
         }
     }
-    lines.into_iter().map(|(policy, parts)| format!("faults fired, {policy}: {}", parts.join("; "))).collect()
+    lines.into_iter().map(|(run, parts)| format!("faults fired, {run}: {}", parts.join("; "))).collect()
 }
 
 /// What needed not to be done.

@@ -28,7 +28,7 @@ pub fn table(cells: &[CellResult], look: Look) -> String {
         let checked = number::grouped(cell.states_checked);
         let checked = if cell.exhaustive { format!("{checked} (all)") } else { checked };
         table.add_row([
-            cell.policy.clone(),
+            cell.configuration(),
             cell.phase.clone(),
             cell.model.clone(),
             number::count(&cell.legal_states),
@@ -51,12 +51,12 @@ pub fn table(cells: &[CellResult], look: Look) -> String {
 /// there is nothing to compare, or nothing but what holds.
 pub fn matrix(cells: &[CellResult], look: Look) -> Option<String> {
     let mut models: Vec<&str> = Vec::new();
-    let mut places: Vec<(&str, &str)> = Vec::new();
+    let mut places: Vec<(String, &str)> = Vec::new();
     for cell in cells {
         if !models.contains(&cell.model.as_str()) {
             models.push(&cell.model);
         }
-        let place = (cell.policy.as_str(), cell.phase.as_str());
+        let place = (cell.configuration(), cell.phase.as_str());
         if !places.contains(&place) {
             places.push(place);
         }
@@ -67,15 +67,15 @@ pub fn matrix(cells: &[CellResult], look: Look) -> Option<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["policy", "phase"].iter().chain(&models));
-    for (policy, phase) in places {
+    for (run, phase) in places {
         // Of several runs of one policy (slow syncs, say) the gravest stands.
         let verdict = |model: &&str| {
             let here = |c: &&CellResult| {
-                (c.policy.as_str(), c.phase.as_str(), &c.model.as_str()) == (policy, phase, model)
+                (c.configuration(), c.phase.as_str(), &c.model.as_str()) == (run.clone(), phase, model)
             };
             cells.iter().filter(here).map(|c| c.verdict).max().map_or("-".into(), |v| painted(v, look))
         };
-        let row = [policy.to_owned(), phase.to_owned()];
+        let row = [run.clone(), phase.to_owned()];
         table.add_row(row.into_iter().chain(models.iter().map(verdict)));
     }
     Some(table.to_string().lines().map(|l| format!("{}\n", l.trim_end())).collect())

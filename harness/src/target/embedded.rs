@@ -1,6 +1,7 @@
 //! Recovery of the embedded engine as a library: no process, no socket, no fork for an image.
 
 use crate::dump::{Dump, Entry};
+use crate::target::options::{ServerOption, engine_config};
 use crate::target::policy::Policy;
 use crate::target::resp_op::{
     canonical_hash, canonical_key, canonical_list, canonical_set, canonical_sorted_set, canonical_string,
@@ -18,7 +19,6 @@ use unplug_engine::store::Store;
 #[derive(Clone, Debug)]
 pub struct EngineSubject {
     config: Config,
-    policy: Policy,
 }
 
 impl EngineSubject {
@@ -26,13 +26,8 @@ impl EngineSubject {
     ///
     /// # Errors
     /// An option that the engine does not know.
-    pub fn new(policy: Policy, extra: &[(String, String)]) -> Result<Self, BoxError> {
-        let mut config = Config::default();
-        let extra = extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        for (name, value) in policy.options().into_iter().chain(extra) {
-            config.set(name, &[value]).map_err(|e| format!("--{name} {value}: {e}"))?;
-        }
-        Ok(EngineSubject { config, policy })
+    pub fn new(policy: Policy, extra: &[ServerOption]) -> Result<Self, BoxError> {
+        Ok(EngineSubject { config: engine_config(policy, extra)? })
     }
 }
 
@@ -82,7 +77,7 @@ impl Subject for EngineSubject {
                 return Err(format!("{}: {reply:?}", String::from_utf8_lossy(&command.join(&b' '))).into());
             }
         }
-        if !self.policy.appends() {
+        if !self.config.appendonly {
             match life.execute(&[b"SAVE"])? {
                 Reply::Simple(ok) if ok == "OK" => {}
                 other => return Err(format!("SAVE: {other:?}").into()),

@@ -7,6 +7,8 @@ pub mod command_recover;
 pub(crate) mod command_run;
 pub mod embedded;
 pub(crate) mod loadable;
+pub mod options;
+pub mod origin;
 pub mod policy;
 pub mod resp;
 pub mod resp_dump;
@@ -20,6 +22,7 @@ pub mod rig;
 pub mod server;
 pub(crate) mod template;
 pub mod value;
+pub mod variant;
 pub(crate) mod warm;
 
 use crate::contract::Contract;
@@ -38,6 +41,14 @@ pub trait Target: Sync {
     /// # Errors
     /// What kept it from being recorded; the target is dead and reaped in any case.
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, crate::record::RecordError>;
+
+    /// Starts it once on what stands in `dir`, as a recovery does, and records that.
+    ///
+    /// # Errors
+    /// As [`Target::record`].
+    fn record_recovery(&self, dir: &Path) -> Result<Trace, crate::record::RecordError> {
+        self.record(dir, &Workload::default())
+    }
 
     /// The command line that starts a recovery worker for this target (see [`crate::worker`]).
     fn worker(&self, contract: &Contract) -> std::process::Command;
@@ -123,6 +134,11 @@ pub trait Oracle: Send {
     fn meaning_under(&self, op: &[u8], reply: Option<&[u8]>, contract: &Contract, at_ms: u64) -> Meaning {
         let _ = (contract, at_ms);
         self.meaning(op, reply)
+    }
+    /// Whether the target may take a snapshot of its own right behind this operation, without a fork.
+    fn may_save_behind(&self, op: &[u8]) -> bool {
+        let _ = op;
+        false
     }
     /// Whether the reply says that the operation was refused before anything was done: it has no effect then, and
     /// is not one of those of which nobody knows.

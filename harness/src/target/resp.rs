@@ -1,12 +1,15 @@
 //! RESP servers as targets: the embedded engine, redis-server, valkey-server.
 
 use crate::contract::Contract;
+use crate::history::{SUSPENDED, WHILE_A_CHILD_RUNS};
 use crate::oracle::{RespOracle, UnknownCommand};
 use crate::record::RecordError;
+use crate::target::options::{self, Of, ServerOption};
+use crate::target::origin::Origin;
 use crate::target::policy::Policy;
 use crate::target::resp_run::Run;
 use crate::target::rig::Conditions;
-use crate::target::server::Program;
+use crate::target::server::{Program, Server, how, is_serving};
 use crate::target::{Oracle, Target};
 use crate::worker::scratch::Scratch;
 use crate::workload::Workload;
@@ -14,7 +17,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use unplug_faults::trace::{Meta, Trace};
+
+/// The option of a trace that names the configuration that was run.
+pub const VARIANT: &str = "variant";
+
+/// The option of a trace that names who wrote what the run began on.
+pub const ORIGIN: &str = "begins-on-files-of";
 
 /// A server under one policy.
 #[derive(Clone, Debug)]
@@ -26,7 +36,13 @@ pub struct RespTarget {
     /// How it keeps its data.
     pub policy: Policy,
     /// Options besides the policy's.
-    pub extra: Vec<(String, String)>,
+    pub extra: Vec<ServerOption>,
+    /// Options in which the server that recovers differs from the one that was recorded.
+    pub recover: Vec<ServerOption>,
+    /// The name of this configuration in the trace, where it has one.
+    pub variant: Option<String>,
+    /// What stands in the directory when it is recorded, if anything does.
+    pub origin: Option<&'static Origin>,
     /// How it is run while it is recorded.
     pub conditions: Conditions,
     name: String,
@@ -42,6 +58,9 @@ impl RespTarget {
             unplug,
             policy,
             extra: Vec::new(),
+            recover: Vec::new(),
+            variant: None,
+            origin: None,
             conditions: Conditions { gated: true, virtual_time: true, ..Conditions::default() },
             name: "engine".into(),
             interrupted: None,
@@ -72,6 +91,9 @@ impl RespTarget {
                         unplug: unplug.into(),
                         policy,
                         extra: Vec::new(),
+                        recover: Vec::new(),
+                        variant: None,
+                        origin: None,
                         conditions: Conditions { virtual_time: true, ..Conditions::default() },
                         name,
                         interrupted: None,
@@ -98,7 +120,26 @@ impl RespTarget {
         self.interrupted.as_ref().is_some_and(|flag| flag.load(Ordering::SeqCst))
     }
 
+    /// The options of the server that recovers, besides the policy's.
+    pub fn recovery_options(&self) -> Vec<ServerOption> {
+        options::join(&self.extra, &self.recover)
+    }
+
+    /// What is run: the policy, and the variant if there is one.
+    pub fn label(&self) -> String {
+        match &self.variant {
+            Some(variant) => format!("{}, {variant}", self.policy),
+            None => self.policy.to_string(),
+        }
+    }
+
+    /// Lays out what the run begins on.
+    pub(super) fn begin(&self, dir: &Path) -> Result<(), RecordError> {
+        self.origin.map_or(Ok(()), |origin| origin.lay_out(dir, self.policy))
+    }
+
     fn run(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
+        self.begin(dir)?;
         // Socket and log stand outside the recorded directory: they are the harness's.
         let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory beside", dir))?;
         let mut run = Run::start(self, dir, scratch.path(), workload.seed)?;
@@ -109,12 +150,48 @@ impl RespTarget {
         run.finish(self.meta(workload))
     }
 
+    /// Starts the server on an empty directory with these options, and sees whether it takes connections.
+    ///
+    /// # Errors
+    /// What it says where it ends, or does not come to it.
+    pub fn try_options(&self, options: &[ServerOption]) -> Result<(), RecordError> {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let scratch =
+            Scratch::new().map_err(RecordError::io("cannot make a directory below", Path::new("")))?;
+        let dir = scratch.path().join("data");
+        std::fs::create_dir(&dir).map_err(RecordError::io("cannot make the directory", &dir))?;
+        let (socket, log) = (scratch.path().join("s"), scratch.path().join("log"));
+        let mut server = Server::spawn(self.program.command(&dir, &socket, self.policy, options), &log)?;
+        let program = || self.program.path().display().to_string();
+        let start = Instant::now();
+        while !is_serving(&socket, Duration::from_millis(100)) {
+            if let Some(status) = server.ended() {
+                let (how, log) = (how(status), server.log_tail());
+                return Err(RecordError::DiedAtStart { program: program(), how, log });
+            }
+            if start.elapsed() > PATIENCE {
+                let (waited_s, log) = (PATIENCE.as_secs(), server.log_tail());
+                return Err(RecordError::NotReady { program: program(), waited_s, log });
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
     /// What is known of a run before it is made.
     pub(super) fn meta(&self, workload: &Workload) -> Meta {
         let mut options: std::collections::BTreeMap<String, String> =
             self.policy.options().into_iter().map(|(n, v)| (n.into(), v.into())).collect();
         options.extend(self.extra.iter().cloned());
         options.insert("policy".into(), self.policy.name().into());
+        options::keep(&mut options, Of::Recorded, &self.extra);
+        options::keep(&mut options, Of::Recovering, &self.recover);
+        let log = matches!(self.policy, Policy::Always | Policy::EverySec);
+        if log && options::value_of("no-appendfsync-on-rewrite", self.policy, &self.extra) == Some("yes") {
+            options.insert(SUSPENDED.into(), WHILE_A_CHILD_RUNS.into());
+        }
+        options.extend(self.origin.map(|origin| (ORIGIN.to_owned(), origin.name.to_owned())));
+        options.extend(self.variant.iter().map(|name| (VARIANT.to_owned(), name.clone())));
         if !self.conditions.faults.rules.is_empty() {
             options.insert("faults".into(), self.conditions.faults.to_string());
         }
@@ -145,14 +222,22 @@ impl Target for RespTarget {
         }
     }
 
+    fn record_recovery(&self, dir: &Path) -> Result<Trace, RecordError> {
+        let (extra, recover) = (self.recovery_options(), Vec::new());
+        RespTarget { extra, recover, origin: None, ..self.clone() }.record(dir, &Workload::default())
+    }
+
     fn worker(&self, contract: &Contract) -> Command {
         // The contract may differ from the policy (a stricter window, say): the files are the policy's.
         let _ = contract;
-        crate::worker::command::command(&self.unplug, &self.program, self.policy, &self.extra)
+        crate::worker::command::command(&self.unplug, &self.program, self.policy, &self.recovery_options())
     }
 
     fn oracle(&self) -> Box<dyn Oracle> {
-        Box::new(RespOracle::new())
+        let mut oracle = self.origin.map_or_else(RespOracle::new, Origin::oracle);
+        oracle.save_points =
+            options::value_of("save", self.policy, &self.extra).is_some_and(|points| !points.is_empty());
+        Box::new(oracle)
     }
 }
 

@@ -9,6 +9,8 @@ use unplug_faults::event::Nanos;
 
 /// How the clock is moved while background work is waited for: a server's timer ticks ten times a second.
 const TICK: Nanos = 100_000_000;
+/// How long it may take, in virtual time, until a call is made before which an operation is to be sent.
+const ARRIVAL: Nanos = 3_000_000_000;
 /// How an ungated server's clock is moved: to whole multiples of this. A timer that is due in between comes late by
 /// up to one step, and what it does with it.
 const STEP: Nanos = 10_000_000;
@@ -25,6 +27,7 @@ impl Run<'_> {
         since: Instant,
     ) -> Result<(), RecordError> {
         match turn {
+            Ok(Turn::Idle) if self.rig.let_go() => Ok(()),
             Ok(Turn::Idle) if !self.rig.advance_to_deadline(Nanos::MAX) => {
                 Err(self.stuck(index, &Stuck("nothing can run, and no timer is set".into())))
             }
@@ -47,6 +50,37 @@ impl Run<'_> {
         loop {
             match self.rig.turn(true, None) {
                 Ok(Turn::Client) => return Ok(()),
+                Ok(Turn::Exited) => return Err(self.died(index)),
+                Ok(_) => {}
+                Err(stuck) => return Err(self.stuck(index, &stuck)),
+            }
+        }
+    }
+
+    /// Lets the target go on until it stands before the call at which an operation is to be sent.
+    pub(super) fn arrive(&mut self, index: usize, call: u32) -> Result<(), RecordError> {
+        if !self.rig.is_gated() {
+            let why = "it is to be sent before a certain call, and the run is not gated".to_owned();
+            return Err(RecordError::BadOperation { step: index, why });
+        }
+        self.rig.stop_at(call);
+        let end = self.rig.now().saturating_add(ARRIVAL);
+        loop {
+            if let Some(stopped) = self.rig.stopped() {
+                // Without what differs from run to run.
+                let path = String::from_utf8_lossy(&stopped.path).into_owned();
+                let path = match path.strip_prefix(&*self.dir.to_string_lossy()) {
+                    _ if path.starts_with("socket:") => "socket",
+                    Some("") => ".",
+                    Some(below) => below.trim_start_matches('/'),
+                    None => &path,
+                };
+                self.arrived = Some(format!("{} {path}", stopped.call));
+                return Ok(());
+            }
+            match self.rig.turn(false, None) {
+                Ok(Turn::Idle) if self.rig.advance_to_deadline(end) => {}
+                Ok(Turn::Idle) => return Err(RecordError::NeverCame { step: index, call }),
                 Ok(Turn::Exited) => return Err(self.died(index)),
                 Ok(_) => {}
                 Err(stuck) => return Err(self.stuck(index, &stuck)),

@@ -3,6 +3,7 @@
 use crate::dump::{Dump, Entry};
 use crate::recovery::{Lives, Outcome};
 use crate::target::client::{Client, ClientError};
+use crate::target::options::value_of;
 use crate::target::policy::Policy;
 use crate::target::resp_dump::{First, dump};
 use crate::target::resp_op::{canonical_key, canonical_list, canonical_string};
@@ -214,7 +215,8 @@ impl RespRecovery {
                 return Err(refused(&String::from_utf8_lossy(&command.join(&b' ')), reply));
             }
         }
-        if !self.policy.appends() {
+        // Without a log what was written is kept by a snapshot only.
+        if value_of("appendonly", self.policy, &self.extra) != Some("yes") {
             match client.call(&["SAVE"], self.wall).map_err(|e| self.trouble(server, &e))? {
                 Value::Simple(ok) if ok == b"OK" => {}
                 other => return Err(refused("SAVE", &other)),

@@ -2,12 +2,13 @@
 
 use crate::record::RecordError;
 use crate::target::client::{Client, ClientError, Reply};
+use crate::target::options::{self, ServerOption};
 use crate::target::resp::RespTarget;
 use crate::target::resp_op::RespOp;
 use crate::target::rig::{Rig, Stuck, Turn};
 use crate::target::server::{Server, how};
 use crate::target::value::encode_command;
-use crate::workload::Step;
+use crate::workload::{Ending, Step};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,22 +22,26 @@ const DYING: Duration = Duration::from_secs(2);
 /// The harness's own connection: asks for the state of background work, and is not in the history.
 pub(super) const CONTROL: u32 = u32::MAX;
 
+/// Who asks for a stop in the history: nobody that connects, as the answer is the server's end.
+pub(super) const STOPPING: u32 = u32::MAX - 1;
+
 /// A server being recorded.
 pub(crate) struct Run<'a> {
     pub(super) target: &'a RespTarget,
     pub(super) rig: Rig,
     pub(super) server: Server,
-    clients: BTreeMap<u32, Client>,
-    dir: PathBuf,
+    pub(super) clients: BTreeMap<u32, Client>,
+    pub(super) dir: PathBuf,
+    /// The call before which an operation was sent, as it was told to be.
+    pub(super) arrived: Option<String>,
     scratch: PathBuf,
     lives: u32,
     next_id: u32,
-    /// How often the server has closed a connection and lived: who connects again is another client.
-    strangers: u32,
+    /// How often the server has closed a connection and lived.
+    pub(super) strangers: u32,
+    /// Options of the present life besides the policy's.
+    options: Vec<ServerOption>,
 }
-
-/// How many clients a workload has at the most, for all that.
-const CLIENTS: u32 = 1 << 16;
 
 impl<'a> Run<'a> {
     pub(crate) fn start(
@@ -47,10 +52,12 @@ impl<'a> Run<'a> {
     ) -> Result<Self, RecordError> {
         let mut rig = Rig::start(dir, &target.conditions, seed)?;
         rig.interrupted = target.interrupted();
-        let server = spawn(target, &mut rig, dir, scratch, 0)?;
+        let options = target.extra.clone();
+        let server = spawn(target, &options, &mut rig, (dir, scratch), 0)?;
         let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
         let clients = BTreeMap::new();
-        Ok(Run { target, rig, server, clients, dir, scratch, lives: 1, next_id: 0, strangers: 0 })
+        let (lives, next_id, strangers, arrived) = (1, 0, 0, None);
+        Ok(Run { target, rig, server, clients, dir, arrived, scratch, lives, next_id, strangers, options })
     }
 
     /// Does one step.
@@ -65,15 +72,17 @@ impl<'a> Run<'a> {
             }
             Step::KillAndRestart => self.restart(),
             Step::Settle => self.settle(index),
+            Step::Restart { how, set } => self.restart_with(index, *how, set),
         }
     }
 
     /// Ends the server, by SIGKILL, and reads the trace.
-    pub(crate) fn finish(mut self, meta: Meta) -> Result<Trace, RecordError> {
+    pub(crate) fn finish(mut self, mut meta: Meta) -> Result<Trace, RecordError> {
         self.clients.clear();
         self.server.kill();
-        let Run { rig, server, .. } = self;
+        let Run { rig, server, arrived, .. } = self;
         drop(server);
+        meta.options.extend(arrived.map(|call| ("arrival".to_owned(), call)));
         let mut trace = rig.finish(meta)?;
         thin(&mut trace.events);
         Ok(trace)
@@ -135,15 +144,21 @@ impl<'a> Run<'a> {
                 return Err(RecordError::BadOperation { step: index, why });
             }
             self.connect(index, *client)?;
-            let id = self.next_id;
-            self.next_id += 1;
-            self.clients_turn(index)?;
+            let id = self.take_id();
+            match self.target.conditions.arrival.filter(|arrival| arrival.operation == id) {
+                Some(arrival) => self.arrive(index, arrival.call)?,
+                None => self.clients_turn(index)?,
+            }
             self.rig.recorder.invoke(*client, id, encoded);
             let (bytes, replies) = wire(&op);
             self.client(index, *client)?.send(&bytes, PATIENCE).map_err(|e| self.lost(index, e))?;
             waiting.push(Waiting { client: *client, id, replies });
         }
-        self.replies(index, waiting, true).map(drop)
+        self.replies(index, waiting, true)?;
+        if self.target.conditions.arrival.is_some_and(|arrival| !arrival.hangs) {
+            self.rig.let_go();
+        }
+        Ok(())
     }
 
     /// A command of the harness's own.
@@ -198,36 +213,39 @@ impl<'a> Run<'a> {
     fn restart(&mut self) -> Result<(), RecordError> {
         self.clients.clear();
         self.server.kill();
-        self.rig.killed()?;
-        self.server = spawn(self.target, &mut self.rig, &self.dir, &self.scratch, self.lives)?;
+        self.rig.killed();
+        self.live_again()
+    }
+
+    /// Ends this life, and begins another one with these options.
+    fn restart_with(&mut self, index: usize, how: Ending, set: &[ServerOption]) -> Result<(), RecordError> {
+        self.options = options::join(&self.options, set);
+        match how {
+            Ending::Kill => self.restart(),
+            Ending::Stop => {
+                self.stop(index)?;
+                self.clients.clear();
+                self.rig.ended();
+                self.live_again()
+            }
+        }
+    }
+
+    fn live_again(&mut self) -> Result<(), RecordError> {
+        let places = (self.dir.as_path(), self.scratch.as_path());
+        self.server = spawn(self.target, &self.options, &mut self.rig, places, self.lives)?;
         self.lives += 1;
         self.wait_ready()
     }
 
-    /// Goes on after the server has closed a connection and lives. What was not answered stays so: whoever connects from
-    /// now on is another client.
-    ///
-    /// # Errors
-    /// The same error where it is another one, and what keeps the harness from connecting again.
-    pub(super) fn go_on_after(&mut self, error: RecordError) -> Result<(), RecordError> {
-        let closed = |source: &ClientError| matches!(source, ClientError::Closed { .. } | ClientError::Io(_));
-        match error {
-            RecordError::Client { source, .. } if closed(&source) && self.clients.contains_key(&CONTROL) => {
-                self.clients.clear();
-                self.strangers += 1;
-                self.wait_ready()
-            }
-            other => Err(other),
-        }
-    }
-
-    /// A workload's client under the number that it has now.
-    fn stranger(&self, client: u32) -> u32 {
-        client.saturating_add(self.strangers.saturating_mul(CLIENTS))
+    /// A number for the next operation.
+    pub(super) fn take_id(&mut self) -> u32 {
+        self.next_id += 1;
+        self.next_id - 1
     }
 
     fn connect(&mut self, index: usize, client: u32) -> Result<(), RecordError> {
-        if client == CONTROL {
+        if client >= STOPPING {
             return Err(RecordError::BadOperation {
                 step: index,
                 why: format!("client {client} is the harness"),
@@ -304,12 +322,12 @@ fn socket(scratch: &Path, life: u32) -> PathBuf {
 
 fn spawn(
     target: &RespTarget,
+    options: &[ServerOption],
     rig: &mut Rig,
-    dir: &Path,
-    scratch: &Path,
+    (dir, scratch): (&Path, &Path),
     life: u32,
 ) -> Result<Server, RecordError> {
-    let mut command = target.program.command(dir, &socket(scratch, life), target.policy, &target.extra);
+    let mut command = target.program.command(dir, &socket(scratch, life), target.policy, options);
     rig.arm(&mut command)?;
     Server::spawn(command, &scratch.join(format!("log{life}")))
 }

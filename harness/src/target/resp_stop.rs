@@ -2,9 +2,10 @@
 
 use crate::record::RecordError;
 use crate::target::Target;
+use crate::target::client::ClientError;
 use crate::target::resp::RespTarget;
 use crate::target::resp_op::RespOp;
-use crate::target::resp_run::{CONTROL, PATIENCE, Run};
+use crate::target::resp_run::{CONTROL, PATIENCE, Run, STOPPING};
 use crate::target::rig::{Stuck, Turn};
 use crate::target::value::encode_command;
 use crate::worker::scratch::Scratch;
@@ -44,6 +45,7 @@ impl RespTarget {
         workload: &Workload,
         stop: Stop,
     ) -> Result<Survived, RecordError> {
+        self.begin(dir)?;
         let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory beside", dir))?;
         let mut run = Run::start(self, dir, scratch.path(), workload.seed)?;
         let mut ended = run.wait_ready().or_else(|error| run.go_on_after(error)).err();
@@ -84,14 +86,58 @@ impl RespTarget {
     }
 }
 
+/// How many clients a workload has at the most, for all that.
+const CLIENTS: u32 = 1 << 16;
+
 impl Run<'_> {
+    /// Goes on after the server has closed a connection and lives. What was not answered stays so: whoever connects from
+    /// now on is another client.
+    ///
+    /// # Errors
+    /// The same error where it is another one, and what keeps the harness from connecting again.
+    pub(super) fn go_on_after(&mut self, error: RecordError) -> Result<(), RecordError> {
+        let closed = |source: &ClientError| matches!(source, ClientError::Closed { .. } | ClientError::Io(_));
+        match error {
+            RecordError::Client { source, .. } if closed(&source) && self.clients.contains_key(&CONTROL) => {
+                self.clients.clear();
+                self.strangers += 1;
+                self.wait_ready()
+            }
+            other => Err(other),
+        }
+    }
+
+    /// A workload's client under the number that it has now.
+    pub(super) fn stranger(&self, client: u32) -> u32 {
+        client.saturating_add(self.strangers.saturating_mul(CLIENTS))
+    }
+
     /// SHUTDOWN, and waits for the end. A server of snapshots is told to save: before that, too, so that the history has
     /// a snapshot of its end.
     fn shut_down(&mut self, index: usize) -> Result<(), RecordError> {
         if !self.target.policy.appends() {
             self.step(index, &Step::Invoke { client: 0, op: RespOp::command(&["SAVE"]).encode() })?;
         }
-        let words: &[&str] = if self.target.policy.appends() { &["SHUTDOWN"] } else { &["SHUTDOWN", "SAVE"] };
+        self.end_in_order(index)
+    }
+
+    /// SHUTDOWN as an operation of the history. The server's end, with status 0, is the answer: what it promises to have
+    /// kept then, it promises to whoever told it to stop.
+    pub(super) fn stop(&mut self, index: usize) -> Result<(), RecordError> {
+        let id = self.take_id();
+        self.clients_turn(index)?;
+        self.rig.recorder.invoke(STOPPING, id, &RespOp::command(self.shutdown()).encode());
+        self.end_in_order(index)?;
+        self.rig.recorder.reply(STOPPING, id, b"+OK\r\n", 0);
+        Ok(())
+    }
+
+    fn shutdown(&self) -> &'static [&'static str] {
+        if self.target.policy.appends() { &["SHUTDOWN"] } else { &["SHUTDOWN", "SAVE"] }
+    }
+
+    fn end_in_order(&mut self, index: usize) -> Result<(), RecordError> {
+        let words = self.shutdown();
         let mut bytes = Vec::new();
         encode_command(&mut bytes, words);
         self.clients_turn(index)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use unplug_faults::event::{Event, Nanos, Op};
-use unplug_faults::gate::{Clock, Gate, GateOptions, Step};
+use unplug_faults::gate::{Clock, Gate, GateOptions, Step, Stopped};
 use unplug_faults::record::{Options, Recorder};
 use unplug_faults::trace::{Meta, Trace};
 
@@ -26,6 +26,20 @@ pub struct Conditions {
     pub ignore: Vec<String>,
     /// What is done to its calls.
     pub faults: unplug_faults::plan::Plan,
+    /// Gated only: when one of the operations is sent.
+    pub arrival: Option<Arrival>,
+}
+
+/// The moment at which an operation is sent: when a task of the target stands before a certain call. That call is held
+/// until the operation is answered, or until nothing else can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Which operation of the history, counting from 0. The one before it is issued together with it.
+    pub operation: u32,
+    /// Which recorded call since the one before it was sent, counting from 1.
+    pub call: u32,
+    /// A call that is still held when the operation is answered is held to the end of the run: its process hangs.
+    pub hangs: bool,
 }
 
 /// The instant at which virtual time begins: 2100-01-01T00:00:00Z, in milliseconds since 1970. It lies ahead of
@@ -137,6 +151,23 @@ impl Rig {
         }
     }
 
+    /// Gated: whichever task comes to the `nth` recorded call from now on is held there.
+    pub(crate) fn stop_at(&mut self, nth: u32) {
+        if let Some(gate) = &mut self.gate {
+            gate.stop_at(nth);
+        }
+    }
+
+    /// The call before which a task is held.
+    pub(crate) fn stopped(&self) -> Option<&Stopped> {
+        self.gate.as_ref().and_then(Gate::stopped)
+    }
+
+    /// Sets the task free that is held. Says whether there was one.
+    pub(crate) fn let_go(&mut self) -> bool {
+        self.gate.as_mut().is_some_and(Gate::let_go)
+    }
+
     /// The target's time, where it is virtual.
     pub(crate) fn now(&self) -> Nanos {
         self.clock.as_ref().map_or(0, Clock::now)
@@ -169,12 +200,16 @@ impl Rig {
     }
 
     /// Tells the gate that the target's processes were killed.
-    pub(crate) fn killed(&mut self) -> Result<(), RecordError> {
+    pub(crate) fn killed(&mut self) {
         self.recorder.kill_mark();
+        self.ended();
+    }
+
+    /// Tells the gate that the target's processes have ended, and that others will follow.
+    pub(crate) fn ended(&mut self) {
         if let Some(gate) = &mut self.gate {
             gate.killed();
         }
-        Ok(())
     }
 
     /// The trace. Every process of the target must have ended.

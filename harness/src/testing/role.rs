@@ -155,6 +155,7 @@ fn run<S: Store>(job: &Job) -> Result<(), BoxError> {
             Step::Phase(name) => drop(mark::phase(name)),
             Step::KillAndRestart => raise(Signal::SIGKILL)?,
             Step::Settle => {}
+            Step::Restart { .. } => return Err("only a server is started again with other options".into()),
         }
     }
     store.close()

@@ -1,6 +1,7 @@
 //! The command line of a recovery worker: `unplug __worker`, not for people.
 
 use crate::target::embedded::EngineSubject;
+use crate::target::options::ServerOption;
 use crate::target::policy::Policy;
 use crate::target::resp_recover::RespRecovery;
 use crate::target::resp_starts::Starts;
@@ -21,16 +22,11 @@ const ENV_SPEC: &str = "UNPLUG_WORKER_SPEC";
 struct Spec {
     program: Program,
     policy: Policy,
-    extra: Vec<(String, String)>,
+    extra: Vec<ServerOption>,
 }
 
 /// The command that starts a worker for a server.
-pub(crate) fn command(
-    unplug: &Path,
-    program: &Program,
-    policy: Policy,
-    extra: &[(String, String)],
-) -> Command {
+pub(crate) fn command(unplug: &Path, program: &Program, policy: Policy, extra: &[ServerOption]) -> Command {
     let spec = Spec { program: program.clone(), policy, extra: extra.to_vec() };
     let mut command = Command::new(unplug);
     // Paths and strings of the harness's own always encode; an empty one would be refused by the worker.

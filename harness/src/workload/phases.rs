@@ -4,7 +4,7 @@ use crate::target::policy::Policy;
 use crate::target::resp_op::RespOp;
 use crate::workload::random::Random;
 use crate::workload::resp::Shape;
-use crate::workload::{Step, Workload};
+use crate::workload::{Ending, Step, Workload};
 
 /// The phases' names, as reports show them.
 pub const APPEND: &str = "append";
@@ -12,13 +12,46 @@ pub const APPEND: &str = "append";
 pub const REWRITE: &str = "rewrite";
 /// See [`APPEND`].
 pub const SAVE: &str = "save";
+/// The log grows, and is rewritten by itself.
+pub const GROWTH: &str = "growth";
+/// Snapshots are made as save points say.
+pub const SAVE_POINTS: &str = "save-points";
+/// The server is ended and started again with other options.
+pub const RESTART: &str = "restart";
+
+/// What is done in a workload, phase by phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// Appends; rewrites, where there is a log; snapshots. All of them asked for.
+    Usual,
+    /// Appends, and growth that starts rewrites; the server is to be configured so that it does.
+    Growing,
+    /// Appends, and changes that make snapshots due; the server is to be configured so that they are.
+    SavePoints,
+    /// Appends; then the server is ended and started again with other options; then rewrites.
+    Restarted {
+        /// How it is ended.
+        how: Ending,
+        /// The options, by name and value.
+        set: &'static [(&'static str, &'static str)],
+    },
+}
 
 const MS: u64 = 1_000_000;
+/// The time between two ticks of a server's timer.
+const TICK: u64 = 100 * MS;
 
 impl Shape {
     /// The phases of this shape's workload, in order. Without an append-only file there is none to rewrite.
     pub fn phases(&self) -> Vec<&'static str> {
-        if self.policy.appends() { vec![APPEND, REWRITE, SAVE] } else { vec![APPEND, SAVE] }
+        match self.course {
+            Course::Usual if self.policy.appends() => vec![APPEND, REWRITE, SAVE],
+            Course::Usual => vec![APPEND, SAVE],
+            Course::Growing => vec![APPEND, GROWTH],
+            Course::SavePoints => vec![APPEND, SAVE_POINTS],
+            Course::Restarted { .. } if self.policy.appends() => vec![APPEND, RESTART, REWRITE],
+            Course::Restarted { .. } => vec![APPEND, RESTART, SAVE],
+        }
     }
 
     /// The workload of a seed.
@@ -32,6 +65,9 @@ impl Shape {
             match *phase {
                 REWRITE => maker.rewrite(operations),
                 SAVE => maker.save(operations),
+                GROWTH => maker.growth(operations),
+                SAVE_POINTS => maker.save_points(operations),
+                RESTART => maker.restart(operations),
                 _ => maker.append(operations),
             }
         }
@@ -71,6 +107,63 @@ impl Maker<'_> {
             self.steps.push(Step::Settle);
             self.writes(left - before - during, false);
         }
+    }
+
+    /// Writes with a tick of the server's timer after every few, which is when it looks how large the log has become.
+    fn growth(&mut self, operations: u64) {
+        self.in_rounds(operations, TICK, |_| ());
+        self.steps.push(Step::Settle);
+    }
+
+    /// Writes, with enough time for a snapshot to become due after every few. Where snapshots are what counts, INFO
+    /// shows that they have been made.
+    fn save_points(&mut self, operations: u64) {
+        let shown = !self.shape.policy.appends();
+        self.in_rounds(operations, 1200 * MS, |maker| {
+            if shown {
+                // While the child may be at work, and when it has ended.
+                maker.invoke(0, RespOp::command(&["INFO", "persistence"]));
+                maker.steps.push(Step::Settle);
+                maker.invoke(0, RespOp::command(&["INFO", "persistence"]));
+            }
+        });
+        self.steps.push(Step::Settle);
+    }
+
+    /// Rounds of writes and time, `after` each time of which up to two operations may follow.
+    fn in_rounds(&mut self, operations: u64, nanos: u64, after: impl Fn(&mut Self)) {
+        const WRITES: u64 = 4;
+        let mut left = operations;
+        while left > 0 {
+            let writes = left.min(WRITES);
+            self.writes(writes, false);
+            left -= writes;
+            self.advance(nanos);
+            let before = self.operations();
+            if left >= 2 {
+                after(self);
+            }
+            left -= self.operations() - before;
+        }
+    }
+
+    /// How many operations there are so far.
+    fn operations(&self) -> u64 {
+        let of = |step: &Step| match step {
+            Step::Invoke { .. } => 1,
+            Step::Together(calls) => calls.len() as u64,
+            _ => 0,
+        };
+        self.steps.iter().map(of).sum()
+    }
+
+    /// The server goes on with other options: first the restart, so that a crash meets it with a log that has grown.
+    fn restart(&mut self, operations: u64) {
+        if let Course::Restarted { how, set } = self.shape.course {
+            let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            self.steps.push(Step::Restart { how, set });
+        }
+        self.writes(operations, false);
     }
 
     /// BGSAVE amid writes, and SAVE; in between, replies that show that a save has completed.

@@ -5,8 +5,8 @@
 
 use crate::target::policy::Policy;
 use crate::target::resp_op::RespOp;
-use crate::workload::phases::Maker;
 pub use crate::workload::phases::{APPEND, REWRITE, SAVE};
+use crate::workload::phases::{Course, Maker};
 use crate::workload::random::Random;
 
 /// What a generated workload is to hold.
@@ -26,6 +26,8 @@ pub struct Shape {
     pub flush: bool,
     /// Kill and start the server again, once, in the middle of the first phase.
     pub restart: bool,
+    /// What is done, phase by phase.
+    pub course: Course,
 }
 
 impl Shape {
@@ -39,6 +41,7 @@ impl Shape {
             expiry: true,
             flush: true,
             restart: false,
+            course: Course::Usual,
         }
     }
 }

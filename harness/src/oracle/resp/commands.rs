@@ -133,7 +133,7 @@ const READS: &[&str] = &[
     "DBSIZE",
 ];
 
-const PERSISTENCE: &[&str] = &["SAVE", "BGSAVE", "BGREWRITEAOF", "LASTSAVE", "INFO", "WAITAOF"];
+const PERSISTENCE: &[&str] = &["SAVE", "BGSAVE", "BGREWRITEAOF", "LASTSAVE", "INFO", "WAITAOF", "SHUTDOWN"];
 
 /// The command's name in capitals.
 pub(super) fn name(command: &[Vec<u8>]) -> String {
@@ -181,7 +181,7 @@ pub(super) fn run(o: &mut RespOracle, command: &[Vec<u8>], at: u64, said: Option
     match (name.as_str(), args.as_slice()) {
         ("PING", []) => return Reply::Simple("PONG"),
         ("PING", [text]) => return Reply::Bulk(Some(text.to_vec())),
-        ("SAVE", []) => return OK,
+        ("SAVE", []) | ("SHUTDOWN", _) => return OK,
         ("BGSAVE" | "BGREWRITEAOF" | "INFO" | "CONFIG" | "WAITAOF", _) => return Reply::Any,
         _ => {}
     }
