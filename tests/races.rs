@@ -24,7 +24,7 @@ use unplug::target::resp_stop::Stop;
 use unplug::target::rig::Arrival;
 use unplug::worker::{Limits, Workers};
 use unplug::workload::{Step, Workload};
-use unplug_faults::event::Op;
+use unplug_faults::event::{Op, SyncKind};
 use unplug_faults::model;
 use unplug_faults::plan::Call;
 use unplug_faults::state::Plan;
@@ -234,64 +234,73 @@ fn like(call: &str, pattern: &str) -> bool {
     unplug_faults::glob::matches(pattern.as_bytes(), call.as_bytes())
 }
 
-/// The steps of a rewrite in `engine/src/persist/mod.rs`, by the calls that they consist of, in their order: what arrives
-/// must have arrived before each.
-const MULTI_STEPS: [&str; 25] = [
+/// The steps of a rewrite in `engine/src/persist/mod.rs`, by the calls that they consist of, group after group: what arrives
+/// must have arrived before each. Those of a group are made in any order.
+const MULTI_STEPS: &[&[&str]] = &[
     // 2. (1 is no call under always: what is written is synced.)
-    "open* appendonlydir/appendonly.aof.2.incr.aof",
-    "write appendonlydir/appendonly.aof.2.incr.aof",
-    "fdatasync appendonlydir/appendonly.aof.2.incr.aof",
-    // 3
-    "open* appendonlydir/temp-appendonly.aof.manifest",
-    "fsync appendonlydir/temp-appendonly.aof.manifest",
-    "link* appendonlydir/appendonly.aof.manifest",
-    "fsync appendonlydir",
-    "rename* appendonlydir/temp-appendonly.aof.manifest",
-    "fsync appendonlydir",
-    "unlink* appendonlydir/appendonly.aof.manifest.prev",
+    &["open* appendonlydir/appendonly.aof.2.incr.aof"],
+    &["write appendonlydir/appendonly.aof.2.incr.aof"],
+    // 3: the syncs are made at once.
+    &["open* appendonlydir/temp-appendonly.aof.manifest"],
+    &["link* appendonlydir/appendonly.aof.manifest"],
+    &[
+        "fdatasync appendonlydir/appendonly.aof.2.incr.aof",
+        "fsync appendonlydir/temp-appendonly.aof.manifest",
+        "fsync appendonlydir",
+    ],
+    &["rename* appendonlydir/temp-appendonly.aof.manifest"],
+    &["fsync appendonlydir"],
+    &["unlink* appendonlydir/appendonly.aof.manifest.prev"],
     // 4: the reply, and the child.
-    "sendto socket",
-    "open* appendonlydir/temp-rewriteaof-bg-2.aof",
-    "write appendonlydir/temp-rewriteaof-bg-2.aof",
-    "fsync appendonlydir/temp-rewriteaof-bg-2.aof",
+    &["sendto socket", "open* appendonlydir/temp-rewriteaof-bg-2.aof"],
+    &["write appendonlydir/temp-rewriteaof-bg-2.aof"],
+    &["fsync appendonlydir/temp-rewriteaof-bg-2.aof"],
     // 5
-    "rename* appendonlydir/temp-rewriteaof-bg-2.aof",
+    &["rename* appendonlydir/temp-rewriteaof-bg-2.aof"],
     // 6
-    "fsync appendonlydir/temp-appendonly.aof.manifest",
-    "fsync appendonlydir",
-    "rename* appendonlydir/temp-appendonly.aof.manifest",
-    "fsync appendonlydir",
+    &["fsync appendonlydir/temp-appendonly.aof.manifest"],
+    &["fsync appendonlydir"],
+    &["rename* appendonlydir/temp-appendonly.aof.manifest"],
+    &["fsync appendonlydir"],
     // 7
-    "unlink* appendonlydir/appendonly.aof.1.base.*",
-    "unlink* appendonlydir/appendonly.aof.1.incr.aof",
+    &["unlink* appendonlydir/appendonly.aof.1.base.*", "unlink* appendonlydir/appendonly.aof.1.incr.aof"],
     // 8
-    "fsync appendonlydir/temp-appendonly.aof.manifest",
-    "fsync appendonlydir",
-    "rename* appendonlydir/temp-appendonly.aof.manifest",
-    "fsync appendonlydir",
+    &["fsync appendonlydir/temp-appendonly.aof.manifest"],
+    &["fsync appendonlydir"],
+    &["rename* appendonlydir/temp-appendonly.aof.manifest"],
+    &["fsync appendonlydir"],
 ];
 
 /// The same of a single file's rewrite. (1 is no call.)
-const SINGLE_STEPS: [&str; 10] = [
+const SINGLE_STEPS: &[&[&str]] = &[
     // 2
-    "sendto socket",
-    "open* temp-rewriteaof-bg-2.aof",
-    "write temp-rewriteaof-bg-2.aof",
-    "fsync temp-rewriteaof-bg-2.aof",
+    &["sendto socket", "open* temp-rewriteaof-bg-2.aof"],
+    &["write temp-rewriteaof-bg-2.aof"],
+    &["fsync temp-rewriteaof-bg-2.aof"],
     // 3
-    "open* temp-rewriteaof-bg-2.aof",
-    "write temp-rewriteaof-bg-2.aof",
-    "fsync temp-rewriteaof-bg-2.aof",
+    &["open* temp-rewriteaof-bg-2.aof"],
+    &["write temp-rewriteaof-bg-2.aof"],
+    &["fsync temp-rewriteaof-bg-2.aof"],
     // 4
-    "fsync .",
-    "rename* temp-rewriteaof-bg-2.aof",
-    "fsync .",
+    &["fsync ."],
+    &["rename* temp-rewriteaof-bg-2.aof"],
+    &["fsync ."],
 ];
 
 /// Which of the steps are not among the calls, in their order.
-fn missing<'a>(calls: &[String], steps: &[&'a str]) -> Vec<&'a str> {
-    let mut calls = calls.iter();
-    steps.iter().filter(|step| !calls.any(|call| like(call, step))).copied().collect()
+fn missing<'a>(calls: &[String], groups: &[&[&'a str]]) -> Vec<&'a str> {
+    let (mut missing, mut from) = (Vec::new(), 0);
+    for group in groups {
+        let mut end = from;
+        for step in *group {
+            match calls[from..].iter().position(|call| like(call, step)) {
+                Some(at) => end = end.max(from + at + 1),
+                None => missing.push(*step),
+            }
+        }
+        from = end;
+    }
+    missing
 }
 
 /// The child dies before each of its calls, which a write has come before. Then another rewrite has to be none the worse.
@@ -322,7 +331,7 @@ fn deaths(kind: Kind, calls: &[String]) -> Swept {
 }
 
 fn every_step(swept: &Swept, kind: Kind) {
-    let steps: &[&str] = if kind.single { &SINGLE_STEPS } else { &MULTI_STEPS };
+    let steps = if kind.single { SINGLE_STEPS } else { MULTI_STEPS };
     let missing = missing(&swept.calls, steps);
     assert!(missing.is_empty(), "{kind:?}: {missing:?} not among {:#?}", swept.calls);
 }
@@ -415,10 +424,11 @@ fn an_unsynced_header_is_found() {
         Workers::start(1, Limits::default(), || target(MULTI).worker(&contract)).expect("a worker");
     for call in [1, 5, 16] {
         let mut trace = record(MULTI, What::Write, call, None).expect("there is such a call");
-        // The first sync behind BGREWRITEAOF is the header's, and the one behind it the manifest's.
+        // All before is synced: the first fdatasync behind BGREWRITEAOF is the header's.
         let race = trace.events.iter().position(|e| matches!(&e.op, Op::Phase(name) if name == "race"));
         let from = race.expect("the phase");
-        let sync = trace.events[from..].iter().position(|e| matches!(e.op, Op::Sync { .. })).expect("a sync");
+        let is_header = |op: &Op| matches!(op, Op::Sync { kind: SyncKind::Fdatasync, .. });
+        let sync = trace.events[from..].iter().position(|e| is_header(&e.op)).expect("a sync");
         trace.events.remove(from + sync);
         let (wrong, _) = crash(MULTI, &trace, &mut workers);
         found.extend(wrong);
