@@ -261,15 +261,6 @@ fn workload_of(policy: Policy, variant: &'static Variant) -> impl Strategy<Value
                 for at in (4..=workload.steps.len()).rev().step_by(4) {
                     workload.steps.insert(at, Step::Advance { nanos });
                 }
-                if variant.course == Course::SavePoints {
-                    // FLUSHALL makes a snapshot of its own where there are save points.
-                    let flushes = |step: &Step| match step {
-                        Step::Invoke { op, .. } => holds(op, b"FLUSHALL"),
-                        Step::Together(calls) => calls.iter().any(|(_, op)| holds(op, b"FLUSHALL")),
-                        _ => false,
-                    };
-                    workload.steps.retain(|step| !flushes(step));
-                }
                 if variant.course == Course::Growing {
                     // Nobody asks for a rewrite; one is due by the first write's size.
                     let asks = |s: &Step| matches!(s, Step::Invoke { op, .. } if holds(op, b"BGREWRITEAOF"));

@@ -337,15 +337,10 @@ mod tests {
         b.event(Op::Process(ProcessEvent::Forked { child: 1 }));
         b.run(b"two", b"+OK");
         b.advance(SECOND);
-        b.event(Op::Process(ProcessEvent::Exit { status: 0 }));
+        b.exit(1);
         b.advance(SECOND);
         b.run(b"three", b"+OK");
         let mut trace = b.trace();
-        for event in &mut trace.events {
-            if matches!(event.op, Op::Process(ProcessEvent::Exit { .. })) {
-                event.task.process = 1;
-            }
-        }
         assert_eq!(History::of(&trace).suspended, []);
         trace.meta.options.insert(SUSPENDED.into(), WHILE_A_CHILD_RUNS.into());
         let h = History::of(&trace);

@@ -67,6 +67,7 @@ impl Persistence {
     }
 
     fn reap(&mut self, now_ms: u64) {
+        self.take_installed(now_ms);
         let Some(child) = &self.child else { return };
         let Some(ended) = fork::poll(child.pid) else { return };
         match self.child.take().map(|c| c.job) {

@@ -62,9 +62,14 @@ impl Place {
         put_manifest_at(&self.manifest_path(), manifest)
     }
 
+    /// The temporary name of a manifest.
+    pub(super) fn temp_manifest(&self) -> PathBuf {
+        self.dir.join(format!("temp-{}.manifest", self.prefix))
+    }
+
     /// Writes a manifest under its temporary name, not synced: the file and the name.
     pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<(fs::File, PathBuf), FileError> {
-        let temp = self.dir.join(format!("temp-{}.manifest", self.prefix));
+        let temp = self.temp_manifest();
         let file = disk::create(&temp)?;
         (&file).write_all(manifest.encode().as_bytes()).at("write", &temp)?;
         Ok((file, temp))

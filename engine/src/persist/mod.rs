@@ -164,6 +164,8 @@ mod error;
 mod files;
 mod fork;
 mod install;
+#[cfg(test)]
+mod install_tests;
 mod layout;
 mod load;
 mod log;

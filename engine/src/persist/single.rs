@@ -14,6 +14,8 @@ use std::path::PathBuf;
 
 /// Longest first batch: a header line and its annotation, with room.
 const HEAD: usize = 256;
+/// A file of this length is freed aside.
+const LARGE: u64 = 4 << 20;
 /// Size of a block of what is logged during a rewrite; each becomes a batch.
 const BLOCK: usize = 64 << 10;
 
@@ -202,7 +204,11 @@ pub(super) fn finish_single(aof: &mut Aof, place: &Place, seq: u64) -> Result<()
         aof.oldest_unsynced_ms = None;
         aof.postponed_since_ms = None;
     }
-    aof.log = log;
+    let old = std::mem::replace(&mut aof.log, log);
+    if old.len() >= LARGE {
+        // It has no name any more, and to free it takes a while. Where there is no thread to be had it is done here.
+        let _ = std::thread::Builder::new().name("free".into()).spawn(move || drop(old));
+    }
     // Should this fail, they are removed with the next rewrite.
     let _ = aof.place.remove_cuts();
     aof.rewritten_size = aof.size();

@@ -94,8 +94,10 @@ impl Place {
             Ok(Next { log, manifest, file, temp })
         };
         prepared().inspect_err(|_| {
-            // Not listed, so it is nobody's; the next start removes it if this cannot.
-            let _ = disk::remove_if_there(&path);
+            // Nothing lists them, so they are nobody's; the next start removes what this cannot.
+            for path in [&path, &self.temp_manifest()] {
+                let _ = disk::remove_if_there(path);
+            }
         })
     }
 }

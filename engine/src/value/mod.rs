@@ -14,5 +14,5 @@ pub use set::Set;
 pub use sorted_set::{Score, SortedSet};
 
 // Most values are small: each of these stands in memory once for every one.
-const _: () = assert!(size_of::<Hash>() <= 32 && size_of::<Set>() <= 40 && size_of::<SortedSet>() <= 32);
+const _: () = assert!(size_of::<Hash>() <= 24 && size_of::<Set>() <= 32 && size_of::<SortedSet>() <= 24);
 const _: () = assert!(size_of::<List>() <= 32);

@@ -3,9 +3,10 @@
 /// No string in it is longer: its length is one byte.
 pub(super) const LONGEST: usize = 64;
 
-/// Byte strings of at most [`LONGEST`] bytes, each behind its length.
+/// Byte strings of at most [`LONGEST`] bytes, each behind its length. There is no room for more: whoever holds many small
+/// values wants them small, and an allocator has a little room behind each anyway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Packed(Vec<u8>);
+pub(super) struct Packed(Box<[u8]>);
 
 impl Packed {
     /// The strings with the offsets at which they begin.
@@ -21,20 +22,19 @@ impl Packed {
     /// Puts strings at an offset at which one begins, or at the end.
     pub(super) fn insert<const N: usize>(&mut self, offset: usize, items: [&[u8]; N]) {
         let added: usize = items.iter().map(|item| 1 + item.len()).sum();
-        if self.0.capacity() - self.0.len() < added {
-            // An eighth more than is needed: small, and yet not copied each time.
-            self.0.reserve_exact(added + self.0.len() / 8);
-        }
-        let old = self.0.len();
-        self.0.resize(old + added, 0);
-        self.0.copy_within(offset..old, offset + added);
+        let mut bytes = std::mem::take(&mut self.0).into_vec();
+        let old = bytes.len();
+        bytes.reserve_exact(added);
+        bytes.resize(old + added, 0);
+        bytes.copy_within(offset..old, offset + added);
         let mut at = offset;
         for item in items {
             debug_assert!(item.len() <= LONGEST, "longer strings are stored elsewhere");
-            self.0[at] = item.len() as u8;
-            self.0[at + 1..at + 1 + item.len()].copy_from_slice(item);
+            bytes[at] = item.len() as u8;
+            bytes[at + 1..at + 1 + item.len()].copy_from_slice(item);
             at += 1 + item.len();
         }
+        self.0 = bytes.into_boxed_slice();
     }
 
     /// Takes away the `count` strings that begin at an offset.
@@ -42,7 +42,9 @@ impl Packed {
         let mut rest = Items { bytes: &self.0, at: offset };
         rest.by_ref().take(count).for_each(drop);
         let end = rest.at;
-        self.0.drain(offset..end);
+        let mut bytes = std::mem::take(&mut self.0).into_vec();
+        bytes.drain(offset..end);
+        self.0 = bytes.into_boxed_slice();
     }
 }
 

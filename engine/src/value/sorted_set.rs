@@ -56,7 +56,7 @@ pub struct SortedSet(Repr);
 
 #[derive(Clone, Debug)]
 enum Repr {
-    /// Members in their order, each before the bytes of its score; and how many.
+    /// Members in their order, each before its score as [`Short`] has it; and how many.
     Small(Packed, usize),
     /// In a box, so that a small one is not as large as this.
     Large(Box<Large>),
@@ -82,13 +82,44 @@ impl PartialEq for SortedSet {
 
 impl Eq for SortedSet {}
 
+/// A score in as few bytes as it needs: the eight of a double, or, if it is an integer for which fewer do, its lowest
+/// ones, the sign among them.
+struct Short {
+    bytes: [u8; 8],
+    len: usize,
+}
+
+impl Short {
+    fn new(score: f64) -> Short {
+        // Saturates: what does not fit is another number then.
+        let integer = score as i64;
+        let fits = |len: &usize| (integer << (64 - 8 * len)) >> (64 - 8 * len) == integer;
+        match (1..8).find(fits).filter(|_| integer as f64 == score) {
+            Some(len) => Short { bytes: integer.to_le_bytes(), len },
+            None => Short { bytes: score.to_le_bytes(), len: 8 },
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn read(bytes: &[u8]) -> Option<f64> {
+        let unused = 8usize.checked_sub(bytes.len()).filter(|unused| *unused < 8)?;
+        let mut whole = [0; 8];
+        whole[unused..].copy_from_slice(bytes);
+        // The lowest bytes stand in the highest places: shifting them down repeats the sign.
+        let integer = || (i64::from_le_bytes(whole) >> (8 * unused)) as f64;
+        Some(if unused == 0 { f64::from_le_bytes(whole) } else { integer() })
+    }
+}
+
 /// The members of a small one with their offsets and scores.
 fn members(packed: &Packed) -> impl Iterator<Item = (usize, &[u8], Score)> {
     let mut items = packed.iter();
     std::iter::from_fn(move || {
         let (at, member) = items.next()?;
-        let bytes = items.next()?.1.try_into().ok()?;
-        Some((at, member, Score(f64::from_le_bytes(bytes))))
+        Some((at, member, Score(Short::read(items.next()?.1)?)))
     })
 }
 
@@ -181,7 +212,7 @@ impl SortedSet {
                 let next = members(packed).find(|(_, m, s)| (*s, *m) > (score, member));
                 let at = next.map_or(packed.end(), |(at, _, _)| at);
                 // As in Redis, a small one knows no -0.
-                packed.insert(at, [member, &(score.0 + 0.0).to_le_bytes()]);
+                packed.insert(at, [member, Short::new(score.0 + 0.0).as_slice()]);
                 *len += usize::from(found.is_none());
             }
         }
@@ -354,6 +385,23 @@ mod tests {
             prop_assert_eq!(set.len(), order.len() - gone.len());
             prop_assert!(gone.iter().all(|(m, s)| scores[m] == *s && set.score(m).is_none()));
         }
+    }
+
+    #[test]
+    fn a_score_comes_back_from_its_short_form() {
+        let borders =
+            (0..63).flat_map(|bits| [1i64 << bits, (1 << bits) - 1, -(1 << bits), -(1 << bits) - 1]);
+        let odd = [0.5, -0.25, 1e300, f64::MAX, f64::MIN_POSITIVE, f64::INFINITY, f64::NEG_INFINITY, 1e19];
+        for score in borders.map(|n| n as f64).chain(odd) {
+            let short = Short::new(score);
+            assert_eq!(Short::read(short.as_slice()), Some(score));
+            assert!(
+                short.len <= 8 && (score.abs() >= 128.0 || score.fract() != 0.0 || short.len == 1),
+                "{score}"
+            );
+        }
+        assert_eq!(Short::new(-32_769.0).len, 3);
+        assert_eq!((Short::read(&[0; 9]), Short::read(&[])), (None, None));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::trim::whole;
 use crate::cell::{CellResult, FaultCount, Teeth};
 use crate::contract::Contract;
 use crate::explore::{Memo, Search, explore_last};
+use crate::history::SUSPENDED;
 use crate::pool::Pool;
 use crate::teeth;
 use unplug_faults::model::Killed;
@@ -23,7 +24,9 @@ fn contract(contract: &Contract) -> Contract {
 
 /// Kills the target at every crash point of a run.
 pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> CellResult {
-    let trace = whole(trace);
+    let mut trace = whole(trace);
+    // What was written is there, synced or not.
+    trace.meta.options.remove(SUSPENDED);
     let mut memo = Memo::new();
     let mut explore = |trace: &Trace, budget: u64, repro_dir| {
         let search = Search {

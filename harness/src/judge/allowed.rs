@@ -241,6 +241,19 @@ fn snapshots(history: &History, contract: &Contract, orders: &Orders) -> Vec<Int
             }
         }
     }
+    for (node, content) in orders.nodes.iter().enumerate() {
+        // Behind an operation, with whatever of the other clients could be there by then.
+        for (client, held) in content.progress.iter().enumerate() {
+            let Some(last) = held.checked_sub(1) else { continue };
+            let operation = orders.clients[client][last as usize];
+            let o = &history.operations[operation];
+            if orders.saved_behind[operation]
+                && issued(history, orders, node) <= o.acked.unwrap_or(Clock::MAX)
+            {
+                out.push(Interval { from: o.invoked, to: until(o.invoked), node });
+            }
+        }
+    }
     for fork in &own_snapshots(history, orders) {
         let must = |client: usize, held: u32| {
             let next = orders.clients[client].get(held as usize).map(|i| &history.operations[*i]);

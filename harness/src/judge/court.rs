@@ -140,6 +140,7 @@ impl Judge {
             nodes,
             meanings: self.orders.meanings.clone(),
             good: self.orders.good.clone(),
+            saved_behind: self.orders.saved_behind.clone(),
             outcomes: self.orders.outcomes.clone(),
         };
         let id = self.history.operations[self.orders.path[hidden].operation].id;

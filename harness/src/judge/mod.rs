@@ -8,6 +8,8 @@ mod gaps;
 mod impostor;
 mod mixture;
 mod orders;
+#[cfg(test)]
+mod promise_tests;
 mod seen;
 mod slack;
 #[cfg(test)]

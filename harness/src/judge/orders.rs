@@ -48,6 +48,8 @@ pub(super) struct Orders {
     pub(super) meanings: Vec<Meaning>,
     /// Whether each operation was acknowledged, and well.
     pub(super) good: Vec<bool>,
+    /// Whether the target may have taken a snapshot of its own right behind each operation.
+    pub(super) saved_behind: Vec<bool>,
     /// The replies that would have told how an operation ended.
     pub(super) outcomes: Vec<Vec<u8>>,
 }
@@ -74,10 +76,11 @@ impl Orders {
         let (meanings, good) = meanings(history, contract, oracle);
         let clients = by_client.into_values().collect();
         let mut search = Search { history, clients, now_ms, caps, outcomes: Vec::new() };
+        let saved_behind = history.operations.iter().map(|o| oracle.may_save_behind(&o.op)).collect();
         let (nodes, last) = search.run(oracle)?;
         let (path, path_nodes) = (vec![], vec![]);
         let Search { clients, outcomes, .. } = search;
-        let mut orders = Orders { clients, nodes, path, path_nodes, meanings, good, outcomes };
+        let mut orders = Orders { clients, nodes, path, path_nodes, meanings, good, saved_behind, outcomes };
         orders.prune(&last);
         Ok(orders)
     }

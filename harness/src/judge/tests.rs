@@ -11,9 +11,9 @@ use crate::target::Oracle;
 use crate::target::resp_op::RespOp;
 use crate::verdict::{Class, Violation};
 
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 
-fn line(text: &str) -> Vec<u8> {
+pub(super) fn line(text: &str) -> Vec<u8> {
     RespOp::command(&text.split(' ').collect::<Vec<_>>()).encode()
 }
 
@@ -23,21 +23,25 @@ fn lives(dump: &Dump) -> Lives {
 }
 
 /// A history of RESP commands, one after the other, each acknowledged.
-struct Scene {
+pub(super) struct Scene {
     history: History,
     judge: Judge,
 }
 
-fn scene(contract: Contract, build: impl FnOnce(&mut TraceBuilder)) -> Scene {
+pub(super) fn scene(contract: Contract, build: impl FnOnce(&mut TraceBuilder)) -> Scene {
     let mut b = TraceBuilder::new();
     build(&mut b);
+    judged(contract, b, RespOracle::new())
+}
+
+pub(super) fn judged(contract: Contract, b: TraceBuilder, oracle: RespOracle) -> Scene {
     let history = History::of(&b.trace());
     let options = JudgeOptions::at(history.recovery_ms(true));
-    let judge = Judge::new(&history, contract, Box::new(RespOracle::new()), options).unwrap();
+    let judge = Judge::new(&history, contract, Box::new(oracle), options).unwrap();
     Scene { history, judge }
 }
 
-fn commands(b: &mut TraceBuilder, list: &[(&str, &str)]) {
+pub(super) fn commands(b: &mut TraceBuilder, list: &[(&str, &str)]) {
     for (command, reply) in list {
         b.run(&line(command), format!("{reply}\r\n").as_bytes());
     }
@@ -57,7 +61,7 @@ impl Scene {
         self.judge.check(self.history.end, self.history.end, &lives(&Self::state(list)))
     }
 
-    fn class(&self, list: &[&str]) -> Option<Class> {
+    pub(super) fn class(&self, list: &[&str]) -> Option<Class> {
         self.at_end(list).map(|v| v.class)
     }
 }

@@ -49,6 +49,8 @@ pub struct RespOracle {
     database: u32,
     /// The sum of the shares of keys that are alive at an instant, once somebody has asked.
     counted: Option<(u64, u128)>,
+    /// Whether snapshots are made by save points: FLUSHALL makes one then, too.
+    pub(crate) save_points: bool,
     /// When the newest background save or rewrite was asked for.
     background_ms: Option<u64>,
 }
@@ -267,6 +269,11 @@ impl Oracle for RespOracle {
         // Redis runs the other commands of a transaction in which one fails: EXEC's array is no error, and
         // the model fails the same commands.
         reply.starts_with(b"-")
+    }
+
+    fn may_save_behind(&self, op: &[u8]) -> bool {
+        let flushes = |op: RespOp| op.commands.iter().any(|c| commands::name(c) == "FLUSHALL");
+        self.save_points && RespOp::decode(op).is_ok_and(flushes)
     }
 
     fn is_refusal(&self, reply: &[u8]) -> bool {

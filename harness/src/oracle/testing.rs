@@ -59,6 +59,20 @@ impl TraceBuilder {
         self.event(Op::Process(ProcessEvent::Forked { child: 1 }))
     }
 
+    /// A child ends by itself, and well.
+    pub(crate) fn exit(&mut self, child: u16) -> u64 {
+        let begin = self.event(Op::Process(ProcessEvent::Exit { status: 0 }));
+        if let Some(event) = self.trace.events.last_mut() {
+            event.task.process = child;
+        }
+        begin
+    }
+
+    /// An option of the target.
+    pub(crate) fn option(&mut self, name: &str, value: &str) {
+        self.trace.meta.options.insert(name.to_string(), value.to_string());
+    }
+
     pub(crate) fn kill(&mut self) -> u64 {
         self.event(Op::Kill)
     }

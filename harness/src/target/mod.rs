@@ -135,6 +135,11 @@ pub trait Oracle: Send {
         let _ = (contract, at_ms);
         self.meaning(op, reply)
     }
+    /// Whether the target may take a snapshot of its own right behind this operation, without a fork.
+    fn may_save_behind(&self, op: &[u8]) -> bool {
+        let _ = op;
+        false
+    }
     /// Whether the reply says that the operation was refused before anything was done: it has no effect then, and
     /// is not one of those of which nobody knows.
     fn is_refusal(&self, reply: &[u8]) -> bool {

@@ -234,7 +234,10 @@ impl Target for RespTarget {
     }
 
     fn oracle(&self) -> Box<dyn Oracle> {
-        Box::new(self.origin.map_or_else(RespOracle::new, Origin::oracle))
+        let mut oracle = self.origin.map_or_else(RespOracle::new, Origin::oracle);
+        oracle.save_points =
+            options::value_of("save", self.policy, &self.extra).is_some_and(|points| !points.is_empty());
+        Box::new(oracle)
     }
 }
 

@@ -1,0 +1,108 @@
+//! Promises that the history itself makes or takes away: a stop, a snapshot of the target's own, a child that runs.
+
+use super::tests::{SECOND, commands, judged, line, scene};
+use crate::contract::Contract;
+use crate::history::{SUSPENDED, WHILE_A_CHILD_RUNS};
+use crate::oracle::RespOracle;
+use crate::oracle::testing::TraceBuilder;
+use crate::verdict::Class;
+use unplug_faults::event::{Op, ProcessEvent};
+
+const SHOWN: &str = "$52\r\nrdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:ok\r\n";
+const BUSY: &str = "$52\r\nrdb_bgsave_in_progress:1\r\nrdb_last_bgsave_status:ok\r\n";
+
+#[test]
+fn a_snapshot_of_the_targets_own_is_promised_once_info_shows_its_success() {
+    let with = |info: &str| {
+        scene(Contract::Snapshot, |b| {
+            commands(b, &[("SET a 1", "+OK")]);
+            b.fork();
+            commands(b, &[("SET b 1", "+OK"), ("INFO persistence", info)]);
+        })
+    };
+    assert_eq!(with(BUSY).class(&[]), None, "it may not be done yet");
+    let s = with(SHOWN);
+    assert_eq!(s.class(&[]), Some(Class::AcknowledgedLoss));
+    assert_eq!(s.class(&["SET a 1"]), None);
+    assert_eq!(s.class(&["SET a 1", "SET b 1"]), Some(Class::SilentCorruption));
+    // Nobody has taken one: what INFO says is of none.
+    let s = scene(Contract::Snapshot, |b| commands(b, &[("SET a 1", "+OK"), ("INFO persistence", SHOWN)]));
+    assert_eq!(s.class(&[]), None);
+    // Of a log, a snapshot says nothing.
+    let s = scene(Contract::No, |b| {
+        commands(b, &[("SET a 1", "+OK")]);
+        b.fork();
+        commands(b, &[("INFO persistence", SHOWN)]);
+    });
+    assert_eq!(s.class(&[]), None);
+}
+
+#[test]
+fn a_stop_that_ended_well_promises_what_was_acknowledged_before_it() {
+    for (contract, stop) in [(Contract::No, "SHUTDOWN"), (Contract::Snapshot, "SHUTDOWN SAVE")] {
+        let s = scene(contract.clone(), |b| {
+            commands(b, &[("SET a 1", "+OK"), (stop, "+OK"), ("SET b 1", "+OK")]);
+        });
+        assert_eq!(s.class(&[]), Some(Class::AcknowledgedLoss), "{contract:?}");
+        assert_eq!(s.class(&["SET a 1"]), None, "{contract:?}");
+        // One whose end never came has promised nothing, and may have done its work.
+        let s = scene(contract.clone(), |b| {
+            commands(b, &[("SET a 1", "+OK")]);
+            b.invoke(1, &line(stop));
+        });
+        assert_eq!((s.class(&[]), s.class(&["SET a 1"])), (None, None), "{contract:?}");
+    }
+}
+
+/// One operation before a child runs, one while it does, one after it, and a second later.
+fn with_a_child(b: &mut TraceBuilder) {
+    commands(b, &[("SET a 1", "+OK")]);
+    b.event(Op::Process(ProcessEvent::Forked { child: 1 }));
+    commands(b, &[("SET b 1", "+OK")]);
+    b.exit(1);
+    b.advance(SECOND / 2);
+}
+
+#[test]
+fn while_a_child_runs_nothing_new_may_be_promised() {
+    let with = |contract: Contract, suspended: bool, rest: fn(&mut TraceBuilder)| {
+        scene(contract, |b| {
+            with_a_child(b);
+            rest(b);
+            if suspended {
+                b.option(SUSPENDED, WHILE_A_CHILD_RUNS);
+            }
+        })
+    };
+    let nothing: fn(&mut TraceBuilder) = |_| ();
+    let write: fn(&mut TraceBuilder) = |b| commands(b, &[("SET c 1", "+OK")]);
+    let second: fn(&mut TraceBuilder) = |b| {
+        b.advance(2 * SECOND);
+        b.event(Op::Advance);
+    };
+    let (always, everysec) = (Contract::Always, Contract::EverySec { window: SECOND });
+    // What was promised before the fork stays so; what comes while the child runs may be lost, until a later write.
+    let s = with(always.clone(), true, nothing);
+    assert_eq!((s.class(&[]), s.class(&["SET a 1"])), (Some(Class::AcknowledgedLoss), None));
+    let s = with(always.clone(), true, write);
+    assert_eq!(s.class(&["SET a 1"]), Some(Class::AcknowledgedLoss));
+    assert_eq!(s.class(&["SET a 1", "SET b 1"]), Some(Class::AcknowledgedLoss));
+    assert_eq!(with(always, false, nothing).class(&["SET a 1"]), Some(Class::AcknowledgedLoss));
+    // A window begins anew at the child's end.
+    assert_eq!(with(everysec.clone(), true, nothing).class(&[]), None);
+    assert_eq!(with(everysec, true, second).class(&["SET a 1"]), Some(Class::WindowExceeded));
+}
+
+#[test]
+fn where_there_are_save_points_a_flush_makes_a_snapshot_of_nothing() {
+    let s = |save_points: bool| {
+        let mut b = TraceBuilder::new();
+        commands(&mut b, &[("SET a 1", "+OK"), ("SAVE", "+OK"), ("FLUSHALL", "+OK"), ("SET b 1", "+OK")]);
+        let mut oracle = RespOracle::new();
+        oracle.save_points = save_points;
+        judged(Contract::Snapshot, b, oracle)
+    };
+    assert_eq!((s(true).class(&[]), s(true).class(&["SET a 1"])), (None, None));
+    assert_eq!(s(true).class(&["SET b 1"]), Some(Class::SilentCorruption));
+    assert!(s(false).class(&[]).is_some());
+}
