@@ -4,9 +4,11 @@
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use support::{Result, cpu_for_each, images, pool, recover, tell, unplug};
+use std::time::Duration;
+use support::{Result, cpu, images, pool, recover, tell, unplug};
 use unplug::target::policy::Policy;
 use unplug::target::resp::RespTarget;
+use unplug_faults::image::SharedImage;
 
 fn engine(c: &mut Criterion) {
     let mut group = c.benchmark_group("engine_images");
@@ -29,6 +31,24 @@ fn engine(c: &mut Criterion) {
         }
     }
     group.finish();
+}
+
+/// CPU time for an image over all processes, of workers that have begun: what other load on the machine disturbs
+/// little. To start the workers, and to find out how they can start a server, costs the same for few images and for
+/// many.
+fn cpu_for_each(target: &RespTarget, images: &[SharedImage], times: u32) -> Result<Duration> {
+    let cost = |rounds: u32| -> Result<Duration> {
+        let before = cpu();
+        let mut pool = pool(target)?;
+        for _ in 0..rounds {
+            recover(&mut pool, images)?;
+        }
+        drop(pool);
+        Ok(cpu() - before)
+    };
+    cost(1)?;
+    let few = cost(1)?;
+    Ok(cost(1 + times)?.saturating_sub(few) / times / images.len().max(1) as u32)
 }
 
 criterion_group!(benches, engine);

@@ -66,6 +66,13 @@ const BUGS: &[Bug] = &[
         because: "what the manifest on the disk lists is deleted, and what it does not list is written to",
     },
     Bug {
+        name: "slow-client-answered-early",
+        policy: "always",
+        faults: "send:EAGAIN",
+        found_as: &["acknowledged-loss"],
+        because: "once a client did not take its reply at once, replies leave a turn before the sync",
+    },
+    Bug {
         name: "checksum-skipped",
         policy: "always",
         faults: "rest",

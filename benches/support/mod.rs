@@ -67,7 +67,7 @@ pub(crate) fn recover(pool: &mut Workers<'_>, images: &[SharedImage]) -> Result<
 const NOW_MS: u64 = unplug::target::rig::EPOCH_MS + 3_600_000;
 
 /// CPU time, user and system, of this process and of its children that have ended.
-fn cpu() -> Duration {
+pub(crate) fn cpu() -> Duration {
     use nix::sys::resource::{Usage, UsageWho, getrusage};
     let sum = |usage: Usage| {
         let parts = [usage.user_time(), usage.system_time()];
@@ -78,24 +78,6 @@ fn cpu() -> Duration {
         .filter_map(|w| getrusage(w).ok())
         .map(sum)
         .sum()
-}
-
-/// CPU time for an image over all processes, of workers that have begun: what other load on the machine disturbs
-/// little. To start the workers, and to find out how they can start a server, costs the same for few images and for
-/// many.
-pub(crate) fn cpu_for_each(target: &RespTarget, images: &[SharedImage], times: u32) -> Result<Duration> {
-    let cost = |rounds: u32| -> Result<Duration> {
-        let before = cpu();
-        let mut pool = pool(target)?;
-        for _ in 0..rounds {
-            recover(&mut pool, images)?;
-        }
-        drop(pool);
-        Ok(cpu() - before)
-    };
-    cost(1)?;
-    let few = cost(1)?;
-    Ok(cost(1 + times)?.saturating_sub(few) / times / images.len().max(1) as u32)
 }
 
 /// Prints CPU time for an image, and what it allows on two cores.

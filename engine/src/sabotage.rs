@@ -4,12 +4,13 @@
 //! build `sabotaged!` is the constant `false`, and what it guards is not compiled into the program.
 
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 /// The environment variable that names the bugs, with commas between them; without it there is none.
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 27] = [
+pub const NAMES: [&str; 28] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -29,6 +30,7 @@ pub const NAMES: [&str; 27] = [
     "failed-child-installed",
     "failed-rename-ignored",
     "second-name-removed-unsynced",
+    "slow-client-answered-early",
     // Recovery.
     "checksum-skipped",
     "tail-not-cut",
@@ -41,6 +43,9 @@ pub const NAMES: [&str; 27] = [
     "torn-tail-loops",
     "log-rewritten-to-cut",
 ];
+
+/// Some client did not take all that was sent to it: of `slow-client-answered-early`.
+pub static SLOW: AtomicBool = AtomicBool::new(false);
 
 /// Whether the bug `name` is asked for.
 pub fn on(name: &str) -> bool {

@@ -18,7 +18,7 @@ pub const GLOB: usize = 256;
 
 /// The calls that a rule can name; a rule's bit is the index. System calls that do the same stand together: which
 /// of them a program makes is its C library's choice.
-pub const CALLS: [&str; 18] = [
+pub const CALLS: [&str; 19] = [
     "open",
     "write",
     "fsync",
@@ -37,6 +37,7 @@ pub const CALLS: [&str; 18] = [
     "fork",
     "read",
     "open-read",
+    "send",
 ];
 /// open, openat, openat2, creat, mknod: for writing, or with O_CREAT or O_TRUNC.
 pub const OPEN: u32 = 0;
@@ -74,6 +75,8 @@ pub const FORK: u32 = 15;
 pub const READ: u32 = 16;
 /// An open for reading only: seen only where a rule names it.
 pub const OPEN_READ: u32 = 17;
+/// write, writev, sendto, sendmsg, sendmmsg: on a socket.
+pub const SEND: u32 = 18;
 
 /// [`FaultRule::role`]: every process.
 pub const ROLE_ANY: u32 = 0;

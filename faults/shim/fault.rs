@@ -4,12 +4,14 @@
 
 use crate::abi::{FLAG_GATED, FLAG_VIRTUAL, Header, KIND_FAULT};
 use crate::abi_fault::{self as plan, FAULTS_AT, FaultArea, FaultRule};
+use crate::descriptors::{self, Kind};
 use crate::dispatch::{Context, route};
 use crate::fault_path::Paths;
 use crate::identify::{self, Stat};
 use crate::num::*;
 use crate::ring::{self, Piece};
 use crate::site::Caller;
+use crate::sockets;
 use crate::{abi, gate_sleep, gate_task, gate_turn, sys, time, time_wait};
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
@@ -77,6 +79,7 @@ unsafe fn class(nr: usize, args: &[usize; 6]) -> Option<u32> {
         SYMLINK | SYMLINKAT => plan::SYMLINK,
         UNLINK | UNLINKAT | RMDIR => plan::UNLINK,
         MKDIR | MKDIRAT => plan::MKDIR,
+        SENDTO | SENDMSG | SENDMMSG => plan::SEND,
         COPY_FILE_RANGE | SENDFILE | SPLICE => plan::COPY,
         READ | PREAD64 | READV | PREADV | PREADV2 => plan::READ,
         _ => return None,
@@ -142,10 +145,14 @@ unsafe fn decide(call: &Context) -> Fault {
     let plan = area();
     // SAFETY: asks only.
     unsafe {
-        let Some(class) = class(call.nr, call.args).filter(|c| plan.wanted >> c & 1 != 0) else {
+        let Some(class) = class(call.nr, call.args).map(|c| if sends(call, c) { plan::SEND } else { c }) else {
             return Fault::None;
         };
-        let Some(mut paths) = Paths::of(call) else { return Fault::None };
+        if plan.wanted >> class & 1 == 0 {
+            return Fault::None;
+        }
+        let paths = if class == plan::SEND { Paths::of_socket(call) } else { Paths::of(call) };
+        let Some(mut paths) = paths else { return Fault::None };
         let role = role();
         let mut chosen: Option<(usize, &FaultRule, u64)> = None;
         for (index, rule) in plan.rules[..(plan.count as usize).min(plan::RULES)].iter().enumerate() {
@@ -169,7 +176,8 @@ unsafe fn decide(call: &Context) -> Fault {
         }
         let Some((index, rule, number)) = chosen else { return Fault::None };
         rule.fired.fetch_add(1, AcqRel);
-        tell(call, (class, role), index, rule.action, number, paths.shown());
+        let path = if class == plan::SEND { b"" } else { paths.shown() };
+        tell(call, (class, role), index, rule.action, number, path);
         drop(paths);
         match rule.action {
             plan::ACT_ERRNO => Fault::Errno(number as isize),
@@ -188,6 +196,18 @@ unsafe fn decide(call: &Context) -> Fault {
             _ => Fault::None,
         }
     }
+}
+
+/// Whether a write goes to a socket. Asked only where a rule wants to know.
+unsafe fn sends(call: &Context, class: u32) -> bool {
+    // SAFETY: asks only.
+    class == plan::WRITE && area().wanted >> plan::SEND & 1 != 0 && unsafe { is_socket(call) }
+}
+
+/// Whether a call's descriptor is a socket.
+pub unsafe fn is_socket(call: &Context) -> bool {
+    // SAFETY: asks only.
+    unsafe { descriptors::known(call, call.args[0] as u32 as usize).kind == Kind::Socket }
 }
 
 /// Whether a rule that means this call has something to do to it; its number for this call.
@@ -210,11 +230,13 @@ unsafe fn applies(call: &Context, class: u32, rule: &FaultRule) -> Option<u64> {
 unsafe fn asked(call: &Context, class: u32) -> Option<u64> {
     let a = call.args;
     match (class, call.nr) {
-        (plan::WRITE | plan::READ, WRITEV | PWRITEV | PWRITEV2 | READV | PREADV | PREADV2) => {
+        // How many messages there are says nothing of how many bytes.
+        (plan::SEND, SENDMMSG) => None,
+        (_, WRITEV | PWRITEV | PWRITEV2 | READV | PREADV | PREADV2 | SENDMSG) => {
             // SAFETY: checked, and read as the kernel reads it.
             unsafe { vectors(call).map(|v| v.iter().map(|p| p.len as u64).sum()) }
         }
-        (plan::WRITE | plan::READ, _) => Some(a[2] as u64),
+        (plan::WRITE | plan::READ | plan::SEND, _) => Some(a[2] as u64),
         (plan::COPY, SENDFILE) => Some(a[3] as u64),
         (plan::COPY, _) => Some(a[4] as u64),
         _ => None,
@@ -225,8 +247,13 @@ unsafe fn vectors<'a>(call: &Context) -> Option<&'a [Piece]> {
     let a = call.args;
     // SAFETY: the target's own vectors. Only few: a longer list is made as it is.
     unsafe {
-        let readable = a[2] > 0 && a[2] <= MOST_VECTORS && identify::is_readable(a[1]);
-        readable.then(|| core::slice::from_raw_parts(a[1] as *const Piece, a[2]))
+        let (at, count) = match call.nr {
+            SENDMSG if identify::is_readable(a[1]) => sockets::vectors(a[1]),
+            SENDMSG => return None,
+            _ => (a[1], a[2]),
+        };
+        let readable = count > 0 && count <= MOST_VECTORS && identify::is_readable(at);
+        readable.then(|| core::slice::from_raw_parts(at as *const Piece, count))
     }
 }
 
@@ -238,7 +265,7 @@ unsafe fn short(call: &Context, most: usize) -> isize {
     // SAFETY: the target's own call; what it points to is a part of what it pointed to.
     unsafe {
         match call.nr {
-            WRITE | PWRITE64 | READ | PREAD64 => args[2] = most,
+            WRITE | PWRITE64 | READ | PREAD64 | SENDTO => args[2] = most,
             SENDFILE => args[3] = most,
             COPY_FILE_RANGE | SPLICE => args[4] = most,
             _ => {
@@ -251,6 +278,9 @@ unsafe fn short(call: &Context, most: usize) -> isize {
                     if left == 0 {
                         break;
                     }
+                }
+                if call.nr == SENDMSG {
+                    return sockets::send_vectors(&args, (few.as_ptr() as usize, n));
                 }
                 args[1] = few.as_ptr() as usize;
                 args[2] = n;

@@ -2,6 +2,7 @@
 
 use crate::abi;
 use crate::dispatch::Context;
+use crate::fault;
 use crate::identify::{self, AT_FDCWD};
 use crate::num::*;
 use crate::scratch::Scratch;
@@ -52,6 +53,17 @@ impl Paths {
             }
         }
         paths.ranges.iter().any(|(from, to)| from < to).then_some(paths)
+    }
+
+    /// Of a call on a socket, which has no path: what matches everything matches it. `None` where it is no socket.
+    pub unsafe fn of_socket(call: &Context) -> Option<Paths> {
+        // SAFETY: asks only.
+        if !unsafe { fault::is_socket(call) } {
+            return None;
+        }
+        let mut paths = Paths { scratch: Scratch::take(), ranges: [(0, 0); 2] };
+        paths.everything();
+        Some(paths)
     }
 
     /// Whether one of them matches.

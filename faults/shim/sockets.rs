@@ -69,6 +69,25 @@ struct Header {
     flags: usize,
 }
 
+/// Where a message's vectors are, and how many.
+pub unsafe fn vectors(message: usize) -> (usize, usize) {
+    // SAFETY: the caller has seen that it can be read.
+    let header = unsafe { &*(message as *const Header) };
+    (header.vectors, header.vectors_len)
+}
+
+/// sendmsg of the same message with other vectors.
+pub unsafe fn send_vectors(args: &[usize; 6], (at, count): (usize, usize)) -> isize {
+    // SAFETY: as `vectors`; what is sent is a part of what was to be.
+    unsafe {
+        let own = &*(args[1] as *const Header);
+        let header = Header { vectors: at, vectors_len: count, ..*own };
+        let mut args = *args;
+        args[1] = &raw const header as usize;
+        sys::call(num::SENDMSG, &args)
+    }
+}
+
 #[repr(C)]
 struct Message {
     header: Header,

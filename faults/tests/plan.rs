@@ -22,6 +22,7 @@ fn play() {
         Ok("parent") => parent(),
         Ok("reads") => reads(),
         Ok("fills") => fills(),
+        Ok("sends") => sends(),
         _ => return,
     }
     std::process::exit(0);
@@ -115,6 +116,28 @@ fn fills() {
     say(&results);
 }
 
+fn sends() {
+    let mut pair = [0; 2];
+    let made = unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) };
+    let bytes = b"abcdefgh".as_ptr().cast::<libc::c_void>();
+    let part = |at: usize| libc::iovec { iov_base: unsafe { bytes.add(at) }.cast_mut(), iov_len: 4 };
+    let mut parts = [part(0), part(4)];
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (parts.as_mut_ptr(), 2);
+    let file = open("f", NEW);
+    let mut results = vec![("socketpair", gave(made.into()))];
+    results.push(("write", gave(unsafe { libc::write(pair[0], bytes, 8) } as i64)));
+    results.push(("writev", gave(unsafe { libc::writev(pair[0], parts.as_ptr(), 2) } as i64)));
+    results.push(("send", gave(unsafe { libc::send(pair[0], bytes, 8, 0) } as i64)));
+    results.push(("sendmsg", gave(unsafe { libc::sendmsg(pair[0], &raw const message, 0) } as i64)));
+    results.push(("write", gave(unsafe { libc::write(pair[0], bytes, 8) } as i64)));
+    results.push(("file", gave(unsafe { libc::write(file, bytes, 8) } as i64)));
+    let mut came = [0u8; 64];
+    let ret = unsafe { libc::recv(pair[1], came.as_mut_ptr().cast(), 64, 0) };
+    results.push(("came", String::from_utf8_lossy(&came[..ret.max(0) as usize]).into_owned()));
+    say(&results);
+}
+
 /// Plays a role under a plan: its trace, what its calls gave, and how it ended.
 fn run(name: &str, plan: &str, gated: bool) -> (Trace, Vec<String>, std::process::ExitStatus) {
     let (dir, said) = (directory(), directory());
@@ -179,6 +202,20 @@ fn but(changes: &[(usize, &str)]) -> Vec<String> {
     let mut out: Vec<String> = GOOD.iter().map(|s| (*s).to_owned()).collect();
     changes.iter().for_each(|(at, text)| out[*at] = (*text).to_owned());
     out
+}
+
+/// By whichever call it is sent; and files and sockets are told apart.
+#[test]
+fn what_is_sent_fails_or_is_cut_short() {
+    for gated in [false, true] {
+        let plan = "send * EPIPE\nsend * short nth=2..4\nwrite * ENOSPC";
+        let (trace, said, status) = run("sends", plan, gated);
+        assert!(status.success());
+        let expected = ["socketpair 0", "write EPIPE", "writev 4", "send 4", "sendmsg 4", "write 8"];
+        assert_eq!(said[..6], expected, "gated: {gated}");
+        assert_eq!(said[6..], ["file ENOSPC", "came abcdabcdabcdabcdefgh"], "gated: {gated}");
+        assert_eq!(plan.parse::<Plan>().expect("a plan").fired(&trace).0, [1, 3, 1]);
+    }
 }
 
 #[test]

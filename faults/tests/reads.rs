@@ -82,6 +82,12 @@ const WAYS: &[(&str, &str, Work)] = &[
     }),
     ("cut", "", |d| File::create(d.join("large"))?.write_all(b"new")),
     ("remove", "", |d| fs::remove_file(d.join("large"))),
+    // On a disk the new file gets the old one's inode number, unless somebody holds that.
+    ("read what comes after something removed", "", |d| {
+        fs::remove_file(d.join("other"))?;
+        fs::write(d.join("fresh"), vec![9; 9000])?;
+        fs::read(d.join("fresh")).and_then(|_| fs::remove_file(d.join("fresh")))
+    }),
     ("move over", "", |d| fs::rename(d.join("large"), d.join("other"))),
     ("read", "3*", |d| fs::read(d.join("small")).map(drop)),
     ("read all pages", "2*", |d| fs::read(d.join("other")).map(drop)),

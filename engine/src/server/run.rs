@@ -167,6 +167,13 @@ impl Server {
         }
         self.go_on_with_waiting();
         self.cron_if_due(now_ms)?;
+        // A fast path for clients that wait for the rest of a reply, which forgets what replies wait for.
+        #[cfg(unplug_sabotage)]
+        if sabotaged!("slow-client-answered-early")
+            && crate::sabotage::SLOW.load(std::sync::atomic::Ordering::Relaxed)
+        {
+            self.send_replies();
+        }
         self.engine.end_turn()?;
         self.settle_waiting();
         self.feed_replica();
@@ -309,6 +316,8 @@ impl Server {
             let (waited, unsent) = (client.wants_write, client.unsent());
             let stays = client.flush();
             self.engine.stats.output_bytes += unsent.saturating_sub(client.unsent()) as u64;
+            #[cfg(unplug_sabotage)]
+            crate::sabotage::SLOW.fetch_or(client.wants_write, std::sync::atomic::Ordering::Relaxed);
             if !stays {
                 self.drop_client(slot);
             } else if client.wants_write != waited {

@@ -166,6 +166,7 @@ unsafe fn serve_if_asked() {
             match (pid, end) {
                 (0, Ok(())) => {
                     libc::close(control);
+                    exit::in_child();
                     warm::up();
                     return;
                 }

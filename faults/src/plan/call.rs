@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub struct Call(pub(super) u8);
 
 /// System calls by other names.
-const ALSO: [(&str, &str); 33] = [
+const ALSO: [(&str, &str); 36] = [
     ("openat", "open"),
     ("openat2", "open"),
     ("creat", "open"),
@@ -32,6 +32,9 @@ const ALSO: [(&str, &str); 33] = [
     ("unlinkat", "unlink"),
     ("rmdir", "unlink"),
     ("mkdirat", "mkdir"),
+    ("sendto", "send"),
+    ("sendmsg", "send"),
+    ("sendmmsg", "send"),
     ("copy_file_range", "copy"),
     ("sendfile", "copy"),
     ("sendfile64", "copy"),
@@ -75,12 +78,12 @@ impl Call {
 
     /// Whether it moves bytes, so that it can move fewer.
     pub fn moves_bytes(self) -> bool {
-        matches!(self.name(), "write" | "read" | "copy")
+        matches!(self.name(), "write" | "read" | "copy" | "send")
     }
 
     /// Whether it is about no path.
     pub fn has_no_path(self) -> bool {
-        self.name() == "fork"
+        matches!(self.name(), "fork" | "send")
     }
 
     pub(super) fn bit(self) -> u32 {

@@ -29,7 +29,7 @@ pub enum Outcome {
 }
 
 /// The errors that a plan can name.
-const ERRORS: [(&str, i32); 14] = [
+const ERRORS: [(&str, i32); 17] = [
     ("EIO", libc::EIO),
     ("ENOSPC", libc::ENOSPC),
     ("EDQUOT", libc::EDQUOT),
@@ -44,6 +44,9 @@ const ERRORS: [(&str, i32); 14] = [
     ("EPERM", libc::EPERM),
     ("EBUSY", libc::EBUSY),
     ("EMLINK", libc::EMLINK),
+    ("EPIPE", libc::EPIPE),
+    ("ECONNRESET", libc::ECONNRESET),
+    ("ENOBUFS", libc::ENOBUFS),
 ];
 
 impl Outcome {

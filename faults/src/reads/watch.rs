@@ -5,10 +5,10 @@ use crate::abi;
 use crate::abi_reads::{ALL_EVER, FILES, FileReads, LOST_EVER, PAGE, ReadsArea, SEEN_WHOLE, WORDS, slot};
 use crate::image::SharedImage;
 use crate::record::Memory;
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
@@ -18,6 +18,10 @@ pub struct Watch {
     memory: Memory,
     /// The inodes of the image's files in the order of their first names, with their sizes.
     files: Vec<(u64, u64)>,
+    /// The same files, held open: on a disk the number of an inode that is gone is given to the next file at once, and
+    /// what is read of that one would count as read of the image. Which file gets the number depends on who else
+    /// makes files there at the moment.
+    held: Vec<File>,
 }
 
 impl Watch {
@@ -35,7 +39,7 @@ impl Watch {
         {
             return Ok(None);
         }
-        Ok(Some(Watch { memory, files: Vec::new() }))
+        Ok(Some(Watch { memory, files: Vec::new(), held: Vec::new() }))
     }
 
     fn area(&self) -> &ReadsArea {
@@ -49,8 +53,13 @@ impl Watch {
     pub fn begin(&mut self, dir: &Path, image: &SharedImage) -> io::Result<()> {
         self.forget();
         for (path, _) in image.files_in_order() {
-            let meta = fs::symlink_metadata(dir.join(std::ffi::OsStr::from_bytes(path)))?;
+            let file = File::options()
+                .read(true)
+                .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+                .open(dir.join(std::ffi::OsStr::from_bytes(path)))?;
+            let meta = file.metadata()?;
             self.files.push((meta.ino(), meta.len()));
+            self.held.push(file);
         }
         if self.files.len() <= FILES / 2 {
             self.files.iter().for_each(|(ino, _)| self.put(*ino));
@@ -62,6 +71,7 @@ impl Watch {
     }
 
     fn forget(&mut self) {
+        self.held.clear();
         let area = self.memory.reads();
         // All are found before one is taken out: what stands behind a gap is not found.
         let known: Vec<&FileReads> = self.files.drain(..).filter_map(|(ino, _)| area.file(ino)).collect();

@@ -78,7 +78,7 @@ pub enum AskedError {
 }
 
 /// The words of a list.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 14] = [
     "EIO",
     "ENOSPC",
     "EDQUOT",
@@ -86,6 +86,8 @@ const KINDS: [&str; 12] = [
     "EAGAIN",
     "EMFILE",
     "ENOMEM",
+    "EPIPE",
+    "ECONNRESET",
     "short",
     "delay=TIME",
     "full",

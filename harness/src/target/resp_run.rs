@@ -39,7 +39,12 @@ pub(crate) struct Run<'a> {
     next_id: u32,
     /// Options of the present life besides the policy's.
     options: Vec<ServerOption>,
+    /// How often the server has closed a connection and lived: who connects again is another client.
+    strangers: u32,
 }
+
+/// How many clients a workload has at the most, for all that.
+const CLIENTS: u32 = 1 << 16;
 
 impl<'a> Run<'a> {
     pub(crate) fn start(
@@ -54,8 +59,8 @@ impl<'a> Run<'a> {
         let server = spawn(target, &options, &mut rig, (dir, scratch), 0)?;
         let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
         let clients = BTreeMap::new();
-        let (lives, next_id, arrived) = (1, 0, None);
-        Ok(Run { target, rig, server, clients, dir, arrived, scratch, lives, next_id, options })
+        let (lives, next_id, strangers, arrived) = (1, 0, 0, None);
+        Ok(Run { target, rig, server, clients, dir, arrived, scratch, lives, next_id, options, strangers })
     }
 
     /// Does one step.
@@ -134,6 +139,7 @@ impl<'a> Run<'a> {
     fn invoke(&mut self, index: usize, calls: &[(u32, Vec<u8>)]) -> Result<(), RecordError> {
         let mut waiting = Vec::new();
         for (client, encoded) in calls {
+            let client = &self.stranger(*client);
             let op = RespOp::decode(encoded)
                 .map_err(|e| RecordError::BadOperation { step: index, why: e.to_string() })?;
             if waiting.iter().any(|w: &Waiting| w.client == *client) {
@@ -239,6 +245,28 @@ impl<'a> Run<'a> {
     pub(super) fn take_id(&mut self) -> u32 {
         self.next_id += 1;
         self.next_id - 1
+    }
+
+    /// Goes on after the server has closed a connection and lives. What was not answered stays so: whoever connects from
+    /// now on is another client.
+    ///
+    /// # Errors
+    /// The same error where it is another one, and what keeps the harness from connecting again.
+    pub(super) fn go_on_after(&mut self, error: RecordError) -> Result<(), RecordError> {
+        let closed = |source: &ClientError| matches!(source, ClientError::Closed { .. } | ClientError::Io(_));
+        match error {
+            RecordError::Client { source, .. } if closed(&source) && self.clients.contains_key(&CONTROL) => {
+                self.clients.clear();
+                self.strangers += 1;
+                self.wait_ready()
+            }
+            other => Err(other),
+        }
+    }
+
+    /// A workload's client under the number that it has now.
+    fn stranger(&self, client: u32) -> u32 {
+        client.saturating_add(self.strangers.saturating_mul(CLIENTS))
     }
 
     fn connect(&mut self, index: usize, client: u32) -> Result<(), RecordError> {

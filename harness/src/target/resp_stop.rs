@@ -47,12 +47,12 @@ impl RespTarget {
         self.begin(dir)?;
         let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory beside", dir))?;
         let mut run = Run::start(self, dir, scratch.path(), workload.seed)?;
-        let mut ended = run.wait_ready().err();
+        let mut ended = run.wait_ready().or_else(|error| run.go_on_after(error)).err();
         for (index, step) in workload.steps.iter().enumerate() {
             if ended.is_some() {
                 break;
             }
-            ended = run.step(index, step).err();
+            ended = run.step(index, step).or_else(|error| run.go_on_after(error)).err();
         }
         if ended.is_none() && stop == Stop::Clean {
             ended = run.shut_down(workload.steps.len()).err();

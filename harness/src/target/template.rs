@@ -207,3 +207,47 @@ impl Fork {
         ExitStatus::from_raw(raw)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says at each step of its end that it takes it; the output is buffered until then.
+    const ENDING: &str = r#"
+        #include <pthread.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        static void *nothing(void *unused) { return unused; }
+        static void asked(void) { printf("asked for\n"); }
+        __attribute__((destructor)) static void destructor(void) { printf("destructor\n"); }
+        int main(void) {
+            pthread_t thread;
+            setvbuf(stdout, NULL, _IOFBF, 4096);
+            atexit(asked);
+            if (pthread_create(&thread, NULL, nothing, NULL) || pthread_join(thread, NULL)) return 2;
+            printf("worked\n");
+            return 7;
+        }
+    "#;
+
+    /// A fork ends as a start does, but for the destructors.
+    #[test]
+    fn a_fork_does_at_its_end_what_the_program_has_asked_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let [source, program, dir, log] = ["p.c", "p", "dir", "log"].map(|name| scratch.path().join(name));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(&source, ENDING).unwrap();
+        let made = Command::new("cc").arg("-pthread").arg("-o").args([&program, &source]).status();
+        assert!(made.expect("cc, as other tests need it").success());
+        let started = Command::new(&program).output().unwrap();
+        let text = String::from_utf8(started.stdout).unwrap();
+        assert_eq!((started.status.code(), &*text), (Some(7), "worked\nasked for\ndestructor\n"));
+        let patience = Duration::from_secs(20);
+        let mut template = Template::start(Command::new(&program), &dir, &log, patience, || false).unwrap();
+        for round in 0..2 {
+            let log = scratch.path().join(format!("log{round}"));
+            assert_eq!(template.fork(&dir, &log).unwrap().reap().code(), Some(7));
+            assert_eq!(std::fs::read_to_string(log).unwrap(), "worked\nasked for\n");
+        }
+    }
+}
