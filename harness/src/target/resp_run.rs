@@ -30,21 +30,18 @@ pub(crate) struct Run<'a> {
     pub(super) target: &'a RespTarget,
     pub(super) rig: Rig,
     pub(super) server: Server,
-    clients: BTreeMap<u32, Client>,
+    pub(super) clients: BTreeMap<u32, Client>,
     pub(super) dir: PathBuf,
     /// The call before which an operation was sent, as it was told to be.
     pub(super) arrived: Option<String>,
     scratch: PathBuf,
     lives: u32,
     next_id: u32,
+    /// How often the server has closed a connection and lived.
+    pub(super) strangers: u32,
     /// Options of the present life besides the policy's.
     options: Vec<ServerOption>,
-    /// How often the server has closed a connection and lived: who connects again is another client.
-    strangers: u32,
 }
-
-/// How many clients a workload has at the most, for all that.
-const CLIENTS: u32 = 1 << 16;
 
 impl<'a> Run<'a> {
     pub(crate) fn start(
@@ -60,7 +57,7 @@ impl<'a> Run<'a> {
         let (dir, scratch) = (dir.to_path_buf(), scratch.to_path_buf());
         let clients = BTreeMap::new();
         let (lives, next_id, strangers, arrived) = (1, 0, 0, None);
-        Ok(Run { target, rig, server, clients, dir, arrived, scratch, lives, next_id, options, strangers })
+        Ok(Run { target, rig, server, clients, dir, arrived, scratch, lives, next_id, strangers, options })
     }
 
     /// Does one step.
@@ -245,28 +242,6 @@ impl<'a> Run<'a> {
     pub(super) fn take_id(&mut self) -> u32 {
         self.next_id += 1;
         self.next_id - 1
-    }
-
-    /// Goes on after the server has closed a connection and lives. What was not answered stays so: whoever connects from
-    /// now on is another client.
-    ///
-    /// # Errors
-    /// The same error where it is another one, and what keeps the harness from connecting again.
-    pub(super) fn go_on_after(&mut self, error: RecordError) -> Result<(), RecordError> {
-        let closed = |source: &ClientError| matches!(source, ClientError::Closed { .. } | ClientError::Io(_));
-        match error {
-            RecordError::Client { source, .. } if closed(&source) && self.clients.contains_key(&CONTROL) => {
-                self.clients.clear();
-                self.strangers += 1;
-                self.wait_ready()
-            }
-            other => Err(other),
-        }
-    }
-
-    /// A workload's client under the number that it has now.
-    fn stranger(&self, client: u32) -> u32 {
-        client.saturating_add(self.strangers.saturating_mul(CLIENTS))
     }
 
     fn connect(&mut self, index: usize, client: u32) -> Result<(), RecordError> {

@@ -2,6 +2,7 @@
 
 use crate::record::RecordError;
 use crate::target::Target;
+use crate::target::client::ClientError;
 use crate::target::resp::RespTarget;
 use crate::target::resp_op::RespOp;
 use crate::target::resp_run::{CONTROL, PATIENCE, Run, STOPPING};
@@ -85,7 +86,32 @@ impl RespTarget {
     }
 }
 
+/// How many clients a workload has at the most, for all that.
+const CLIENTS: u32 = 1 << 16;
+
 impl Run<'_> {
+    /// Goes on after the server has closed a connection and lives. What was not answered stays so: whoever connects from
+    /// now on is another client.
+    ///
+    /// # Errors
+    /// The same error where it is another one, and what keeps the harness from connecting again.
+    pub(super) fn go_on_after(&mut self, error: RecordError) -> Result<(), RecordError> {
+        let closed = |source: &ClientError| matches!(source, ClientError::Closed { .. } | ClientError::Io(_));
+        match error {
+            RecordError::Client { source, .. } if closed(&source) && self.clients.contains_key(&CONTROL) => {
+                self.clients.clear();
+                self.strangers += 1;
+                self.wait_ready()
+            }
+            other => Err(other),
+        }
+    }
+
+    /// A workload's client under the number that it has now.
+    pub(super) fn stranger(&self, client: u32) -> u32 {
+        client.saturating_add(self.strangers.saturating_mul(CLIENTS))
+    }
+
     /// SHUTDOWN, and waits for the end. A server of snapshots is told to save: before that, too, so that the history has
     /// a snapshot of its end.
     fn shut_down(&mut self, index: usize) -> Result<(), RecordError> {
