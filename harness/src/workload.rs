@@ -1,5 +1,6 @@
 //! Workloads: what clients do to a target, as plain data that can be generated, shrunk and stored.
 
+mod commands;
 pub mod phases;
 pub mod random;
 pub mod resp;

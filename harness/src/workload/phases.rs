@@ -56,7 +56,14 @@ impl Shape {
 
     /// The workload of a seed.
     pub fn generate(&self, seed: u64) -> Workload {
-        let mut maker = Maker { shape: self, random: Random::new(seed), steps: Vec::new(), values: 0 };
+        let mut maker = Maker {
+            shape: self,
+            random: Random::new(seed),
+            steps: Vec::new(),
+            values: 0,
+            recent: Vec::new(),
+            filled: 0,
+        };
         let phases = self.phases();
         let (share, rest) = (self.operations / phases.len() as u64, self.operations % phases.len() as u64);
         for (index, phase) in phases.iter().enumerate() {
@@ -81,6 +88,10 @@ pub(super) struct Maker<'a> {
     steps: Vec<Step>,
     /// How many values were made: each carries its number, so that no two are the same.
     pub(super) values: u64,
+    /// The last of them, the newest first, of a workload of every type.
+    pub(super) recent: Vec<Vec<u8>>,
+    /// How many of the large collections were made.
+    pub(super) filled: usize,
 }
 
 impl Maker<'_> {

@@ -26,6 +26,8 @@ pub struct Shape {
     pub flush: bool,
     /// Kill and start the server again, once, in the middle of the first phase.
     pub restart: bool,
+    /// Commands of every type, and a large collection of each; else strings and lists alone.
+    pub all_types: bool,
     /// What is done, phase by phase.
     pub course: Course,
 }
@@ -41,6 +43,7 @@ impl Shape {
             expiry: true,
             flush: true,
             restart: false,
+            all_types: false,
             course: Course::Usual,
         }
     }
@@ -49,6 +52,9 @@ impl Shape {
 impl Maker<'_> {
     /// One operation of a client: mostly a command, sometimes a transaction of two or three.
     pub(super) fn operation(&mut self, flush: bool) -> RespOp {
+        if self.shape.all_types {
+            return self.operation_of_any_type(flush);
+        }
         if self.random.one_in(14) {
             let commands = (0..self.random.between(2, 3)).map(|_| self.command(false)).collect();
             return RespOp::transaction(commands);
@@ -88,7 +94,7 @@ impl Maker<'_> {
     }
 
     /// A value like no other: mostly short, sometimes around or beyond a page.
-    fn value(&mut self) -> Vec<u8> {
+    pub(super) fn value(&mut self) -> Vec<u8> {
         let large = u64::from(self.shape.large_values);
         let len = match self.random.weighted(&[24, 6, 3 * large, large]) {
             0 => self.random.below(12),
@@ -176,6 +182,19 @@ mod tests {
         assert!(longest > Some(8000));
         assert!(workload.steps.contains(&Step::KillAndRestart));
         assert!(workload.steps.iter().any(|s| matches!(s, Step::Together(calls) if calls.len() > 1)));
+    }
+
+    #[test]
+    fn commands_of_every_type_occur_and_are_known() {
+        let shape = Shape { all_types: true, ..Shape::new(Policy::EverySec, 1200) };
+        let workload = shape.generate(1);
+        assert_eq!(crate::oracle::RespOracle::validate(&workload), Ok(()));
+        let all = commands(&workload);
+        let has = |name: &str| all.iter().any(|(_, op)| op.commands.iter().any(|c| c[0] == name.as_bytes()));
+        let names = "SET INCR APPEND INCRBYFLOAT SETRANGE GETSET RPUSH LPUSH LPOP LMOVE RPOPLPUSH SADD SPOP SMOVE \
+                     SREM HSET HINCRBY HINCRBYFLOAT HDEL ZADD ZINCRBY ZPOPMIN ZPOPMAX ZREM DEL RENAME COPY EXPIRE \
+                     PEXPIRE BGREWRITEAOF BGSAVE SAVE";
+        names.split_whitespace().for_each(|name| assert!(has(name), "{name}"));
     }
 
     #[test]
