@@ -14,7 +14,7 @@
 //! | snapshots alone (`appendonly no`) | the last snapshot whose success was shown (SAVE's reply, LASTSAVE, INFO), or a newer one | the same | that snapshot fails, is shown as failed, and the one before stays | the same |
 //!
 //! - `no-appendfsync-on-rewrite yes`: while a child runs, always and everysec promise what no does. What was acknowledged
-//!   then is synced with the next write (always), or within a second of the child's end (everysec).
+//!   then is synced at the tick after the child's end (always), or within a second of it (everysec).
 //! - With `aof-checksum yes` (the default) this holds on every file system that keeps to POSIX: a page of zeros or an
 //!   old block in front of a surviving one is seen. With `aof-checksum no`, as with Redis itself, a power loss
 //!   may bring back a value with zeros in it, or a log that is refused, unless the file system keeps the order of writes

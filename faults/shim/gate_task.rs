@@ -104,6 +104,7 @@ pub unsafe extern "C" fn fork() -> i32 {
             let ret = real();
             if ret == 0 {
                 descriptors::started();
+                crate::process::appeared();
             }
             ret
         };
@@ -119,6 +120,8 @@ pub unsafe extern "C" fn fork() -> i32 {
         match ret {
             0 => {
                 descriptors::started();
+                // While the parent still waits in fork: whenever the child's first turn comes, the parent has one by then.
+                crate::process::appeared();
                 if me(area).is_none() {
                     register(area, slot);
                 }

@@ -41,7 +41,19 @@ pub unsafe fn started(header: &'static Header) {
     }
 }
 
-/// The first recorded call in a forked child.
+/// In a child of fork, before its own code: the fork is dated when it happens, not when the child first makes a call
+/// that is recorded. By then its parent may have acted as one that has a child.
+pub unsafe fn appeared() {
+    let Some(header) = ring::header() else { return };
+    // SAFETY: the thread's own words, then a record of its own.
+    unsafe {
+        if sys::ids().2 {
+            forked(header);
+        }
+    }
+}
+
+/// Tells of a fork, in the child. One that came from a bare clone tells before its first recorded call.
 pub unsafe fn forked(header: &'static Header) {
     let mut call = Call::new(KIND_PROCESS, 0, VIA_SHIM, &Caller::NONE);
     call.flags = PROCESS_FORKED;

@@ -137,6 +137,33 @@ fn a_process_that_dies_of_a_signal_is_gone_and_its_parent_goes_on() {
 }
 
 #[test]
+fn a_fork_is_recorded_before_its_parent_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = r#"
+        #include <fcntl.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        int main(void) {
+            int status, fd = open("out", O_WRONLY | O_CREAT | O_APPEND, 0644);
+            pid_t pid = fork();
+            if (!pid) _exit(write(fd, "child", 5) != 5);
+            for (int i = 0; i < 3; i++) if (write(fd, "parent", 6) != 6) return 1;
+            return waitpid(pid, &status, 0) != pid || status;
+        }"#;
+    let program = cc("fork", source, dir.path());
+    let mut parent_first = 0;
+    for seed in 0..10 {
+        let lines = run(&program, &[], seed);
+        let first = |what: &dyn Fn(&str) -> bool| lines.iter().position(|l| what(l)).unwrap();
+        let appeared = first(&|l| l.starts_with("t1 "));
+        let (parent, child) = (first(&|l| l.contains("parent")), first(&|l| l.contains("child")));
+        assert!(appeared < parent, "seed {seed}: {lines:#?}");
+        parent_first += usize::from(parent < child);
+    }
+    assert!(parent_first > 0, "no seed lets the parent go on first");
+}
+
+#[test]
 fn programs_started_by_spawn_and_system_are_gated_too() {
     let dir = tempfile::tempdir().unwrap();
     let source = r#"

@@ -250,9 +250,13 @@ fn redis_with_a_frozen_clock_syncs_once_for_each_second_that_it_is_given() {
     for n in 0..3 {
         assert_eq!(reply(&mut socket, &format!("SET a {n}")), "+OK\r\n");
         run.clock.advance(SECOND);
-        assert_eq!(reply(&mut socket, "PING"), "+PONG\r\n");
         seen += 1;
-        until("a sync", || syncs(&run) >= seen);
+        // A sync that the background thread has not yet put away postpones the next one: the server comes to it at a
+        // later turn, and without a word of a client, and with a clock that stands still, there is none.
+        until("a sync", || {
+            assert_eq!(reply(&mut socket, "PING"), "+PONG\r\n");
+            syncs(&run) >= seen
+        });
         std::thread::sleep(Duration::from_millis(50));
         assert_eq!(syncs(&run), seen);
     }

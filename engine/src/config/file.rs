@@ -221,9 +221,9 @@ mod tests {
         )
         .unwrap();
         let file = file.to_str().unwrap();
-        let start = read(&[file, "--port", "0", "--appendfsync", "always"]).unwrap();
+        let start = read(&[file, "--port", "7001", "--appendfsync", "always"]).unwrap();
         let c = &start.config;
-        assert_eq!((c.appendonly, c.port, c.dbfilename.as_str()), (true, 0, "a A.rdb"));
+        assert_eq!((c.appendonly, c.port, c.dbfilename.as_str()), (true, 7001, "a A.rdb"));
         assert_eq!(c.save, [(10, 2), (60, 5)]);
         assert_eq!(c.auto_aof_rewrite_min_size, 1 << 20);
         assert_eq!(read(&["--save", ""]).unwrap().config.save, []);

@@ -194,6 +194,9 @@ impl Persistence {
                 let written = aof.log.write();
                 let synced = written.and_then(|()| if no_sync { Ok(()) } else { aof.log.sync() });
                 synced.map_err(|e| fatal(aof, e))?;
+            } else if !no_sync {
+                // What was written while a child ran, or under another policy.
+                aof.log.sync_rest().map_err(|e| fatal(aof, e))?;
             }
             return Ok(());
         }

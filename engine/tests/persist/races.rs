@@ -109,6 +109,23 @@ fn whatever_is_asked_while_a_child_runs_late() {
 }
 
 #[test]
+fn what_was_not_synced_while_a_child_ran_is_synced_at_its_end() {
+    for (_dir, config) in every_kind(AppendFsync::Always) {
+        let config = Config { no_appendfsync_on_rewrite: true, ..config };
+        let mut store = filled(&config);
+        for end in [Signal::SIGCONT, Signal::SIGKILL] {
+            let pid = begin_stopped(&mut store);
+            store.turn("INCR n");
+            assert!(!store.p.waitaof_durable(), "while a child runs");
+            kill(pid, end).unwrap();
+            store.settle();
+            // Nobody has written since: the next acknowledgement, of whatever, promises all that came before it.
+            assert!(store.p.waitaof_durable(), "{end:?}");
+        }
+    }
+}
+
+#[test]
 fn a_child_that_is_killed_costs_nothing_but_its_file() {
     for (_dir, config) in every_kind(AppendFsync::Always) {
         let mut store = filled(&config);

@@ -109,7 +109,8 @@ impl Configuration {
 
     /// The workload of a policy.
     pub(super) fn workload(&self, policy: Policy, ops: u32, seed: u64) -> Workload {
-        Shape { course: self.variant.course, ..Shape::new(policy, u64::from(ops)) }.generate(seed)
+        let Variant { course, all_types, .. } = *self.variant;
+        Shape { course, all_types, ..Shape::new(policy, u64::from(ops)) }.generate(seed)
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Variant {
     pub policies: &'static [Policy],
     /// What is done in the run.
     pub course: Course,
+    /// Commands of every type, and a large collection of each; else strings and lists alone.
+    pub all_types: bool,
     /// What the run begins on, if not on an empty directory.
     pub origin: Option<&'static Origin>,
     set: Options,
@@ -37,6 +39,7 @@ const PLAIN: Variant = Variant {
     summary: "files and a manifest, bases as snapshots, checksums",
     policies: &Policy::ALL,
     course: Course::Usual,
+    all_types: false,
     origin: None,
     set: &[],
     recover: &[],
@@ -53,6 +56,28 @@ const COMMANDS: (&str, &str) = ("aof-use-rdb-preamble", "no");
 /// All of them, the default one first.
 pub static VARIANTS: &[Variant] = &[
     PLAIN,
+    Variant {
+        name: "types",
+        summary: "strings, lists, sets, hashes and sorted sets, one of each so large that its encoding changes",
+        all_types: true,
+        ..PLAIN
+    },
+    Variant {
+        name: "types-plain",
+        summary: "the same, with bases of commands",
+        policies: LOGS,
+        all_types: true,
+        set: &[COMMANDS],
+        ..PLAIN
+    },
+    Variant {
+        name: "types-single",
+        summary: "the same, in one file",
+        policies: LOGS,
+        all_types: true,
+        set: &[SINGLE],
+        ..PLAIN
+    },
     Variant {
         name: "plain",
         summary: "bases are commands, as with aof-use-rdb-preamble no",
@@ -253,6 +278,7 @@ mod tests {
                 let differs = differs
                     || variant.is_usual()
                     || variant.course != Course::Usual
+                    || variant.all_types
                     || variant.origin.is_some();
                 assert!(differs, "{}", variant.name);
                 for name in variant.documented().unwrap_or_default() {
