@@ -220,23 +220,37 @@ pub(super) fn settle_name(dir: &Path, path: &Path) -> Result<(), FileError> {
 }
 
 /// Removes the file that [`replace`] keeps at `path`, durably: its second name first, lest an old file is found under
-/// it when the new one is gone.
+/// it when the new one is gone. `dir` is the directory of both.
+///
+/// The last name is not removed but changed, and only under a temporary one does the file go. On ext4 with
+/// data=writeback the blocks of a removed file are used anew before the removal is durable (ext4_free_blocks): the
+/// name that counts would come back with what another process has written there meanwhile.
 pub(super) fn remove_replaced(dir: &Path, path: &Path) -> Result<(), FileError> {
     let prev = prev_name(path);
-    if exists(path)? {
-        if exists(&prev)? {
-            remove_if_there(&prev)?;
-        }
+    let last = if exists(path)? {
+        remove_if_there(&prev)?;
         // It may have been removed before, and that not be durable.
         sync_dir(dir)?;
-        remove_if_there(path)?;
-        return sync_dir(dir);
-    }
-    if exists(&prev)? {
-        remove_if_there(&prev)?;
-        sync_dir(dir)?;
-    }
-    Ok(())
+        path
+    } else if exists(&prev)? {
+        &prev
+    } else {
+        return Ok(());
+    };
+    let gone = temp_name(path);
+    // Of two names of one file rename(2) would leave both.
+    remove_if_there(&gone)?;
+    fs::rename(last, &gone).at("rename", last)?;
+    sync_dir(dir)?;
+    remove_if_there(&gone)?;
+    sync_dir(dir)
+}
+
+/// A name in the same directory that the next start removes without reading it.
+fn temp_name(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from("temp-");
+    name.push(path.file_name().unwrap_or_default());
+    path.with_file_name(name)
 }
 
 /// Replaces a file that is not among the data, by way of a file called `temp` beside it. It keeps its permissions.

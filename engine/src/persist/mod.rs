@@ -103,8 +103,9 @@
 //! 3. The new layout, whole and durable. To a directory: as Redis 7 does, the file becomes the base under its own
 //!    name, by a second link and not by a copy; then an incr file whose header says how it ends; then the manifest.
 //!    To a single file: written from memory.
-//! 4. The old layout goes: first the second name of what makes it count (manifest, or file), `fsync`, then the name
-//!    itself, `fsync`, then the other files, `fsync`.
+//! 4. The old layout goes: first the second name of what makes it count (manifest, or file), `fsync`; then that itself,
+//!    renamed to a temporary name, `fsync`, and removed, `fsync`; then the other files, `fsync`. Removed at once, it
+//!    could come back with foreign bytes: ext4 with data=writeback uses its blocks anew before the removal is durable.
 //! 5. The marker goes, `fsync`.
 //!
 //! No write is accepted before step 5 has ended. Both layouts without a marker are refused: nothing says which is
