@@ -172,8 +172,7 @@ const MORE: &[(&str, usize, &str)] = &[
     ("drop the background syncs", 3, "a loss, a torn file that a rewrite left, a mark that says too much"),
     ("drop the last sync", 2, "a loss, and a mark that says too much"),
     ("swap a write with its sync", 2, "a loss, and a mark that says too much"),
-    // The fourth since a rewrite's new manifest is written by another function than its base.
-    ("delete a write", 6, "losses with and without a later sync; four with everything in order"),
+    ("delete a write", 5, "losses with and without a later sync; three with everything in order"),
     ("rename-before-fsync", 2, "two files: the base and the manifest"),
     ("history-deleted-first", 2, "everything in order"),
     ("everysec-syncs-the-old-file", 2, "a loss, and a mark that says too much"),

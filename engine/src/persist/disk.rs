@@ -58,13 +58,27 @@ pub(super) fn write_synced_by(
     steadily: bool,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
+    let file = write(path, steadily, fill)?;
+    if sabotaged!("rename-before-fsync") {
+        return Ok(());
+    }
+    file.sync_all().at("write", path)
+}
+
+/// Creates a file and writes it, not synced: whoever gives it a name that counts has to sync it before.
+pub(super) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<File, FileError> {
+    write(path, false, |out| out.write_all(bytes))
+}
+
+fn write(
+    path: &Path,
+    steadily: bool,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<File, FileError> {
     let file = create(path)?;
     let mut out = Spaced { file, steadily, pushed: 0, len: 0, buffer: Vec::with_capacity(1 << 16) };
-    let filled = fill(&mut out).and_then(|()| out.flush());
-    if sabotaged!("rename-before-fsync") {
-        return filled.at("write", path);
-    }
-    filled.and_then(|()| out.file.sync_all()).at("write", path)
+    fill(&mut out).and_then(|()| out.flush()).at("write", path)?;
+    Ok(out.file)
 }
 
 /// Creates a file; one of that name is removed: see [`write_synced`].

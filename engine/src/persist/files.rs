@@ -70,8 +70,7 @@ impl Place {
     /// Writes a manifest under its temporary name, not synced: the file and the name.
     pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<(fs::File, PathBuf), FileError> {
         let temp = self.temp_manifest();
-        let file = disk::create(&temp)?;
-        (&file).write_all(manifest.encode().as_bytes()).at("write", &temp)?;
+        let file = disk::write_unsynced(&temp, manifest.encode().as_bytes())?;
         Ok((file, temp))
     }
 
