@@ -1,5 +1,5 @@
-//! Bugs in what the engine does when a call fails, built in on purpose: each must be found by the sweep over single
-//! faults, and by its right name. The correct engine must not be accused.
+//! Bugs in what the engine does when a call fails, a process is killed or a sync waits, built in on purpose: each must be
+//! found by the sweep over single faults, and by its right name. The correct engine must not be accused.
 //!
 //! The engine with the bugs is the one of `tests/sabotage.rs`.
 
@@ -66,6 +66,13 @@ const BUGS: &[Bug] = &[
         because: "what the manifest on the disk lists is deleted, and what it does not list is written to",
     },
     Bug {
+        name: "postponed-without-end",
+        policy: "everysec",
+        faults: "kill",
+        found_as: &["acknowledged-loss"],
+        because: "a sync of 2.5 s keeps writes in memory for as long, and they go with the process",
+    },
+    Bug {
         name: "slow-client-answered-early",
         policy: "always",
         faults: "send:EAGAIN",
@@ -124,6 +131,26 @@ fn a_second_name_that_goes_too_early_is_found_and_named() {
     };
     assert_eq!(run(""), Ok(BTreeSet::new()));
     assert_eq!(run("second-name-removed-unsynced"), Ok(["refuses-to-open".to_owned()].into()));
+}
+
+/// A bug that the engine had: what is acknowledged while a child runs, and no write follows, was never synced. Without the
+/// option it is no bug, as nothing is left unsynced.
+#[test]
+fn a_promise_that_is_not_taken_up_again_is_found_and_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let built = build();
+    let run = |sabotage: &str, variant: &str| {
+        let words = ["check", "engine", "--policy", "always", "--variant", variant, "--ops", "24"];
+        let mut command = unplug(&built, dir.path(), &words);
+        command.args(["--model", "prefix,posix", "--recovery-depth", "0", "--format", "json"]);
+        let ran = output(command.env("UNPLUG_SABOTAGE", sabotage));
+        let classes = found::mechanisms(&ran).into_iter().map(|(class, _)| class);
+        (ran.status.code(), classes.collect::<BTreeSet<String>>())
+    };
+    assert_eq!(run("", "idle-sync"), (Some(0), BTreeSet::new()));
+    assert_eq!(run("suspended-stays-unsynced", "default"), (Some(0), BTreeSet::new()));
+    let (code, classes) = run("suspended-stays-unsynced", "idle-sync");
+    assert_eq!((code, classes), (Some(1), ["acknowledged-loss".to_owned()].into()));
 }
 
 /// Written before the first run. Of few states only: each that hangs costs the limit of CPU time in the run, and once
