@@ -59,9 +59,9 @@ pub fn every_call() -> String {
 }
 
 /// Someone to recover what such an engine has left.
-pub fn workers(kind: Kind) -> Workers {
+pub fn workers(kind: Kind) -> Workers<'static> {
     let contract = kind.policy.contract();
-    Workers::start(1, Limits::default(), || target(kind).worker(&contract)).expect("a worker")
+    Workers::start(1, Limits::default(), move || target(kind).worker(&contract)).expect("a worker")
 }
 
 /// An operation of a client's.
