@@ -173,6 +173,8 @@ mod log;
 mod mapping;
 mod open;
 mod open_single;
+#[cfg(test)]
+mod postpone_tests;
 mod raw;
 mod reload;
 mod report;

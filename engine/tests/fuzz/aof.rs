@@ -22,7 +22,8 @@ fn turns() -> Vec<Vec<u8>> {
         all.push(turn);
     }
     // Lengths of two and three digits, and many arguments.
-    let long = ["SET", "a key of some length", &"v".repeat(150)].map(str::as_bytes);
+    let value = "v".repeat(150);
+    let long = ["SET", "a key of some length", &value].map(str::as_bytes);
     let many: Vec<&[u8]> = std::iter::once(&b"RPUSH"[..]).chain([&b"x"[..]; 12]).collect();
     let mut turn = Vec::new();
     encode_command(&mut turn, &long);
