@@ -10,7 +10,11 @@ use std::sync::atomic::AtomicBool;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
+<<<<<<< HEAD
 pub const NAMES: [&str; 31] = [
+=======
+pub const NAMES: [&str; 29] = [
+>>>>>>> main
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -30,6 +34,7 @@ pub const NAMES: [&str; 31] = [
     "fsync-tried-again",
     "short-write-taken-whole",
     "full-disk-acknowledged",
+    "failed-write-answered",
     "failed-child-installed",
     "failed-rename-ignored",
     "second-name-removed-unsynced",
