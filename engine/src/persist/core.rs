@@ -178,12 +178,14 @@ impl Persistence {
         let policy = self.config.appendfsync;
         let no_sync = self.config.no_appendfsync_on_rewrite && self.child.is_some();
         let Some(aof) = &mut self.aof else { return Ok(()) };
-        if let Some(trouble) = &aof.trouble {
-            return match policy {
-                AppendFsync::Always => Err(WriteError::Broken(trouble.text().to_owned())),
-                // The buffer waits for cron's retry; writes are refused meanwhile.
-                _ => Ok(()),
-            };
+        match (&aof.trouble, policy) {
+            (Some(trouble), AppendFsync::Always) => {
+                return Err(WriteError::Broken(trouble.text().to_owned()));
+            }
+            (Some(Trouble::Rebase(_)), _) => return Ok(()),
+            // The buffer waits for cron's retry, and writes are refused meanwhile. What the file has is synced in time
+            // all the same.
+            (Some(Trouble::Write(_)) | None, _) => {}
         }
         if policy == AppendFsync::Always && sabotaged!("reply-before-fdatasync") {
             // Syncs what the last turn wrote, whose replies have left.
@@ -203,11 +205,11 @@ impl Persistence {
         if aof.log.pending() > 0 {
             aof.oldest_unsynced_ms.get_or_insert(now_ms);
         }
-        if aof.log.pending() > 0 && !postpone(aof, policy, self.syncer.busy(), now_ms) {
+        let may_write = aof.trouble.is_none() && aof.log.pending() > 0;
+        if may_write && !postpone(aof, policy, self.syncer.busy(), now_ms) {
             aof.postponed_since_ms = None;
             if let Err(e) = aof.log.write() {
                 aof.trouble = Some(Trouble::Write(e.to_string()));
-                return Ok(());
             }
         }
         if policy == AppendFsync::EverySec && !no_sync {
