@@ -118,7 +118,7 @@ impl Rules {
             EffectKind::Meta(meta) => {
                 self.came_with(effects, logs, id, self.commit.last().copied());
                 self.commit.push(id);
-                self.shape(effects, id, meta);
+                self.shape(id, meta);
                 // A removal that a log brings need not bring what was written before.
                 if let Some(file) = effects.deaths.get(&id)
                     && !logs.ways.contains_key(&id)
@@ -153,17 +153,16 @@ impl Rules {
         }
     }
 
-    fn shape(&mut self, effects: &Effects, id: EffectId, meta: &Meta) {
+    fn shape(&mut self, id: EffectId, meta: &Meta) {
         match meta {
+            // The zeros within a page are data (btrfs_truncate_block), which a commit does not wait for: no edge.
+            // Measured (`cut-in-page-pages`): a commit has the cut, a page behind it is written back and moves the
+            // size, and what was cut off shows again between the two.
             Meta::Truncate { file, size } => {
-                // The zeros behind the new end within its page. No kernel has shown the one without the other.
-                let call = effects.list[id.0 as usize].event;
-                let zeros = (0..id.0).rev().take_while(|on| effects.list[*on as usize].event == call);
-                self.edges.extend(zeros.map(|on| edge(id, EffectId(on), Rule::HoleAfterZeros)));
                 self.gone(id, *file, size.div_ceil(PAGE)..u64::MAX);
                 self.size_set(id, *file);
             }
-            // The zeros within a page are data (btrfs_truncate_block), which a commit does not wait for: no edge.
+            // The same of zeros within a page.
             Meta::Allocate { file, mode: AllocateMode::Punch | AllocateMode::Zero { .. }, offset, len } => {
                 let end = offset.saturating_add(*len);
                 self.gone(id, *file, offset.div_ceil(PAGE)..end / PAGE);

@@ -6,7 +6,7 @@ use crate::script::Script;
 use crate::workloads;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use unplug_faults::effect::{EffectId, Effects};
+use unplug_faults::effect::EffectId;
 use unplug_faults::event::AllocateMode;
 use unplug_faults::model::{self, Kind, Model};
 use unplug_faults::state::Assumption::NoTear;
@@ -130,7 +130,7 @@ fn contents() -> Vec<(&'static str, Script)> {
 
 /// How many contents one page can have.
 fn torn(script: &Script, model: &dyn Model) -> String {
-    let effects = Effects::of(&script.trace);
+    let effects = model.effects(&script.trace);
     let count = Space::new(&script.trace, &effects, model, &[]).count();
     assert!(count.exact);
     count.states.to_string()
@@ -140,7 +140,7 @@ fn torn(script: &Script, model: &dyn Model) -> String {
 fn rules(scripts: &[Script], model: &dyn Model) -> BTreeSet<(&'static str, &'static str)> {
     let mut found = BTreeSet::new();
     for script in scripts {
-        let effects = Effects::of(&script.trace);
+        let effects = model.effects(&script.trace);
         for case in model.cases(&script.trace, &effects) {
             for id in 0..effects.len() as u32 {
                 let needs = case.graph().needs(EffectId(id)).iter();

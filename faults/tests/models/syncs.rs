@@ -95,8 +95,9 @@ fn btrfs_logs_of_directories_are_whole() {
     assert!(other.iter().any(|s| entry(s) && without(s)), "{other:?}");
 }
 
-/// The standard's own promise, in every model: when the sync of a directory has returned, its names are as they were
-/// set. (btrfs was seen to break it: a file that was replaced came back under the name by which it had been synced.)
+/// The standard's own promise, in every model but one: when the sync of a directory has returned, its names are as
+/// they were set. btrfs breaks it: a file that was synced and then replaced comes back under the name by which it had
+/// been synced (seen: `replaced-twice`, `redis-rewrite`).
 #[test]
 fn a_replaced_file_stays_away() {
     let replace = |script: Script, letter| {
@@ -105,7 +106,14 @@ fn a_replaced_file_stays_away() {
     };
     let script = replace(replace(Script::new().base_dir("d"), 'B'), 'C');
     for model in model::all() {
-        assert_eq!(script.at_end(model.name(), &[]), set(&["d/ d/m=C"]), "{}", model.name());
+        let mut expected = set(&["d/ d/m=C"]);
+        if model.name() == "btrfs" {
+            expected.insert("d/ d/m=C d/t=B".into());
+        }
+        assert_eq!(script.at_end(model.name(), &[]), expected, "{}", model.name());
+        // No longer than until everything is synced.
+        let later = script.clone().sync_all().at_end(model.name(), &[]);
+        assert_eq!(later, if model.name() == "posix-split" { later.clone() } else { set(&["d/ d/m=C"]) });
     }
 }
 
