@@ -26,9 +26,10 @@ const BEYOND: &str = "
 - Two models allow what `posix` and `posix-split` do not, because kernels do it. `ext4-writeback`: a block that was set
   free (truncate, unlink, a replacing rename, a punched hole) may be written by another file before that is durable
   (ext4_free_blocks makes an exception for data=writeback), so the old file comes back with foreign pages. `btrfs`: a
-  file that was synced under a temporary name, renamed, and then replaced by another, all within one commit, may come
-  back under the temporary name, beside what replaced it (seen after Redis's rewrite of the manifest, when the sync of
-  the directory had returned).
+  file that was synced under a temporary name and renamed over another one may come back under the temporary name when
+  it is replaced, removed or moved to another directory, all within one commit, although each sync of the directory
+  had returned (first seen after Redis's rewrite of the manifest). And the file that it was renamed over may be there
+  again when it is removed or moved away, until the directory is synced.
 - `btrfs`: a file in a directory that was made and then moved, all since the last commit: the state in which the log
   has it without the directory's first parent is left out. What a sync of an open file without a name leaves out
   (its data are not logged) is left out too. nodatacow, which tears, is not modelled.
@@ -102,6 +103,21 @@ fn contents() -> Vec<(&'static str, Script)> {
                 .allocate("f", AllocateMode::Punch, 512, 3072)
                 .append("g", 'C', 1)
                 .fsync("g"),
+        ),
+        ("cut f within its page, write behind it, append to g, fsync g", {
+            f().base("g", 'A', 1).truncate("f", 1024).write("f", 2, 'B', 1).append("g", 'C', 1).fsync("g")
+        }),
+        (
+            "write a temporary, fsync it, rename it over f, fsync the directory, remove f, fsync the directory",
+            {
+                f().create("t")
+                    .append("t", 'B', 1)
+                    .fsync("t")
+                    .rename("t", "f")
+                    .fsync(".")
+                    .unlink("f")
+                    .fsync(".")
+            },
         ),
         ("overwrite a page, collapse the one before it", {
             three().write("f", 2, 'B', 1).allocate("f", AllocateMode::Collapse, 0, 4096)

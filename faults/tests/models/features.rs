@@ -135,6 +135,47 @@ fn punch_in_a_page() {
     same(&["ext4-ordered"], &hole(50), &["f=AA? g=AB"]);
 }
 
+/// A cut within a page, and pages written behind it: on ext4 the journal waits for the zeros behind the cut. On XFS and
+/// btrfs it does not, and what was cut off shows again between the two, with data=writeback likewise.
+#[test]
+fn cut_in_a_page() {
+    let script = Script::new().base("f", 'A', 1).base("g", 'A', 1).truncate("f", 1000);
+    let script = script.write("f", 2, 'B', 1).append("g", 'C', 1).fsync("g");
+    let cut_shows = |model: &str| script.at_end(model, &[NoTear]).contains("f=A0B g=AC");
+    let models = ["ext4-journal", "ext4-ordered", "ext4-writeback", "xfs", "btrfs", "posix"];
+    assert_eq!(models.map(cut_shows), [false, false, true, true, true, true]);
+    same(&REAL, &script.fsync("f"), &["f=?0B g=AC"]);
+}
+
+/// The zeros are not there before a page that has no block as yet, nor seen in one that is allocated in advance: then
+/// the cut is there and nothing of what was written before it.
+#[test]
+fn cut_in_an_unwritten_page() {
+    let g = |script: Script| script.append("g", 'C', 1).fsync("g");
+    let appended =
+        g(Script::new().base("f", 'A', 0).base("g", 'A', 1).append("f", 'B', 1).truncate("f", 500));
+    assert!(appended.at_end("ext4-ordered", &[NoTear]).contains("f=0 g=AC"));
+    let allocated =
+        Script::new().base("f", 'A', 1).base("g", 'A', 1).allocate("f", AllocateMode::Extend, 4096, 4096);
+    let allocated = g(allocated.fsync("f").write("f", 1, 'B', 1).truncate("f", 5000));
+    assert!(allocated.at_end("ext4-ordered", &[NoTear]).contains("f=A0 g=AC"));
+    // Once it was written, it is there whole, and the zeros are waited for.
+    let synced = Script::new().base("f", 'A', 0).base("g", 'A', 1).append("f", 'B', 1).fsync("f");
+    let synced = g(synced.truncate("f", 500).truncate("f", 4096));
+    same(&["ext4-ordered"], &synced, &["f=? g=AC"]);
+}
+
+/// A write behind a gap: the page before it alone moves the size to its end. In the journal, and on btrfs, which knows
+/// the new size by then, there is no such size.
+#[test]
+fn write_behind_a_gap() {
+    let script = Script::new().base("g", 'A', 1).create("f").append_bytes("f", &[b'D'; 500]);
+    let script = script.write("f", 2, 'B', 1).append("g", 'C', 1).fsync("g");
+    let has = |model: &str| script.at_end(model, &[NoTear]).contains("f=? g=AC");
+    let models = ["ext4-journal", "ext4-ordered", "ext4-writeback", "xfs", "btrfs", "posix"];
+    assert_eq!(models.map(has), [false, true, true, true, false, true]);
+}
+
 /// A page written before a collapse moves with it: "the kernel writes the moved pages out before it shifts".
 #[test]
 fn write_then_collapse() {

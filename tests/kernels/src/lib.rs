@@ -19,6 +19,7 @@ pub mod live;
 pub mod modelled;
 pub mod observe;
 mod raw;
+pub mod rules;
 pub mod script;
 pub mod suite;
 pub mod table;

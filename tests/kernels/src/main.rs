@@ -13,7 +13,7 @@ use unplug_kernels::observe::observe;
 use unplug_kernels::script::Script;
 use unplug_kernels::suite::{check_all, fixture_path, fixtures, home, tightness, workloads};
 use unplug_kernels::variant::{Depth, variant, variants};
-use unplug_kernels::{Error, Result, generate, table};
+use unplug_kernels::{Error, Result, generate, rules, table};
 
 const USAGE: &str = "\
 unplug-kernels record [--wait] [--jobs N] [--limit N] [--kinds A,B] [WORKLOAD...]
@@ -284,7 +284,8 @@ fn run(file: &str, kind_name: &str, variant_name: &str) -> Result<bool> {
 fn write_table() -> Result<bool> {
     let path = home().join("../../docs/ground-truth.md");
     let fixtures = fixtures()?;
-    let page = table::page(&fixtures, &check_all(&fixtures, None, &|_| true)?)?;
+    let checked = check_all(&fixtures, None, &|_| true)?;
+    let page = table::page(&fixtures, &checked, &rules::section(&fixtures)?)?;
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(Error::io("docs"))?;
     }
