@@ -33,6 +33,9 @@ const BEYOND: &str = "
 - `btrfs`: a file in a directory that was made and then moved, all since the last commit: the state in which the log
   has it without the directory's first parent is left out. What a sync of an open file without a name leaves out
   (its data are not logged) is left out too. nodatacow, which tears, is not modelled.
+- `ext4-journal`: ZERO_RANGE of two pages, a write over the first, its write-back: the second reads as zeros and the
+  first as before both (seen on 6.18; why is not known). The models keep the order of the two. On `ext4-ordered` the
+  write was seen before the zeroing, and the model allows it.
 - ext4 with fast_commit, XFS on a realtime device, and file systems over a disk that ignores flushes.
 ";
 

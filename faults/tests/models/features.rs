@@ -113,6 +113,16 @@ fn punch_then_write() {
     same(&REAL[3..], &script, &["f=AAA", "f=A0A", "f=ABA"]);
 }
 
+/// ZERO_RANGE leaves the blocks where they are on ext4, so that what is written later may be there first, between old
+/// pages; XFS takes new ones.
+#[test]
+fn zero_then_write() {
+    let zero = AllocateMode::Zero { keep_size: true };
+    let script = Script::new().base("f", 'A', 3).allocate("f", zero, 4096, 8192).write("f", 1, 'B', 1);
+    same(&["ext4-ordered"], &script, &["f=AAA", "f=ABA", "f=A00", "f=AB0"]);
+    same(&["ext4-journal", "xfs", "btrfs"], &script, &["f=AAA", "f=A00", "f=AB0"]);
+}
+
 /// The zeros of a hole within a page are data: on ext4 the journal waits for them, on XFS and with data=writeback it
 /// does not, and a later change that is forced takes the hole along without them.
 #[test]
