@@ -1,7 +1,8 @@
 //! From events to effects: a simulation of what the kernel's memory held when each call was made.
 
-use crate::effect::{Effect, EffectId, EffectKind, Meta, PAGE};
-use crate::event::{AllocateMode, Event, FileId, Name, NodeKind, Op, SyncKind};
+use crate::effect::returns::Returns;
+use crate::effect::{Back, Effect, EffectId, EffectKind, Meta, PAGE};
+use crate::event::{AllocateMode, Event, FileId, Name, NodeKind, Op, SyncKind, WriteSync};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,19 +21,25 @@ impl Effects {
     /// The effects of a trace. A call that failed has none; a call in which the target was killed has them
     /// all, since it may have got as far.
     pub fn of(trace: &Trace) -> Effects {
-        Effects::derive(trace, Beside::Nothing)
+        Effects::derive(trace, Beside::default())
+    }
+
+    /// The same, and for each write that leaves a gap behind the end of the file a size that ends with the last page
+    /// before the gap: where sizes go with the pages that are written back, that page alone moves it so far.
+    pub fn with_gaps(trace: &Trace) -> Effects {
+        Effects::derive(trace, Beside { gaps: true, ..Beside::default() })
     }
 
     /// The same, and in front of each change that sets blocks free an effect for each of these
     /// ([`EffectKind::is_freed`]), for models in which they are used anew before that change is durable.
     pub fn with_freed(trace: &Trace) -> Effects {
-        Effects::derive(trace, Beside::Freed)
+        Effects::derive(trace, Beside { gaps: true, freed: true, ..Beside::default() })
     }
 
-    /// The same, and behind each rename that replaces a file which was synced under another name an effect for that
-    /// name ([`Meta::Return`]), for models in which it may come back.
+    /// The same as [`of`](Self::of), and an effect behind each change that takes a name away under which a file may
+    /// come back ([`Meta::Return`]), for models in which it does.
     pub fn with_returns(trace: &Trace) -> Effects {
-        Effects::derive(trace, Beside::Returns)
+        Effects::derive(trace, Beside { returns: true, ..Beside::default() })
     }
 
     fn derive(trace: &Trace, beside: Beside) -> Effects {
@@ -62,11 +69,11 @@ impl Effects {
 }
 
 /// Effects that stand for what may show beside what was asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Beside {
-    Nothing,
-    Freed,
-    Returns,
+#[derive(Clone, Copy, Default)]
+struct Beside {
+    gaps: bool,
+    freed: bool,
+    returns: bool,
 }
 
 /// What the kernel's memory holds: it differs from the disk, and effects are cut by it (whether a write
@@ -80,17 +87,14 @@ struct Live {
     deaths: BTreeMap<EffectId, FileId>,
     straddles: BTreeSet<EffectId>,
     beside: Beside,
-    /// The name that each file was given last, and the one by which it was synced last since everything was.
-    named: BTreeMap<FileId, (FileId, Name)>,
-    synced: BTreeMap<FileId, (FileId, Name)>,
+    back: Returns,
 }
 
 impl Live {
     fn at_base(trace: &Trace, beside: Beside) -> Live {
         let mut live = Live {
             beside,
-            named: BTreeMap::new(),
-            synced: BTreeMap::new(),
+            back: Returns::default(),
             size: BTreeMap::new(),
             blocks: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -99,6 +103,7 @@ impl Live {
             straddles: BTreeSet::new(),
         };
         for node in &trace.base {
+            live.back.named(node.file, node.dir, &node.name);
             *live.links.entry(node.file).or_default() += 1;
             if node.kind == NodeKind::File {
                 let len = node.data.len() as u64;
@@ -122,7 +127,7 @@ impl Live {
         match &event.op {
             Op::Create { dir, name, file, kind } => {
                 *self.links.entry(*file).or_default() += 1;
-                self.named.insert(*file, (*dir, name.clone()));
+                self.back.named(*file, *dir, name);
                 let (name, kind) = (name.clone(), kind.clone());
                 self.meta(index, event, Meta::Create { dir: *dir, name, file: *file, kind });
             }
@@ -135,6 +140,7 @@ impl Live {
                 self.name_goes(index, event, *file);
                 let id = self.meta(index, event, meta);
                 self.name_gone(id, *file);
+                self.may_return(index, event, *file, None, (*dir, name));
             }
             Op::Rename { file, replaced, .. } if *replaced == Some(*file) => {
                 // rename(2): two names of one file, nothing is done.
@@ -154,9 +160,13 @@ impl Live {
                 let id = self.meta(index, event, meta);
                 if let Some(old) = replaced {
                     self.name_gone(id, *old);
-                    self.may_return(index, event, *old, (*to_dir, to_name));
+                    self.synced_returns(index, event, *old, Back::Synced);
                 }
-                self.named.insert(*file, (*to_dir, to_name.clone()));
+                self.may_return(index, event, *file, Some(*to_dir), (*from_dir, from_name));
+                if let Some(old) = replaced {
+                    self.back.replaced(*file, *old, (*to_dir, to_name.clone()), event.end);
+                }
+                self.back.named(*file, *to_dir, to_name);
             }
             Op::Exchange { a_dir, a_name, a, b_dir, b_name, b } => {
                 let meta = Meta::Exchange {
@@ -169,17 +179,23 @@ impl Live {
                 };
                 self.meta(index, event, meta);
             }
-            Op::Write { file, offset, data, .. } => self.write(index, event, *file, *offset, data.len()),
+            Op::Write { file, offset, data, sync } => {
+                self.write(index, event, *file, *offset, data.len());
+                if *sync != WriteSync::None {
+                    self.back.synced(*file);
+                }
+            }
             Op::Truncate { file, size } => self.truncate(index, event, *file, *size),
             Op::Allocate { file, mode, offset, len } => {
                 self.allocate(index, event, *file, *mode, *offset, *len);
             }
             Op::Sync { file, kind: SyncKind::Fsync | SyncKind::Fdatasync } => {
-                if let Some(name) = self.named.get(file) {
-                    self.synced.insert(*file, name.clone());
+                self.back.synced(*file);
+                if event.end != Event::NEVER {
+                    self.back.settled(*file, event.begin);
                 }
             }
-            Op::SyncAll => self.synced.clear(),
+            Op::SyncAll => self.back.forget(),
             Op::Tmpfile { .. }
             | Op::Open { .. }
             | Op::Sync { .. }
@@ -194,14 +210,39 @@ impl Live {
         }
     }
 
-    /// A file was replaced that had been synced under another name than the one that it lost.
-    fn may_return(&mut self, index: u32, event: &Event, file: FileId, lost: (FileId, &Name)) {
-        if self.beside != Beside::Returns || self.links.get(&file) != Some(&0) {
+    /// A name went, by a removal or by a rename (into a directory): what stood there before may be there again, and
+    /// the file itself under the name by which it was synced.
+    fn may_return(
+        &mut self,
+        index: u32,
+        event: &Event,
+        file: FileId,
+        into: Option<FileId>,
+        gone: (FileId, &Name),
+    ) {
+        match into {
+            None => self.synced_returns(index, event, file, Back::Synced),
+            Some(into) if into != gone.0 => self.synced_returns(index, event, file, Back::Beside),
+            Some(_) => {}
+        }
+        if !self.beside.returns {
             return;
         }
-        let Some((dir, name)) = self.synced.remove(&file) else { return };
-        if (dir, &name) != lost {
-            self.meta(index, event, Meta::Return { dir, name, file });
+        let (dir, name) = gone;
+        for file in self.back.lost(dir, name) {
+            if self.links.get(&file) == Some(&0) {
+                self.meta(index, event, Meta::Return { dir, name: name.clone(), file, back: Back::Replaced });
+            }
+        }
+    }
+
+    fn synced_returns(&mut self, index: u32, event: &Event, file: FileId, back: Back) {
+        let alive = self.links.get(&file).is_some_and(|links| *links > 0);
+        if !self.beside.returns || alive != (back == Back::Beside) {
+            return;
+        }
+        if let Some((dir, name)) = self.back.of(file) {
+            self.meta(index, event, Meta::Return { dir, name, file, back });
         }
     }
 
@@ -214,7 +255,7 @@ impl Live {
 
     /// The blocks of these pages are about to be set free.
     fn frees(&mut self, index: u32, event: &Event, file: FileId, pages: std::ops::Range<u64>) {
-        if self.beside != Beside::Freed || pages.is_empty() {
+        if !self.beside.freed || pages.is_empty() {
             return;
         }
         let blocks: Vec<u64> =
@@ -237,6 +278,9 @@ impl Live {
             return;
         }
         let end = offset.saturating_add(len as u64);
+        if self.beside.gaps {
+            self.gap(index, event, file, offset / PAGE);
+        }
         for page in offset / PAGE..=(end - 1) / PAGE {
             let from = offset.max(page * PAGE);
             let to = end.min((page + 1) * PAGE);
@@ -258,6 +302,19 @@ impl Live {
             if from < old && to > old {
                 self.straddles.insert(id);
             }
+        }
+    }
+
+    /// Before a write that begins behind the page in which the file ends: that page is no longer the last, so that its
+    /// write-back moves the size to its end (mpage_map_and_submit_extent; xfs_setfilesize).
+    fn gap(&mut self, index: u32, event: &Event, file: FileId, page: u64) {
+        let old = self.size.get(&file).copied().unwrap_or(0);
+        let last = old / PAGE;
+        let has_block = self.blocks.get(&file).is_some_and(|blocks| blocks.contains(&last));
+        if !old.is_multiple_of(PAGE) && page > last && has_block {
+            let to = (last + 1) * PAGE;
+            self.size.insert(file, to);
+            self.push(index, event, EffectKind::Size { file, to });
         }
     }
 

@@ -107,7 +107,7 @@ pub enum Meta {
         /// What the new name stood for.
         replaced: Option<FileId>,
     },
-    /// Not a change that was asked for: a replaced file may be there again, under the name by which it was synced
+    /// Not a change that was asked for: a file may be there again under a name that it has lost
     /// ([`Outcome::Parts`] with [`RETURNED`]); whole is that it is not. Only in
     /// [`Effects::with_returns`](super::Effects::with_returns).
     Return {
@@ -117,6 +117,8 @@ pub enum Meta {
         name: Name,
         /// The file.
         file: FileId,
+        /// In which way.
+        back: Back,
     },
     /// Two names change places.
     Exchange {
@@ -151,6 +153,17 @@ pub enum Meta {
         /// Length in bytes.
         len: u64,
     },
+}
+
+/// In which way a file may come back ([`Meta::Return`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Back {
+    /// It was synced under the name, then renamed over another file, and has lost its last name.
+    Synced,
+    /// Likewise, but it has moved to another directory, and may be there under both names.
+    Beside,
+    /// It was replaced under the name, and what replaced it is gone from there. A sync of the directory ends that.
+    Replaced,
 }
 
 /// What became of one effect on the disk.

@@ -4,8 +4,9 @@ mod derive;
 mod kinds;
 mod names;
 mod orders;
+mod returns;
 
 pub use derive::Effects;
-pub use kinds::{Effect, EffectId, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
+pub use kinds::{Back, Effect, EffectId, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
 pub use names::Names;
 pub use orders::{MAX_ORDERS, Orders};

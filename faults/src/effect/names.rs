@@ -103,7 +103,7 @@ impl Names {
             Meta::Link { dir, name, file } => {
                 format!("link {} to {}", self.entry(*dir, name, at), self.path_at(*file, at))
             }
-            Meta::Return { dir, name, file } => {
+            Meta::Return { dir, name, file, .. } => {
                 format!("{} (once {})", self.path_at(*file, before), self.entry(*dir, name, at))
             }
             Meta::Unlink { dir, name, .. } => format!("removal of {}", self.entry(*dir, name, at)),

@@ -1,6 +1,6 @@
 //! What the disk holds after some effects: the plain way from a crash state to its image.
 
-use crate::effect::{Effect, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
+use crate::effect::{Back, Effect, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
 use crate::event::{AllocateMode, FileId, Name, NodeKind, Op};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,10 +200,10 @@ pub(crate) fn rename_entries(dirs: &mut Dirs, meta: &Meta, parts: u8) {
                 put(dirs, *to_dir, to_name, *file);
             }
         }
-        Meta::Return { dir, name, file } => {
+        Meta::Return { dir, name, file, back } => {
             let named = |entries: &BTreeMap<Name, FileId>| entries.values().any(|other| other == file);
             let free = dirs.get(dir).is_none_or(|entries| !entries.contains_key(name));
-            if parts == RETURNED && free && !dirs.values().any(named) {
+            if parts == RETURNED && free && (*back == Back::Beside || !dirs.values().any(named)) {
                 put(dirs, *dir, name, *file);
             }
         }

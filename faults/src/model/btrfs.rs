@@ -5,14 +5,14 @@
 //! holds. The graph has the edges that are true in *both* ways, over all commits at once: one case then holds what
 //! one case a commit would, and what is exact in it (what is forced, and from when on) stays exact.
 
-use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
-use crate::event::{AllocateMode, Clock, Event, FileId};
+use crate::effect::{Back, EffectId, EffectKind, Effects, Meta, PAGE};
+use crate::event::{AllocateMode, Event, FileId};
 use crate::model::btrfs_held::MOST;
 use crate::model::btrfs_log::Logs;
-use crate::model::cover::{self, Strength};
+use crate::model::cover::{self, Point};
 use crate::model::graph::{Grain, Graph, Need, Oddities};
 use crate::model::visible::{data_in_size, size_chain};
-use crate::model::{Case, Kind, Model, Rule};
+use crate::model::{Allowance, Case, Kind, Model, Rule};
 use crate::trace::Trace;
 use std::collections::BTreeMap;
 
@@ -37,47 +37,52 @@ impl Model for Btrfs {
     }
 
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
-        let logs = Logs::of(trace, effects);
-        let mut rules = Rules { edges: data_in_size(effects), commit: Vec::new(), files: BTreeMap::new() };
-        rules.edges.extend(size_chain(effects));
-        for (id, effect) in effects.list.iter().enumerate() {
-            rules.effect(trace, effects, &logs, EffectId(id as u32), &effect.kind);
-        }
-        rules.edges.extend(logs.places.iter().map(|(from, on)| edge(*from, *on, Rule::Place)));
-        // "Overwrites are copy-on-write: a page is old or new, never torn (nodatacow excepted)". "cross-directory
-        // rename + fsync(destination dir) only: both names".
-        let odd = Oddities { both: true, ..Oddities::NONE };
-        let mut graph = Graph::new(effects, odd, rules.edges);
-        for (id, fact) in graph.facts.iter_mut().enumerate() {
-            let id = EffectId(id as u32);
-            match logs.both.get(&id) {
-                Some(new_name) if fact.parts != 0 => {
-                    let whole = logs.forced[id.0 as usize];
-                    graph.halves.insert(id, ((*new_name).min(whole), whole));
-                }
-                // Without a log that holds the new name alone, a rename is one step of a commit.
-                // A file that comes back does so beside the log.
-                _ if fact.given => {}
-                _ => fact.parts = 0,
-            }
-        }
-        let mut whole = logs.forced;
-        // The log that may bring a replaced file back is gone with the next commit that is known of.
-        let commits: Vec<Clock> = all_synced(trace);
-        for (at, effect) in whole.iter_mut().zip(&effects.list).filter(|(_, e)| e.kind.is_given()) {
-            let end = commits.iter().filter(|end| **end > effect.issued).min();
-            *at = end.copied().unwrap_or(Event::NEVER);
-        }
-        graph.halves.keys().for_each(|id| whole[id.0 as usize] = Event::NEVER);
-        graph.force(&whole);
-        vec![Box::new(graph)]
+        vec![Box::new(graph(trace, effects, None))]
     }
 }
 
-/// When syncs of everything had returned.
-fn all_synced(trace: &Trace) -> Vec<Clock> {
+/// The one case; without an allowance where a test asks for that.
+pub(crate) fn graph(trace: &Trace, effects: &Effects, lacks: Option<Allowance>) -> Graph {
+    let logs = Logs::of(trace, effects, lacks);
+    let mut rules = Rules { edges: data_in_size(effects), commit: Vec::new(), files: BTreeMap::new() };
+    rules.edges.extend(size_chain(effects));
+    for (id, effect) in effects.list.iter().enumerate() {
+        rules.effect(trace, effects, &logs, EffectId(id as u32), &effect.kind);
+    }
+    rules.edges.extend(logs.places.iter().map(|(from, on)| edge(*from, *on, Rule::Place)));
+    // "Overwrites are copy-on-write: a page is old or new, never torn (nodatacow excepted)". "cross-directory
+    // rename + fsync(destination dir) only: both names".
+    let odd = Oddities { both: true, ..Oddities::NONE };
+    let mut graph = Graph::new(effects, odd, rules.edges);
+    for (id, fact) in graph.facts.iter_mut().enumerate() {
+        let id = EffectId(id as u32);
+        match logs.both.get(&id) {
+            Some(new_name) if fact.parts != 0 => {
+                let whole = logs.forced[id.0 as usize];
+                graph.halves.insert(id, ((*new_name).min(whole), whole));
+            }
+            // Without a log that holds the new name alone, a rename is one step of a commit.
+            // A file that comes back does so beside the log.
+            _ if fact.given => {}
+            _ => fact.parts = 0,
+        }
+    }
+    let mut whole = logs.forced;
+    // A log that may bring a file back is gone with the next commit that is known of.
     let points = cover::points(trace);
-    points.iter().filter(|p| p.how == Strength::Everything && !p.failed).map(|p| p.end).collect()
+    for (at, effect) in whole.iter_mut().zip(&effects.list).filter(|(_, e)| e.kind.is_given()) {
+        let EffectKind::Meta(Meta::Return { dir, back, .. }) = effect.kind else { continue };
+        let gone = trace.events[effect.event as usize].end;
+        let settles = |p: &&Point| match p.file {
+            None => p.end > effect.issued,
+            Some(file) => back == Back::Replaced && file == dir && p.begin > gone && p.own.is_none(),
+        };
+        let end = points.iter().filter(|p| !p.failed).filter(settles).map(|p| p.end).min();
+        *at = end.unwrap_or(Event::NEVER);
+    }
+    graph.halves.keys().for_each(|id| whole[id.0 as usize] = Event::NEVER);
+    graph.force(&whole);
+    graph
 }
 
 fn edge(from: EffectId, on: EffectId, rule: Rule) -> (EffectId, Need) {
@@ -118,7 +123,7 @@ impl Rules {
             EffectKind::Meta(meta) => {
                 self.came_with(effects, logs, id, self.commit.last().copied());
                 self.commit.push(id);
-                self.shape(effects, id, meta);
+                self.shape(id, meta);
                 // A removal that a log brings need not bring what was written before.
                 if let Some(file) = effects.deaths.get(&id)
                     && !logs.ways.contains_key(&id)
@@ -153,17 +158,16 @@ impl Rules {
         }
     }
 
-    fn shape(&mut self, effects: &Effects, id: EffectId, meta: &Meta) {
+    fn shape(&mut self, id: EffectId, meta: &Meta) {
         match meta {
+            // The zeros within a page are data (btrfs_truncate_block), which a commit does not wait for: no edge.
+            // Measured (`cut-in-page-pages`): a commit has the cut, a page behind it is written back and moves the
+            // size, and what was cut off shows again between the two.
             Meta::Truncate { file, size } => {
-                // The zeros behind the new end within its page. No kernel has shown the one without the other.
-                let call = effects.list[id.0 as usize].event;
-                let zeros = (0..id.0).rev().take_while(|on| effects.list[*on as usize].event == call);
-                self.edges.extend(zeros.map(|on| edge(id, EffectId(on), Rule::HoleAfterZeros)));
                 self.gone(id, *file, size.div_ceil(PAGE)..u64::MAX);
                 self.size_set(id, *file);
             }
-            // The zeros within a page are data (btrfs_truncate_block), which a commit does not wait for: no edge.
+            // The same of zeros within a page.
             Meta::Allocate { file, mode: AllocateMode::Punch | AllocateMode::Zero { .. }, offset, len } => {
                 let end = offset.saturating_add(*len);
                 self.gone(id, *file, offset.div_ceil(PAGE)..end / PAGE);

@@ -2,6 +2,7 @@
 
 use crate::effect::{EffectId, EffectKind, Effects, Meta};
 use crate::event::{Clock, Event, FileId, Name, NodeKind};
+use crate::model::Allowance;
 use crate::model::btrfs_held::Held;
 use crate::model::cover::{self, Point, Strength};
 use crate::trace::Trace;
@@ -34,10 +35,10 @@ enum Has {
 
 impl Logs {
     /// The logs of all syncs of a trace.
-    pub(crate) fn of(trace: &Trace, effects: &Effects) -> Logs {
+    pub(crate) fn of(trace: &Trace, effects: &Effects, lacks: Option<Allowance>) -> Logs {
         let mut points = cover::points(trace);
         points.sort_by_key(|point| (point.begin, point.end));
-        let mut reader = Reader::at_base(trace, effects);
+        let mut reader = Reader { lacks, ..Reader::at_base(trace, effects) };
         for point in &points {
             reader.advance(point.begin);
             reader.sync(point);
@@ -66,6 +67,7 @@ struct Reader<'t> {
     logged: BTreeMap<FileId, Clock>,
     void: BTreeSet<u32>,
     logs: Logs,
+    lacks: Option<Allowance>,
 }
 
 impl<'t> Reader<'t> {
@@ -90,6 +92,7 @@ impl<'t> Reader<'t> {
             logged: BTreeMap::new(),
             void: BTreeSet::new(),
             logs,
+            lacks: None,
         };
         for node in &trace.base {
             reader.names.entry(node.file).or_default().insert((node.dir, node.name.clone()));
@@ -320,6 +323,9 @@ impl<'t> Reader<'t> {
     /// "a rename of an already logged inode rides on any later log sync" (btrfs_log_new_name; also where the old
     /// directory was logged).
     fn rides(&self, id: u32, meta: &Meta) -> bool {
+        if self.lacks == Some(Allowance::Riders) {
+            return false;
+        }
         let issued = self.effects.list[id as usize].issued;
         let logged = |file: &FileId| self.logged.get(file).is_some_and(|at| *at < issued);
         match meta {
@@ -371,7 +377,9 @@ impl Log {
         if moved.clone().any(own) && !self.is_dir {
             return Has::All;
         }
-        if moved.clone().any(|file| own(file) || self.above.contains(&file)) {
+        if moved.clone().any(|file| own(file) || self.above.contains(&file))
+            && reader.lacks != Some(Allowance::MovedAncestors)
+        {
             return Has::Perhaps;
         }
         self.entry(reader, meta)
@@ -387,13 +395,17 @@ impl Log {
         let into_only = |dir: &FileId| matches!(meta, Meta::Rename { .. }) && to == *dir && from != *dir;
         if self.is_dir && dirs.contains(&Some(self.file)) {
             // A rename out of the directory makes its sync a commit (btrfs_record_unlink_dir), or the log has both.
-            return if into_only(&self.file) { Has::NewName } else { Has::All };
+            let half = into_only(&self.file) && reader.lacks != Some(Allowance::BothNames);
+            return if half { Has::NewName } else { Has::All };
         }
         let near = |dir: &FileId| {
             // New directories below a logged one are logged too (log_new_dir_dentries).
-            let below =
-                self.is_dir && reader.made.contains_key(dir) && reader.above(*dir).contains(&self.file);
-            !self.is_dir && self.parents.contains(dir) || below
+            let below = self.is_dir
+                && reader.lacks != Some(Allowance::EntriesBelow)
+                && reader.made.contains_key(dir)
+                && reader.above(*dir).contains(&self.file);
+            let of_file = !self.is_dir && reader.lacks != Some(Allowance::ParentsEntries);
+            of_file && self.parents.contains(dir) || below
         };
         match dirs.iter().flatten().find(|dir| near(dir)) {
             Some(_) if dirs.iter().flatten().any(|dir| near(dir) && into_only(dir)) => Has::PerhapsNewName,

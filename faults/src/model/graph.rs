@@ -86,6 +86,8 @@ pub struct Graph {
     /// For half-done renames: from when on the target's entry and the source's entry are forced.
     pub(crate) halves: BTreeMap<EffectId, (Clock, Clock)>,
     edges: Vec<(EffectId, Need)>,
+    /// What syncs force by themselves, before it is carried over the edges.
+    forced: Vec<Clock>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -121,8 +123,8 @@ impl Graph {
     /// A graph without forced points as yet.
     pub(crate) fn new(effects: &Effects, odd: Oddities, edges: Vec<(EffectId, Need)>) -> Graph {
         let facts = effects.list.iter().map(|effect| fact(effect.issued, &effect.kind, odd)).collect();
-        let mut graph =
-            Graph { facts, needs: Csr::default(), users: Csr::default(), halves: BTreeMap::new(), edges };
+        let (needs, users, halves) = (Csr::default(), Csr::default(), BTreeMap::new());
+        let mut graph = Graph { facts, needs, users, halves, edges, forced: Vec::new() };
         graph.index();
         graph
     }
@@ -137,6 +139,7 @@ impl Graph {
     /// Sets from when on effects are forced, and carries it over the edges: what a forced effect needs is
     /// forced with it.
     pub(crate) fn force(&mut self, forced: &[Clock]) {
+        self.forced = forced.to_vec();
         for (fact, at) in self.facts.iter_mut().zip(forced) {
             fact.absent_until = if fact.given { fact.issued } else { *at };
             fact.whole_from = if fact.given && !fact.stale && fact.parts == 0 { fact.issued } else { *at };
@@ -147,6 +150,15 @@ impl Graph {
             fact.whole_from = fact.whole_from.min(*target.max(source));
         }
         self.carry();
+    }
+
+    /// The graph as it would be without one of the rules.
+    pub(crate) fn without(&self, rule: Rule) -> Graph {
+        let mut graph = self.clone();
+        graph.edges.retain(|(_, need)| need.rule != rule);
+        graph.index();
+        graph.force(&self.forced);
+        graph
     }
 
     /// More edges, from assumptions.

@@ -59,7 +59,9 @@ impl Model for Journalling {
     fn effects(&self, trace: &Trace) -> Effects {
         match self.data {
             DataGoes::SizeAtAllocation(Oddities { reuse: true, .. }) => Effects::with_freed(trace),
-            _ => Effects::of(trace),
+            DataGoes::IntoTheJournal => Effects::of(trace),
+            // Each page that is written back moves the size to its own end.
+            DataGoes::SizeAtAllocation(_) | DataGoes::SizeAfterData(_) => Effects::with_gaps(trace),
         }
     }
 
@@ -69,14 +71,14 @@ impl Model for Journalling {
             // R1 for everything: there is one order, and writes have their place in it.
             DataGoes::IntoTheJournal => (Oddities::default(), in_order(trace, effects)),
             DataGoes::SizeAtAllocation(odd) => {
-                let mut edges = self.edges(trace, effects);
+                let mut edges = self.edges(trace, effects, &forced);
                 edges.extend(size_chain(effects));
                 (odd, edges)
             }
             DataGoes::SizeAfterData(odd) => {
                 // "XFS's on-disk size stays old" when the data of the page were given up by a failed sync.
                 sizes_follow_data(effects, &mut forced);
-                let mut edges = self.edges(trace, effects);
+                let mut edges = self.edges(trace, effects, &forced);
                 edges.extend(size_needs_data(effects));
                 (odd, edges)
             }
@@ -95,8 +97,9 @@ impl Model for Journalling {
 }
 
 impl Journalling {
-    fn edges(&self, trace: &Trace, effects: &Effects) -> Vec<(EffectId, Need)> {
+    fn edges(&self, trace: &Trace, effects: &Effects, forced: &[Clock]) -> Vec<(EffectId, Need)> {
         let mut rules = Rules {
+            forced,
             edges: data_in_size(effects),
             journal: Vec::new(),
             files: BTreeMap::new(),
@@ -153,8 +156,10 @@ pub(crate) fn forces_all(kind: &EffectKind, _file: FileId, how: Strength) -> boo
 }
 
 /// The edges, gathered in one pass over the effects.
-struct Rules {
+struct Rules<'f> {
     edges: Vec<(EffectId, Need)>,
+    /// What syncs force by themselves.
+    forced: &'f [Clock],
     rename_waits: bool,
     zeros_first: bool,
     end_zeros_first: bool,
@@ -174,6 +179,8 @@ struct FileRules {
     last_size: Option<EffectId>,
     /// What cut pages off so far, for pages that nothing of this trace has written yet.
     cuts: Vec<(EffectId, std::ops::Range<u64>)>,
+    /// Pages whose blocks were allocated in advance: until they are written they read as zeros.
+    unwritten: Vec<std::ops::Range<u64>>,
     pages: BTreeMap<u64, PageRules>,
 }
 
@@ -189,7 +196,7 @@ struct PageRules {
     data: Vec<EffectId>,
 }
 
-impl Rules {
+impl Rules<'_> {
     fn need(&mut self, from: EffectId, on: EffectId, grain: Grain, rule: Rule) {
         self.edges.push((from, Need { on, grain, rule }));
     }
@@ -287,22 +294,33 @@ impl Rules {
                     self.zeros(effects, id);
                 }
                 self.wait_for_appended(effects, id, *file, *size);
-                self.cut(id, *file, size.div_ceil(PAGE)..u64::MAX);
+                self.cut(id, *file, size.div_ceil(PAGE)..u64::MAX, true);
                 self.size_set(id, *file);
             }
             Meta::Allocate { file, mode, offset, len } => {
                 let end = offset.saturating_add(*len);
                 match mode {
-                    AllocateMode::Extend | AllocateMode::KeepSize => {}
+                    AllocateMode::Extend | AllocateMode::KeepSize => {
+                        let pages = offset / PAGE..end.div_ceil(PAGE);
+                        self.files.entry(*file).or_default().unwritten.push(pages);
+                    }
                     AllocateMode::Punch | AllocateMode::Zero { .. } => {
                         if self.zeros_first {
                             self.zeros(effects, id);
                         }
-                        self.cut(id, *file, offset.div_ceil(PAGE)..end / PAGE);
+                        let pages = offset.div_ceil(PAGE)..end / PAGE;
+                        // ext4 zeroes in place: ext4_zero_range marks the extents unwritten, and the disk may have
+                        // had new data in their blocks before. Measured (docs/models.md, at its end). XFS takes new blocks
+                        // (xfs_free_file_space).
+                        let in_place = self.nested && *mode != AllocateMode::Punch;
+                        self.cut(id, *file, pages.clone(), !in_place);
+                        if let AllocateMode::Zero { .. } = mode {
+                            self.files.entry(*file).or_default().unwritten.push(pages);
+                        }
                     }
                     // The kernel writes the moved pages out before it shifts their extents.
                     AllocateMode::Collapse | AllocateMode::Insert => {
-                        self.cut(id, *file, offset / PAGE..u64::MAX);
+                        self.cut(id, *file, offset / PAGE..u64::MAX, true);
                         self.size_set(id, *file);
                     }
                 }
@@ -314,13 +332,29 @@ impl Rules {
         }
     }
 
-    /// The zeros that the same call wrote into pages that it did not take as a whole.
+    /// The zeros that the same call wrote into pages that it did not take as a whole. Not where the page's block may
+    /// not be written yet: a commit writes no page that has none (mpage_prepare_extent_to_map without can_map), and one
+    /// that was allocated in advance reads as zeros until a later transaction has marked it written. Measured:
+    /// `segment-trimmed`, `append-then-cut`.
     fn zeros(&mut self, effects: &Effects, id: EffectId) {
         let before = effects.list[..id.0 as usize].iter().enumerate().rev();
         let event = effects.list[id.0 as usize].event;
-        for (on, _) in before.take_while(|(_, effect)| effect.event == event) {
-            self.need(id, EffectId(on as u32), Grain::Whole, Rule::HoleAfterZeros);
+        for (on, effect) in before.take_while(|(_, effect)| effect.event == event) {
+            let EffectKind::Data { file, page, .. } = effect.kind else { continue };
+            if effect.kind.is_freed() || self.is_written(file, page, EffectId(on as u32), effect.issued) {
+                self.need(id, EffectId(on as u32), Grain::Whole, Rule::HoleAfterZeros);
+            }
         }
+    }
+
+    /// Whether the page's block is on the disk for sure and marked written at this moment; `but` does not count.
+    fn is_written(&self, file: FileId, page: u64, but: EffectId, now: Clock) -> bool {
+        let Some(of_file) = self.files.get(&file) else { return true };
+        let known = of_file.pages.get(&page);
+        let synced = |id: &EffectId| *id != but && self.forced[id.0 as usize] <= now;
+        known.is_some_and(|known| known.data.iter().any(synced))
+            || known.is_none_or(|known| known.fresh.is_none())
+                && !of_file.unwritten.iter().any(|pages| pages.contains(&page))
     }
 
     /// Appends to the last page are not journalled before their data are on the disk, and no later page can have
@@ -344,17 +378,19 @@ impl Rules {
         }
     }
 
-    /// R5: what the change cut off no longer shows and counts as there; what follows it needs it.
-    fn cut(&mut self, id: EffectId, file: FileId, pages: std::ops::Range<u64>) {
+    /// R5: what the change cut off no longer shows and counts as there; what follows it needs it, if it `orders`.
+    fn cut(&mut self, id: EffectId, file: FileId, pages: std::ops::Range<u64>, orders: bool) {
         if pages.is_empty() {
             return;
         }
         let known = self.files.entry(file).or_default();
         let mut gone = Vec::new();
-        known.cuts.push((id, pages.clone()));
+        if orders {
+            known.cuts.push((id, pages.clone()));
+        }
         for (_, page) in known.pages.range_mut(pages) {
             gone.append(&mut page.data);
-            *page = PageRules { cut: Some(id), ..PageRules::default() };
+            *page = PageRules { cut: orders.then_some(id), ..PageRules::default() };
         }
         for on in gone {
             self.need(id, on, Grain::Whole, Rule::OutOfReach);

@@ -4,6 +4,7 @@
 //! without which other (each edge with the [`Rule`] that it comes from), from when on a sync forces an effect,
 //! and which odd outcomes an effect may have. Everything else (closures, counting, enumeration) follows.
 
+mod allowance;
 mod assume;
 mod btrfs;
 mod btrfs_held;
@@ -27,6 +28,7 @@ use crate::trace::Trace;
 use fixedbitset::FixedBitSet;
 use num_bigint::BigUint;
 
+pub use allowance::{Allowance, Altered, Lacks};
 pub use btrfs::Btrfs;
 pub use cover::change_after_failure;
 pub use graph::{Grain, Graph, Need};

@@ -32,6 +32,10 @@ impl Model for Posix {
         Kind::Standard
     }
 
+    fn effects(&self, trace: &Trace) -> Effects {
+        Effects::with_gaps(trace)
+    }
+
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
         // An append may show garbage or zeros before its data; any page may tear.
         let odd = Oddities {

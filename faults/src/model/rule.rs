@@ -60,6 +60,11 @@ impl Rule {
         }
     }
 
+    /// Whether it forbids nothing that can be seen: it is there so that each state is counted once.
+    pub fn only_counts(self) -> bool {
+        matches!(self, Rule::SizeChain | Rule::DataInSize | Rule::OutOfReach)
+    }
+
     /// Where the rule comes from.
     pub fn source(self) -> &'static str {
         match self {

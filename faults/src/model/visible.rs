@@ -1,7 +1,7 @@
 //! Edges between the sizes and the data of one file: which of them can be seen without which, and models in
 //! which one waits for the other.
 
-use crate::effect::{EffectId, EffectKind, Effects, Meta};
+use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::AllocateMode::{Collapse, Insert};
 use crate::event::{Clock, FileId, Op};
 use crate::model::Rule;
@@ -76,10 +76,29 @@ pub(crate) fn size_chain(effects: &Effects) -> Edges {
     edges
 }
 
-/// R4 for XFS: the size moves when the data of its page have been written.
+/// R4 for XFS: the size moves when the data of its page have been written; where a later write left a gap, with all
+/// that the last page before it has.
 pub(crate) fn size_needs_data(effects: &Effects) -> Edges {
-    let data = (0..effects.list.len() as u32).map(EffectId);
-    data.filter_map(|id| Some(edge(size_of(effects, id)?, id, Rule::SizeAfterData))).collect()
+    let mut edges = Vec::new();
+    let mut last: BTreeMap<(FileId, u64), EffectId> = BTreeMap::new();
+    for (id, effect) in effects.list.iter().enumerate() {
+        let id = EffectId(id as u32);
+        match &effect.kind {
+            EffectKind::Data { file, page, fresh, .. } => {
+                edges.extend(size_of(effects, id).map(|size| edge(size, id, Rule::SizeAfterData)));
+                // Over a block that was there it may stay behind when the size is moved on by another page.
+                if *fresh {
+                    last.insert((*file, *page), id);
+                }
+            }
+            EffectKind::Size { file, to } if size_of(effects, EffectId(id.0 + 1)) != Some(id) => {
+                let page = to.saturating_sub(1) / PAGE;
+                edges.extend(last.get(&(*file, page)).map(|data| edge(id, *data, Rule::SizeAfterData)));
+            }
+            _ => {}
+        }
+    }
+    edges
 }
 
 /// A size is forced no earlier than the data behind it: where a failed sync has given those up, a later success

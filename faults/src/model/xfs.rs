@@ -19,9 +19,10 @@ pub(crate) static XFS: Journalling = Journalling {
     rename_waits: false,
     // Measured: a hole within a page was durable (by a later change that was forced), its zeros were not.
     zeros_first: false,
-    // xfs_setattr_size writes the range behind the new end back before it logs the new size ("we have to wait for the
-    // data to be written"); and no kernel has shown it otherwise.
-    end_zeros_first: true,
+    // The same of a truncate. xfs_setattr_size writes from the size on the disk up to the new one, which is nothing
+    // when the file shrinks. Measured (`cut-in-page-pages`): the cut is durable, a page behind it is written back and
+    // moves the size, and what was cut off shows again between the two.
+    end_zeros_first: false,
     forces,
     // A truncate writes out first what was appended to the last page: `Rules::wait_for_appended`.
     // "XFS's on-disk size stays old" after a failed fsync: that is SizeAfterData. (A failed log write shuts the

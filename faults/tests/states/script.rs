@@ -1,7 +1,7 @@
 //! Short traces written by hand. Content is in pages: `append("f", 'B', 2)` appends two pages of B.
 
 use std::collections::{BTreeMap, BTreeSet};
-use unplug_faults::effect::{Effects, PAGE};
+use unplug_faults::effect::PAGE;
 use unplug_faults::event::*;
 use unplug_faults::image::Image;
 use unplug_faults::model;
@@ -215,8 +215,8 @@ impl Script {
     }
 
     pub fn during(&self, model: &str, assume: &[Assumption], first: Clock, last: Clock) -> BTreeSet<String> {
-        let effects = Effects::of(&self.trace);
         let model = model::by_name(model).expect("model");
+        let effects = model.effects(&self.trace);
         let space = Space::new(&self.trace, &effects, model, assume).within(first..=last);
         let plan = Plan { bound: 255, budget: 200_000, seed: 1 };
         let mut states = space.states(&plan);

@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use unplug_kernels::compare::misses;
 use unplug_kernels::fixture::{Fixture, OfKind};
 use unplug_kernels::kernel::{Kind, kind, kinds, missing, release, serve_commands, sweep};
+use unplug_kernels::live::{Run, measure_all, usable};
 use unplug_kernels::modelled::modelled;
 use unplug_kernels::observe::observe;
 use unplug_kernels::script::Script;
 use unplug_kernels::suite::{check_all, fixture_path, fixtures, home, tightness, workloads};
 use unplug_kernels::variant::{Depth, variant, variants};
-use unplug_kernels::{Error, Result, generate, table};
+use unplug_kernels::{Error, Result, generate, rules, table};
 
 const USAGE: &str = "\
 unplug-kernels record [--wait] [--jobs N] [--limit N] [--kinds A,B] [WORKLOAD...]
 unplug-kernels generate [the same options] FIRST LAST
+unplug-kernels soak [the same options] FIRST LAST
+unplug-kernels try [the same options] FILE...
 unplug-kernels check [WORKLOAD...]
 unplug-kernels unseen WORKLOAD KIND
 unplug-kernels run FILE KIND [VARIANT]
@@ -34,10 +37,20 @@ fn main() -> ExitCode {
             record(&list, &options)
         }),
         ["generate", rest @ ..] => Options::of(rest).and_then(|options| {
-            let seed = |n: usize| options.names.get(n).and_then(|word| word.parse::<u64>().ok());
-            let (Some(first), Some(last)) = (seed(0), seed(1)) else { return Err(usage("two seeds")) };
-            let list = (first..=last).map(generate::generate).collect::<Result<Vec<_>>>()?;
+            let list = seeds(&options)?;
             record(&list, &options)
+        }),
+        ["soak", rest @ ..] => Options::of(rest).and_then(|options| {
+            let list = seeds(&options)?;
+            try_all(&list, &options)
+        }),
+        ["try", rest @ ..] => Options::of(rest).and_then(|options| {
+            let read = |name: &String| {
+                let text = std::fs::read_to_string(name).map_err(Error::io(name))?;
+                Script::parse(name, &text)
+            };
+            let list = options.names.iter().map(read).collect::<Result<Vec<_>>>()?;
+            try_all(&list, &options)
         }),
         ["check", names @ ..] => check_named(names),
         ["unseen", name, kind] => unseen(name, kind),
@@ -91,6 +104,41 @@ impl Options {
     }
 }
 
+/// The generated workloads from the first seed that is named to the last.
+fn seeds(options: &Options) -> Result<Vec<Script>> {
+    let seed = |n: usize| options.names.get(n).and_then(|word| word.parse::<u64>().ok());
+    let (Some(first), Some(last)) = (seed(0), seed(1)) else { return Err(usage("two seeds")) };
+    (first..=last).map(generate::generate).collect()
+}
+
+/// Runs workloads and compares them; keeps nothing, prints what is outside and how much was tried.
+fn try_all(list: &[Script], options: &Options) -> Result<bool> {
+    sweep();
+    let (usable, lacking) = usable(options.kinds.iter().copied());
+    lacking.iter().for_each(|line| eprintln!("{line}"));
+    let jobs: Vec<_> = list.iter().flat_map(|s| usable.iter().map(move |k| (s.clone(), *k))).collect();
+    let program = program()?;
+    let run = Run { program: &program, wanted: &|_| true, limit: options.limit, at_once: options.jobs };
+    let (all, failed) = measure_all(&jobs, &run, &|script, kind, checked| {
+        for finding in &checked.findings {
+            println!("OUTSIDE {finding}");
+        }
+        let (runs, images, trees) = (checked.runs, checked.images, checked.trees);
+        println!("{} {} {runs} runs {images} images {trees} trees", script.name, kind.name);
+    });
+    failed.iter().for_each(|line| println!("*not measured*: {line}"));
+    println!(
+        "kernel {}: {} workloads, {} runs, {} crash images, {} trees, {} of them outside their model",
+        release(),
+        list.len(),
+        all.runs,
+        all.images,
+        all.trees,
+        all.findings.len()
+    );
+    Ok(all.findings.is_empty() && failed.is_empty())
+}
+
 fn program() -> Result<PathBuf> {
     std::env::current_exe().map_err(Error::io("the path of this program"))
 }
@@ -100,15 +148,8 @@ fn record(list: &[Script], options: &Options) -> Result<bool> {
     for path in sweep() {
         eprintln!("removed {}, left by a run that was killed", path.display());
     }
-    let mut usable = Vec::new();
-    for kind in &options.kinds {
-        let missing = missing(kind);
-        if missing.is_empty() {
-            usable.push(*kind);
-        } else {
-            eprintln!("*not measured*: {}: missing {}", kind.name, missing.join(", "));
-        }
-    }
+    let (usable, lacking) = usable(options.kinds.iter().copied());
+    lacking.iter().for_each(|line| eprintln!("{line}"));
     let jobs: Vec<(&Script, &Kind)> = list.iter().flat_map(|s| usable.iter().map(move |k| (s, *k))).collect();
     let (next, program) = (AtomicUsize::new(0), program()?);
     let failed = Mutex::new(Vec::new());
@@ -138,7 +179,7 @@ fn record(list: &[Script], options: &Options) -> Result<bool> {
 /// The kinds that differ little from another are run with few variants.
 fn depth(kind: &Kind, wait: bool) -> Depth {
     match kind.name {
-        "ext4-nodelalloc" | "ext4-dioread_lock" | "ext4-writeback-lock" => Depth::Few,
+        "ext4-nodelalloc" | "ext4-dioread_lock" | "ext4-noauto" | "ext4-writeback-lock" => Depth::Few,
         "btrfs" => Depth::Committing,
         _ if wait && kind.commits => Depth::Waiting,
         _ => Depth::All,
@@ -243,7 +284,8 @@ fn run(file: &str, kind_name: &str, variant_name: &str) -> Result<bool> {
 fn write_table() -> Result<bool> {
     let path = home().join("../../docs/ground-truth.md");
     let fixtures = fixtures()?;
-    let page = table::page(&fixtures, &check_all(&fixtures, None, &|_| true)?)?;
+    let checked = check_all(&fixtures, None, &|_| true)?;
+    let page = table::page(&fixtures, &checked, &rules::section(&fixtures)?)?;
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(Error::io("docs"))?;
     }

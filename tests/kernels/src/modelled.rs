@@ -6,7 +6,7 @@ use crate::{Error, Result, draw};
 use std::collections::HashMap;
 use unplug_faults::event::{Op, SyncKind};
 use unplug_faults::image::ImageHash;
-use unplug_faults::model::Model;
+use unplug_faults::model::{Allowance, Altered, Lacks, Model};
 use unplug_faults::state::{Assumption, Plan, Space};
 use unplug_faults::trace::Trace;
 
@@ -24,13 +24,19 @@ pub enum Wrong {
     WriteBackForces,
     /// Every write is forced when it returns.
     WritesForce,
+    /// fdatasync forces what fsync does.
+    FdatasyncIsFsync,
+    /// The model without something that it allows.
+    Lacks(Allowance),
 }
 
 impl Wrong {
     /// All of them.
     pub fn all() -> Vec<Wrong> {
         let rules = Assumption::all().iter().filter(|a| **a != Assumption::NoTear).map(|a| Wrong::Rule(*a));
-        rules.chain([Wrong::SyncsAreGlobal, Wrong::WriteBackForces, Wrong::WritesForce]).collect()
+        let syncs =
+            [Wrong::SyncsAreGlobal, Wrong::WriteBackForces, Wrong::WritesForce, Wrong::FdatasyncIsFsync];
+        rules.chain(syncs).chain(Allowance::ALL.into_iter().map(Wrong::Lacks)).collect()
     }
 
     /// Its name.
@@ -40,6 +46,8 @@ impl Wrong {
             Wrong::SyncsAreGlobal => "syncs-are-global",
             Wrong::WriteBackForces => "write-back-forces",
             Wrong::WritesForce => "writes-force",
+            Wrong::FdatasyncIsFsync => "fdatasync-is-fsync",
+            Wrong::Lacks(allowance) => allowance.name(),
         }
     }
 
@@ -54,6 +62,9 @@ impl Wrong {
                 (Op::Sync { kind: kind @ SyncKind::Range { .. }, .. }, Wrong::WriteBackForces) => {
                     *kind = SyncKind::Fdatasync;
                 }
+                (Op::Sync { kind: kind @ SyncKind::Fdatasync, .. }, Wrong::FdatasyncIsFsync) => {
+                    *kind = SyncKind::Fsync;
+                }
                 (Op::Write { sync, .. }, Wrong::WritesForce) => *sync = unplug_faults::event::WriteSync::Data,
                 _ => {}
             }
@@ -67,6 +78,14 @@ impl Wrong {
 /// # Errors
 /// The script is refused, or has too many states.
 pub fn modelled(script: &Script, model: &dyn Model, wrong: Option<Wrong>) -> Result<Trees> {
+    let altered;
+    let model: &dyn Model = match wrong {
+        Some(Wrong::Lacks(allowance)) => {
+            altered = Altered { model, lacks: Lacks::Allowance(allowance) };
+            &altered
+        }
+        _ => model,
+    };
     let mut trace = lower(script)?.trace;
     let mut assume = vec![Assumption::NoTear];
     match wrong {
@@ -74,9 +93,24 @@ pub fn modelled(script: &Script, model: &dyn Model, wrong: Option<Wrong>) -> Res
         Some(wrong) => wrong.change(&mut trace),
         None => {}
     }
-    let effects = model.effects(&trace);
-    let space = Space::new(&trace, &effects, model, &assume);
-    let plan = Plan { bound: u8::MAX, budget: BUDGET, seed: 1 };
+    trees_of(&trace, model, &assume, BUDGET)?.ok_or_else(|| {
+        let (workload, model) = (script.name.clone(), model.name().to_owned());
+        Error::TooMany { workload, model, budget: BUDGET }
+    })
+}
+
+/// The same, if there are few states.
+///
+/// # Errors
+/// The script is refused.
+pub fn few(script: &Script, model: &dyn Model) -> Result<Option<Trees>> {
+    trees_of(&lower(script)?.trace, model, &[Assumption::NoTear], BUDGET / 20)
+}
+
+fn trees_of(trace: &Trace, model: &dyn Model, assume: &[Assumption], budget: u64) -> Result<Option<Trees>> {
+    let effects = model.effects(trace);
+    let space = Space::new(trace, &effects, model, assume);
+    let plan = Plan { bound: u8::MAX, budget, seed: 1 };
     let mut states = space.states(&plan);
     let mut hasher = space.hasher();
     // Many states have one image: it is drawn once. The order of the map is never seen.
@@ -93,9 +127,5 @@ pub fn modelled(script: &Script, model: &dyn Model, wrong: Option<Wrong>) -> Res
             }
         }
     }
-    if !states.is_exhaustive() {
-        let (workload, model) = (script.name.clone(), model.name().to_owned());
-        return Err(Error::TooMany { workload, model, budget: BUDGET });
-    }
-    Ok(trees)
+    Ok(states.is_exhaustive().then_some(trees))
 }

@@ -30,6 +30,19 @@ pub(crate) fn write_back(file: &File, offset: u64, len: u64, wait: bool) -> io::
     check(unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, len as i64, flags) }).map(drop)
 }
 
+/// pwritev2(2) with RWF_DSYNC or RWF_SYNC. A short write is an error: a workload is what its script says.
+pub(crate) fn write_synced(file: &File, data: &[u8], offset: u64, full: bool) -> io::Result<()> {
+    let part = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    let flags = if full { libc::RWF_SYNC } else { libc::RWF_DSYNC };
+    // SAFETY: the one buffer outlives the call, which only reads it.
+    let done = unsafe { libc::pwritev2(file.as_raw_fd(), &part, 1, offset as i64, flags) };
+    match done {
+        n if n < 0 => Err(io::Error::last_os_error()),
+        n if n as usize == data.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
 /// linkat(2) of a descriptor without a name.
 pub(crate) fn link_descriptor(file: &File, to: &Path) -> io::Result<()> {
     let from = text(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))?;

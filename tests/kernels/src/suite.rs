@@ -89,6 +89,8 @@ pub struct Checked {
     pub runs: usize,
     /// Crash images behind them.
     pub images: usize,
+    /// The trees that they held, each once a run.
+    pub trees: usize,
 }
 
 impl Checked {
@@ -98,6 +100,7 @@ impl Checked {
         self.unmodelled.extend(other.unmodelled);
         self.runs += other.runs;
         self.images += other.images;
+        self.trees += other.trees;
     }
 }
 
@@ -192,6 +195,7 @@ fn check_kind(
         }
         checked.runs += 1;
         checked.images += run.images;
+        checked.trees += run.trees.len();
     }
     Ok(())
 }

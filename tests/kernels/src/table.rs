@@ -31,11 +31,11 @@ random time for them, and file systems commit by themselves. Tearing below a pag
 - Needed: root, loop devices, FUSE, the file systems in the kernel, e2fsprogs, xfsprogs, btrfs-progs.
 ";
 
-/// The page, from fixtures and what came of their check.
+/// The page, from fixtures, what came of their check, and the section of [`rules`](crate::rules::section).
 ///
 /// # Errors
 /// A model has too many states for a workload.
-pub fn page(fixtures: &[Fixture], checked: &Checked) -> Result<String> {
+pub fn page(fixtures: &[Fixture], checked: &Checked, rules: &str) -> Result<String> {
     let mut out = String::from(HEAD);
     // Writing to a string cannot fail.
     let _ = writeln!(out, "\n## Result\n");
@@ -44,10 +44,13 @@ pub fn page(fixtures: &[Fixture], checked: &Checked) -> Result<String> {
     let kernels = kernels.into_iter().collect::<Vec<_>>().join(", ");
     let _ = writeln!(
         out,
-        "{} workloads, {} runs, {} crash images, kernels: {kernels}. **{} real states outside their model.**",
+        "{} workloads ({} by hand), {} runs, {} crash images, {} trees, kernels: {kernels}. **{} real states outside their \
+         model.**",
         fixtures.len(),
+        fixtures.iter().filter(|f| !f.script.name.starts_with("seed-")).count(),
         checked.runs,
         checked.images,
+        checked.trees,
         checked.findings.len()
     );
     if !checked.unmodelled.is_empty() {
@@ -55,6 +58,7 @@ pub fn page(fixtures: &[Fixture], checked: &Checked) -> Result<String> {
         let _ = writeln!(out, "\n*Not measured*, for lack of a model: {}.", names.join(", "));
     }
     table(fixtures, &mut out)?;
+    let _ = write!(out, "\n{rules}");
     let _ = writeln!(out, "\n## Workloads\n");
     for script in workloads()? {
         let _ = writeln!(out, "- `{}`: {}", script.name, script.about);

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! What stands above `---` is on the disk, whole, before the recording begins. Content is a letter, over and over;
-//! lengths are bytes, or pages with a `p`. A path that begins with `@` is an open descriptor. Names that begin with
+//! lengths are bytes, or pages with a `p`. A path that begins with `@` is an open descriptor; a synchronous write by
+//! path opens it with O_DSYNC or O_SYNC, one by descriptor is a pwritev2 with RWF_DSYNC or RWF_SYNC. Names that begin with
 //! `z` are helpers: they are part of the trace but not of the trees that are compared.
 
 mod parse;
@@ -75,7 +76,7 @@ pub enum Step {
         letter: char,
         /// How many.
         len: u64,
-        /// O_DSYNC, O_SYNC.
+        /// O_DSYNC, O_SYNC; of a descriptor RWF_DSYNC, RWF_SYNC.
         sync: WriteSync,
     },
     /// truncate(2).

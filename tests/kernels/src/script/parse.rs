@@ -133,9 +133,6 @@ fn write(
     len: u64,
     sync: WriteSync,
 ) -> std::result::Result<Step, String> {
-    if file.starts_with('@') && sync != WriteSync::None {
-        return Err("a descriptor is opened without O_SYNC".into());
-    }
     if len == 0 {
         return Err("a write of nothing".into());
     }

@@ -121,7 +121,18 @@ impl Runner {
         sync: WriteSync,
     ) -> io::Result<()> {
         let file = if path.starts_with('@') {
-            self.handle(path)?
+            let file = self.handle(path)?;
+            if sync != WriteSync::None {
+                // The flag of the one write, beside those by path, which open with the flag.
+                let offset = offset.map_or_else(|| file.metadata().map(|meta| meta.len()), Ok)?;
+                return raw::write_synced(
+                    &file,
+                    &vec![letter as u8; len as usize],
+                    offset,
+                    sync == WriteSync::Full,
+                );
+            }
+            file
         } else {
             let flags = match sync {
                 WriteSync::None => 0,

@@ -2,7 +2,7 @@
 
 use super::{Script, Step};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use unplug_faults::event::{AllocateMode, Clock, Event, FileId, Name, NodeKind, Op, SyncKind, Task};
 use unplug_faults::trace::{BaseNode, Trace};
 
@@ -71,6 +71,8 @@ struct Sim {
     kinds: BTreeMap<FileId, NodeKind>,
     data: BTreeMap<FileId, Vec<u8>>,
     handles: BTreeMap<String, FileId>,
+    /// Files of O_TMPFILE without a name so far.
+    unnamed: BTreeSet<FileId>,
 }
 
 impl Sim {
@@ -140,6 +142,10 @@ impl Sim {
             Step::Link(from, to) => {
                 self.free(to)?;
                 let (file, (dir, name)) = (self.named(from)?, self.place(to)?);
+                // A file that has lost its last name gets none again; one that never had any does, once.
+                if !self.names.values().any(|other| *other == file) && !self.unnamed.remove(&file) {
+                    return Err(format!("{from} has no name left"));
+                }
                 self.names.insert(to.clone(), file);
                 Op::Link { file, dir, name }
             }
@@ -157,6 +163,7 @@ impl Sim {
                 self.named(dir)?;
                 let file = self.fresh(NodeKind::File);
                 self.handles.insert(handle.clone(), file);
+                self.unnamed.insert(file);
                 Op::Tmpfile { file }
             }
             Step::Close(handle) => {
