@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use unplug_faults::event::Op;
 use unplug_faults::image::Image;
 use unplug_faults::model::Model;
-use unplug_faults::plan::{Outcome, Plan as FaultPlan};
+use unplug_faults::plan::{Call, Outcome, Plan as FaultPlan};
 use unplug_faults::state::{Assumption, Plan};
 use unplug_faults::trace::{Blind, Trace};
 
