@@ -12,7 +12,7 @@ pub mod origin;
 pub mod policy;
 pub mod resp;
 pub mod resp_dump;
-mod resp_guess;
+pub(crate) mod resp_guess;
 pub mod resp_op;
 pub(crate) mod resp_pace;
 pub mod resp_recover;
