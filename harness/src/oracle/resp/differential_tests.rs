@@ -7,7 +7,6 @@ use crate::target::policy::Policy;
 use crate::target::resp_dump::{First, dump};
 use crate::target::resp_guess::Guess;
 use crate::target::server::{Program, Server};
-use crate::target::value::Value as Resp;
 use crate::worker::store::Subject;
 use crate::workload::random::Random;
 use proptest::prelude::*;
