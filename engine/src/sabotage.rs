@@ -27,6 +27,7 @@ pub const NAMES: [&str; 29] = [
     "fsync-tried-again",
     "short-write-taken-whole",
     "full-disk-acknowledged",
+    "failed-write-answered",
     "failed-child-installed",
     "failed-rename-ignored",
     "second-name-removed-unsynced",

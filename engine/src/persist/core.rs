@@ -178,12 +178,12 @@ impl Persistence {
         let policy = self.config.appendfsync;
         let no_sync = self.config.no_appendfsync_on_rewrite && self.child.is_some();
         let Some(aof) = &mut self.aof else { return Ok(()) };
-        if let Some(trouble) = &aof.trouble {
-            return match policy {
-                AppendFsync::Always => Err(WriteError::Broken(trouble.text().to_owned())),
-                // The buffer waits for cron's retry; writes are refused meanwhile.
-                _ => Ok(()),
-            };
+        match (&aof.trouble, policy) {
+            (Some(trouble), AppendFsync::Always) => return Err(WriteError::Broken(trouble.text().to_owned())),
+            (Some(Trouble::Rebase(_)), _) => return Ok(()),
+            // The buffer waits for cron's retry, and writes are refused meanwhile. What the file has is synced in time
+            // all the same.
+            (Some(Trouble::Write(_)) | None, _) => {}
         }
         if policy == AppendFsync::Always && sabotaged!("reply-before-fdatasync") {
             // Syncs what the last turn wrote, whose replies have left.
@@ -203,11 +203,11 @@ impl Persistence {
         if aof.log.pending() > 0 {
             aof.oldest_unsynced_ms.get_or_insert(now_ms);
         }
-        if aof.log.pending() > 0 && !postpone(aof, policy, self.syncer.busy(), now_ms) {
+        let may_write = aof.trouble.is_none() && aof.log.pending() > 0;
+        if may_write && !postpone(aof, policy, self.syncer.busy(), now_ms) {
             aof.postponed_since_ms = None;
             if let Err(e) = aof.log.write() {
                 aof.trouble = Some(Trouble::Write(e.to_string()));
-                return Ok(());
             }
         }
         if policy == AppendFsync::EverySec && !no_sync {
@@ -232,6 +232,16 @@ impl Persistence {
              the Redis logs for details about the RDB error."
                 .into()
         })
+    }
+
+    /// Something could not be written or synced, and was not made good yet.
+    pub fn in_trouble(&self) -> bool {
+        self.aof.as_ref().is_some_and(|aof| aof.trouble.is_some())
+    }
+
+    /// It is in trouble, and something that was logged is in memory alone.
+    pub fn holds_unwritten(&self) -> bool {
+        self.aof.as_ref().is_some_and(|aof| aof.trouble.is_some() && aof.log.pending() > 0)
     }
 
     /// The directory could not be written at start: the data are there to be read.

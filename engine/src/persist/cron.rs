@@ -51,7 +51,7 @@ impl Persistence {
         if self.config.appendfsync == AppendFsync::EverySec
             && !(self.config.no_appendfsync_on_rewrite && self.child.is_some())
             && let Some(aof) = &mut self.aof
-            && aof.trouble.is_none()
+            && !matches!(aof.trouble, Some(Trouble::Rebase(_)))
         {
             start_sync_if_due(aof, &mut self.syncer, self.config.hz, now_ms);
         }
