@@ -179,7 +179,9 @@ impl Persistence {
         let no_sync = self.config.no_appendfsync_on_rewrite && self.child.is_some();
         let Some(aof) = &mut self.aof else { return Ok(()) };
         match (&aof.trouble, policy) {
-            (Some(trouble), AppendFsync::Always) => return Err(WriteError::Broken(trouble.text().to_owned())),
+            (Some(trouble), AppendFsync::Always) => {
+                return Err(WriteError::Broken(trouble.text().to_owned()));
+            }
             (Some(Trouble::Rebase(_)), _) => return Ok(()),
             // The buffer waits for cron's retry, and writes are refused meanwhile. What the file has is synced in time
             // all the same.
