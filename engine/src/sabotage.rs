@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 29] = [
+pub const NAMES: [&str; 30] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
