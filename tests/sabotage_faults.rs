@@ -133,6 +133,28 @@ fn a_second_name_that_goes_too_early_is_found_and_named() {
     assert_eq!(run("second-name-removed-unsynced"), Ok(["refuses-to-open".to_owned()].into()));
 }
 
+/// Under everysec a write that fails is tried again each second; what was answered with OK all the same is on no disk for
+/// as long as the disk is full. Where nobody asks for anything in the second after it, nobody is told either.
+#[test]
+fn a_failed_write_that_is_answered_is_found_and_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let built = build();
+    let run = |room: u32, sabotage: &str| {
+        let plan = format!("write,fallocate * full={room} nth=all\n");
+        std::fs::write(dir.path().join("plan"), plan).expect("written");
+        let words = ["check", "engine", "--policy", "everysec", "--ops", "18", "--model", "posix"];
+        let mut command = unplug(&built, dir.path(), &words);
+        command.args(["--faults", "plan", "--budget", "300", "--recovery-depth", "0", "--format", "json"]);
+        seen(&output(command.env("UNPLUG_SABOTAGE", sabotage)))
+    };
+    let mut found = BTreeSet::new();
+    for room in (1400..3000).step_by(500) {
+        assert_eq!(run(room, ""), Ok(BTreeSet::new()), "room for {room} bytes");
+        found.extend(run(room, "failed-write-answered").expect("a sweep"));
+    }
+    assert_eq!(found, ["window-exceeded".to_owned()].into());
+}
+
 /// Written before the first run. Of few states only: each that hangs costs the limit of CPU time in the run, and once
 /// more alone.
 #[test]
