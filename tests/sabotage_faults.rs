@@ -73,6 +73,13 @@ const BUGS: &[Bug] = &[
         because: "once a client did not take its reply at once, replies leave a turn before the sync",
     },
     Bug {
+        name: "transaction-forgotten",
+        policy: "always",
+        faults: "recv:short",
+        found_as: &["torn-operation", "gap", "acknowledged-loss"],
+        because: "a transaction of which half has come is forgotten, and its other half is executed by itself",
+    },
+    Bug {
         name: "checksum-skipped",
         policy: "always",
         faults: "rest",

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 32] = [
+pub const NAMES: [&str; 33] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -35,6 +35,7 @@ pub const NAMES: [&str; 32] = [
     "failed-rename-ignored",
     "second-name-removed-unsynced",
     "slow-client-answered-early",
+    "transaction-forgotten",
     // Recovery.
     "checksum-skipped",
     "tail-not-cut",
