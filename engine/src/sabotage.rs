@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 28] = [
+pub const NAMES: [&str; 36] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -22,6 +22,16 @@ pub const NAMES: [&str; 28] = [
     "base-forked-late",
     "transaction-split",
     "bgsave-shown-at-once",
+    // Of one type or command, in a snapshot.
+    "expiry-of-collections-not-saved",
+    "score-rounded",
+    "last-field-not-saved",
+    // Of one type or command, in the log.
+    "spop-logged-as-itself",
+    "smove-logged-by-half",
+    "keepttl-not-logged",
+    "expire-logged-as-itself",
+    "zadd-incr-logged-as-zadd",
     // Calls that fail.
     "failed-fsync-ignored",
     "fsync-tried-again",
