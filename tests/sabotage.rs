@@ -105,6 +105,26 @@ const ENGINE: &[Bug] = &[
         &["torn-operation", "acknowledged-loss"],
         "half of a transaction has a checksum of its own; a half may look like an older state",
     ),
+    // Of one type or command, in a snapshot.
+    bug(
+        "expiry-of-collections-not-saved",
+        "always",
+        &["gap"],
+        "behind a rewrite an EXPIRE is as if it had never been",
+    ),
+    bug("score-rounded", "always", &["silent-corruption"], "behind a rewrite there are scores that nobody gave"),
+    bug(
+        "last-field-not-saved",
+        "snapshot",
+        &["torn-operation", "gap", "silent-corruption"],
+        "an HSET without its last field, or without one of several; of several hashes at once it is neither",
+    ),
+    // Of one type or command, in the log.
+    bug("spop-logged-as-itself", "always", &["silent-corruption"], "a replay draws another member"),
+    bug("smove-logged-by-half", "always", &["torn-operation"], "the member is in neither of the sets"),
+    bug("keepttl-not-logged", "always", &["gap"], "as if the EXPIRE before the INCRBYFLOAT had not been"),
+    bug("expire-logged-as-itself", "always", &["silent-corruption"], "a replay gives it the time once more"),
+    bug("zadd-incr-logged-as-zadd", "always", &["silent-corruption"], "the increment becomes the score"),
     // Recovery.
     bug(
         "checksum-skipped",

@@ -34,7 +34,8 @@ pub(super) const TOUR: &[&str] = &[
     "SORT l7 ALPHA DESC STORE l10", "PEXPIRE l10 90000000", "LPOP l9",
     // Sets.
     "SADD t7 1 2 3 40 500 -6 7 8", "SADD t8 2 3 x y $long", "SREM t7 500", "SMOVE t7 t8 40", "SMOVE t8 t9 x",
-    "SPOP t7", "SPOP t7 2", "SADD t9 a b", "SPOP t9 3",
+    // Between two draws that are logged one that is not: a replay that drew for itself would draw something else.
+    "SPOP t7", "SRANDMEMBER t7 ; SPOP t7 2", "SADD t9 a b", "SPOP t9 3",
     "SINTERSTORE t10 t7 t8", "SUNIONSTORE t11 t7 t8", "SDIFFSTORE t12 t8 t7", "EXPIREAT t12 5000000000",
     // Hashes.
     "HSET h7 a 1 b 2 c 3", "HMSET h8 a 1 long $long d 4 e 5", "HSETNX h7 d 4", "HINCRBY h7 a 41",
@@ -134,8 +135,9 @@ mod tests {
     #[test]
     fn every_command_that_changes_data_is_in_the_tour_or_left_out_for_a_reason() {
         let name = |command: &Vec<Vec<u8>>| String::from_utf8(command[0].clone()).unwrap();
-        let toured: BTreeSet<String> =
+        let mut toured: BTreeSet<String> =
             operations().iter().flat_map(|op| op.commands.iter().map(name).collect::<Vec<_>>()).collect();
+        assert!(toured.remove("SRANDMEMBER"), "it only draws");
         let left_out: BTreeSet<String> = LEFT_OUT.iter().map(|(name, _)| (*name).to_owned()).collect();
         assert!(toured.is_disjoint(&left_out));
         let known: BTreeSet<String> = &toured | &left_out;

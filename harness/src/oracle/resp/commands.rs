@@ -109,6 +109,7 @@ const READS: &[&str] = &[
     "SISMEMBER",
     "SMISMEMBER",
     "SMEMBERS",
+    "SRANDMEMBER",
     "SINTER",
     "SUNION",
     "SDIFF",

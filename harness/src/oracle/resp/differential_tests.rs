@@ -83,6 +83,7 @@ const TEMPLATES: &[&str] = &[
     "SISMEMBER $t $m",
     "SMISMEMBER $t $m $m",
     "SMEMBERS $t",
+    "SRANDMEMBER $t",
     "SINTER $t $t",
     "SUNION $t $t",
     "SDIFF $t $t",
