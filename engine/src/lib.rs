@@ -9,7 +9,7 @@
 //! | | process kill | power loss | failed fsync | full disk, failed write |
 //! |---|---|---|---|---|
 //! | `appendfsync always` | all acknowledged | all acknowledged | the server stops; what it had not acknowledged may be there or not | the same |
-//! | `appendfsync everysec` | all acknowledged | all acknowledged longer than a second before, if no sync takes longer than that; else up to the end of the sync before | writes are refused (MISCONF), everything is written anew from memory at the next tick, and nothing acknowledged is lost unless the power goes before | writes are refused, the file is cut back to its last batch, and writing is tried again each second; what the failed write held is in memory alone until then |
+//! | `appendfsync everysec` | all acknowledged | all acknowledged longer than a second before, if no sync takes longer than that; else up to the end of the sync before | writes are refused (MISCONF), everything is written anew from memory at the next tick, and nothing acknowledged is lost unless the power goes before | as in power loss; the write that failed is not answered (the connection is closed), later ones are refused, the file is cut back to its last batch, and writing is tried again each second |
 //! | `appendfsync no` | all acknowledged | at least what the last finished rewrite, SHUTDOWN or change of the log held | as everysec; syncs happen only at those | as everysec |
 //! | snapshots alone (`appendonly no`) | the last snapshot whose success was shown (SAVE's reply, LASTSAVE, INFO), or a newer one | the same | that snapshot fails, is shown as failed, and the one before stays | the same |
 //!

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 36] = [
+pub const NAMES: [&str; 37] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -37,6 +37,7 @@ pub const NAMES: [&str; 36] = [
     "fsync-tried-again",
     "short-write-taken-whole",
     "full-disk-acknowledged",
+    "failed-write-answered",
     "failed-child-installed",
     "failed-rename-ignored",
     "second-name-removed-unsynced",

@@ -234,6 +234,16 @@ impl Persistence {
         })
     }
 
+    /// Something could not be written or synced, and was not made good yet.
+    pub fn in_trouble(&self) -> bool {
+        self.aof.as_ref().is_some_and(|aof| aof.trouble.is_some())
+    }
+
+    /// It is in trouble, and something that was logged is in memory alone.
+    pub fn holds_unwritten(&self) -> bool {
+        self.aof.as_ref().is_some_and(|aof| aof.trouble.is_some() && aof.log.pending() > 0)
+    }
+
     /// The directory could not be written at start: the data are there to be read.
     pub fn read_only(&self) -> bool {
         self.read_only

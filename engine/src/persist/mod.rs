@@ -147,14 +147,14 @@
 //!
 //! # Failing writes and syncs
 //! `always`: [`Persistence::end_turn`] fails and the server must stop; nothing of the turn is acknowledged.
-//! `everysec`, `no`: a failed write is cut off again, writes are refused with MISCONF, the buffer waits, and
-//! [`Persistence::cron`] tries again every second. A failed **sync** forces nothing, and drops pages that a
+//! `everysec`, `no`: a failed write is cut off again, whoever waits for a reply is cut off without one, writes are
+//! refused with MISCONF, the buffer waits, and [`Persistence::cron`] tries again every second. A failed **sync** forces nothing, and drops pages that a
 //! later sync then reports as fine: the files are given up, and base, incr file and manifest are written anew
 //! from memory.
 //!
 //! # Where it differs from Redis 7
 //! With the log on, no append-only files, and a snapshot, Redis starts empty; this starts with the snapshot.
-//! BGREWRITEAOF needs the log to be on. An old incr file is synced in the foreground when it is left.
+//! What could not be written is not answered with OK. BGREWRITEAOF needs the log to be on. An old incr file is synced in the foreground when it is left.
 
 mod begin;
 pub mod check;

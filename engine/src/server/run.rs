@@ -158,6 +158,7 @@ impl Server {
     fn turn(&mut self, events: &[EpollEvent]) -> Result<bool, RunError> {
         let now_ms = clock::now_ms();
         self.engine.begin_turn(now_ms);
+        let was_in_trouble = self.engine.persistence.in_trouble();
         for event in events {
             match event.data() {
                 SIGNALS => self.take_signal()?,
@@ -175,6 +176,9 @@ impl Server {
             self.send_replies();
         }
         self.engine.end_turn()?;
+        if !was_in_trouble && self.engine.persistence.holds_unwritten() && !sabotaged!("failed-write-answered") {
+            self.leave_unanswered();
+        }
         self.settle_waiting();
         self.feed_replica();
         self.send_replies();
@@ -330,6 +334,15 @@ impl Server {
             }
         }
         self.ready = ready;
+    }
+
+    /// What this turn logged could not be written. It was executed, and is written once the disk lets it; until then a
+    /// power loss, or a kill, undoes it. An error would say that it was not done, OK that it is safe: neither is true, so
+    /// whoever waits for a reply is cut off, and knows that it knows nothing.
+    fn leave_unanswered(&mut self) {
+        for slot in std::mem::take(&mut self.ready) {
+            self.drop_client(slot);
+        }
     }
 
     fn drop_client(&mut self, slot: usize) {

@@ -3,6 +3,7 @@
 mod alike;
 mod bite;
 mod crashed;
+mod dumps;
 mod keep;
 mod memo;
 mod phases;

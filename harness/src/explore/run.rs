@@ -46,7 +46,8 @@ pub fn explore(
     explore_sharing(&search, &mut Memo::new(), pool, progress, cancel)
 }
 
-/// As [`explore`], with a memo that the models of one trace and one contract share, and with repro files.
+/// As [`explore`], with a memo that is shared by the models of one trace, or by many runs of one target, and with repro
+/// files.
 pub fn explore_sharing(
     search: &Search<'_>,
     memo: &mut Memo,
@@ -124,6 +125,7 @@ pub(super) fn explore_with(
         let cell = |i| run.cell(i, Vec::new(), Bite::Teeth(Teeth::NotNeeded), started.elapsed());
         return (first..run.phases.len()).map(cell).collect();
     };
+    memo.open(&judge);
     let mut means = Means::new(memo, pool, progress, cancel).sparing(search.target.notes_reads());
     means.told.budget = search.plan.budget * run.phases.len() as u64;
     let derived: Vec<(Effects, Names)> =

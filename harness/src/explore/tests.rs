@@ -381,3 +381,6 @@ mod sweep;
 
 #[path = "alike_tests.rs"]
 mod alike;
+
+#[path = "memo_tests.rs"]
+mod memo;

@@ -6,7 +6,7 @@ use super::trim::whole;
 use crate::cell::{CellResult, FaultCount, Teeth};
 use crate::contract::Contract;
 use crate::explore::{Memo, Search, explore_last};
-use crate::history::SUSPENDED;
+use crate::history::{SUSPENDED, WHILE_A_SYNC_RUNS};
 use crate::pool::Pool;
 use crate::teeth;
 use unplug_faults::model::Killed;
@@ -14,25 +14,30 @@ use unplug_faults::state::Plan;
 use unplug_faults::trace::Trace;
 
 /// What a policy promises for the end of the server alone: the page cache outlives it, so what was written before a
-/// reply is kept without any sync. Snapshots are as old as ever.
-fn contract(contract: &Contract) -> Contract {
+/// reply is kept without any sync. Under everysec a write waits while a thread syncs. Snapshots are as old as ever.
+fn promise(trace: &mut Trace, contract: &Contract) -> Contract {
+    // What was written is there, synced or not.
+    trace.meta.options.remove(SUSPENDED);
     match contract {
         Contract::Always | Contract::No => Contract::Always,
-        other => other.clone(),
+        Contract::EverySec { .. } => {
+            trace.meta.options.insert(SUSPENDED.to_owned(), WHILE_A_SYNC_RUNS.to_owned());
+            Contract::Always
+        }
+        Contract::Snapshot => Contract::Snapshot,
     }
 }
 
 /// Kills the target at every crash point of a run.
 pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> CellResult {
     let mut trace = whole(trace);
-    // What was written is there, synced or not.
-    trace.meta.options.remove(SUSPENDED);
+    let contract = promise(&mut trace, &sweep.contract);
     let mut memo = Memo::new();
     let mut explore = |trace: &Trace, budget: u64, repro_dir| {
         let search = Search {
             trace,
             target: sweep.target,
-            contract: contract(&sweep.contract),
+            contract: contract.clone(),
             model: &Killed,
             plan: Plan { bound: 1, budget, seed: trace.meta.seed },
             assume: &[],

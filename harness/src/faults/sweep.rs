@@ -11,7 +11,6 @@ use super::trim::{fingerprint, from_fault, on_one_that_stops, whole};
 use crate::cell::{CellResult, Finding};
 use crate::contract::Contract;
 use crate::explore::{Memo, Search, explore_last};
-use crate::history::History;
 use crate::pool::{Pool, PoolError};
 use crate::record::RecordError;
 use crate::target::resp::RespTarget;
@@ -195,7 +194,7 @@ impl Sweep<'_> {
     /// What shows without any fault, under each model.
     fn without_faults(&self, base: &Trace, results: &mut Results, pool: &mut dyn Pool) {
         let trace = whole(base);
-        let memo = results.memos.entry(instant(&trace)).or_default();
+        let memo = &mut results.memo;
         for model in &self.models {
             let search = self.search(&trace, *model, self.budget.saturating_mul(BASE_SHARE), None);
             let cell = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, false);
@@ -292,7 +291,7 @@ impl Sweep<'_> {
     }
 
     fn crash(&self, trace: &Trace, single: &Single, results: &mut Results, pool: &mut dyn Pool, text: &str) {
-        let memo = results.memos.entry(instant(trace)).or_default();
+        let memo = &mut results.memo;
         let mut saved = false;
         let stopped = on_one_that_stops(trace);
         for (index, model) in self.models.iter().enumerate() {
@@ -340,11 +339,6 @@ impl Sweep<'_> {
     }
 }
 
-/// The instant at which what a run has left is recovered.
-fn instant(trace: &Trace) -> u64 {
-    History::of(trace).recovery_ms(trace.meta.virtual_time)
-}
-
 /// How many times the states of one faulted run are tried of the run without faults: it is longer, and there is one.
 const BASE_SHARE: u64 = 8;
 
@@ -352,8 +346,8 @@ const BASE_SHARE: u64 = 8;
 #[derive(Default)]
 struct Results {
     tallies: BTreeMap<(Group, usize), Tally>,
-    /// What images recovered to, by the instant of the recovery.
-    memos: BTreeMap<u64, Memo>,
+    /// What images recovered to, for all runs.
+    memo: Memo,
     /// Fingerprints of runs that were crashed.
     known: BTreeSet<u128>,
     /// Mechanisms that show without any fault.

@@ -6,7 +6,7 @@ use super::gaps::Known;
 use super::mixture::Versions;
 use super::orders::{Caps, Orders, Step};
 use super::seen::{First, Seen};
-use super::slack::Slack;
+use super::slack::{Lens, Slack};
 use crate::contract::Contract;
 use crate::dump::{Digest, Dump};
 use crate::history::History;
@@ -151,6 +151,11 @@ impl Judge {
     pub(super) fn apply(&self, model: &mut dyn Oracle, step: Step) {
         let o = &self.history.operations[step.operation];
         model.apply(&o.op, self.orders.reply(&self.history, step), self.history.wall_ms(o.invoked_at));
+    }
+
+    /// How this judge looks at what came back: who shares results with another judge must have the same.
+    pub fn lens(&self) -> Lens {
+        Lens { now_ms: self.now_ms, slack: self.slack.clone() }
     }
 
     /// The history that is judged by.

@@ -19,3 +19,4 @@ pub use court::{AllowedState, Judge, JudgeOptions};
 pub use impostor::{FOREIGN, LIVE};
 pub(crate) use seen::differences;
 pub use seen::{First, Seen};
+pub use slack::Lens;

@@ -11,8 +11,15 @@ use crate::recovery::{Lives, Outcome};
 use crate::target::Oracle;
 use std::collections::BTreeMap;
 
+/// How a judge looks at what came back. Two judges with the same lens sum up the same lives in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lens {
+    pub(super) now_ms: u64,
+    pub(super) slack: Slack,
+}
+
 /// The intervals of one history.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Slack {
     /// For each key, in the order of the operations: the model's deadline, and the latest that may be.
     spans: BTreeMap<Vec<u8>, Vec<(u64, u64)>>,
