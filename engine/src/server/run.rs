@@ -176,7 +176,10 @@ impl Server {
             self.send_replies();
         }
         self.engine.end_turn()?;
-        if !was_in_trouble && self.engine.persistence.holds_unwritten() && !sabotaged!("failed-write-answered") {
+        if !was_in_trouble
+            && self.engine.persistence.holds_unwritten()
+            && !sabotaged!("failed-write-answered")
+        {
             self.leave_unanswered();
         }
         self.settle_waiting();
