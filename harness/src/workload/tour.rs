@@ -1,5 +1,6 @@
 //! Every command that changes data, once, in a phase of its own: what a seed draws holds most of them, but none for sure.
 
+use crate::target::policy::Policy;
 use crate::target::resp_op::RespOp;
 use crate::workload::phases::Maker;
 use crate::workload::random::Random;
@@ -9,6 +10,12 @@ pub(super) const OPERATIONS_TO_TOUR: u64 = 40;
 
 /// For `$long`: too long for the small forms of Redis's hashes, sets and sorted sets.
 const LONG: usize = 70;
+
+/// So many operations are one transaction where a write is not forced to the disk at once.
+const TOGETHER: usize = 8;
+
+/// Between the commands of a transaction.
+const SEPARATOR: &str = " ; ";
 
 /// The operations, in words; a transaction's commands with ` ; ` between them. The keys are the tour's own, so that each
 /// command finds what it needs whatever was done before, and what is here at the end is rewritten and saved later: of each
@@ -57,11 +64,16 @@ pub(super) const TOUR: &[&str] = &[
 impl Maker<'_> {
     /// The tour. It draws nothing from the seed's numbers but the time that passes, and that from numbers of its own: what
     /// a seed does in the phases around it is the same without it.
+    ///
+    /// Under always each operation stands alone: it is forced to the disk before the next one. Elsewhere several are one
+    /// transaction: with each write that nothing forces there are twice as many states of the disk, in the phases behind
+    /// this one too, and of few of them it would be seen what they are.
     pub(super) fn tour(&mut self, seed: u64) {
         let random = std::mem::replace(&mut self.random, Random::new(!seed));
         let clients = u64::from(self.shape.clients.max(1));
-        for (index, operation) in TOUR.iter().enumerate() {
-            self.invoke((index as u64 % clients) as u32, operation_of(operation));
+        let together = if self.shape.policy == Policy::Always { 1 } else { TOGETHER };
+        for (index, operations) in TOUR.chunks(together).enumerate() {
+            self.invoke((index as u64 % clients) as u32, operation_of(&operations.join(SEPARATOR)));
             self.pass_time();
         }
         self.random = random;
@@ -70,7 +82,9 @@ impl Maker<'_> {
 
 fn operation_of(words: &str) -> RespOp {
     let word = |word: &str| if word == "$long" { vec![b'w'; LONG] } else { word.as_bytes().to_vec() };
-    RespOp::transaction(words.split(" ; ").map(|command| command.split(' ').map(word).collect()).collect())
+    RespOp::transaction(
+        words.split(SEPARATOR).map(|command| command.split(' ').map(word).collect()).collect(),
+    )
 }
 
 #[cfg(test)]
@@ -79,7 +93,6 @@ mod tests {
     use crate::oracle::RespOracle;
     use crate::target::Oracle;
     use crate::target::embedded::EngineSubject;
-    use crate::target::policy::Policy;
     use crate::worker::store::Subject;
     use crate::workload::phases::{TYPES, without_tour};
     use crate::workload::resp::Shape;
