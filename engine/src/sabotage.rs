@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 33] = [
+pub const NAMES: [&str; 41] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -25,6 +25,16 @@ pub const NAMES: [&str; 33] = [
     "suspended-stays-unsynced",
     "postponed-without-end",
     "stop-does-not-wait",
+    // Of one type or command, in a snapshot.
+    "expiry-of-collections-not-saved",
+    "score-rounded",
+    "last-field-not-saved",
+    // Of one type or command, in the log.
+    "spop-logged-as-itself",
+    "smove-logged-by-half",
+    "keepttl-not-logged",
+    "expire-logged-as-itself",
+    "zadd-incr-logged-as-zadd",
     // Calls that fail.
     "failed-fsync-ignored",
     "fsync-tried-again",

@@ -6,6 +6,7 @@ pub mod random;
 pub mod resp;
 #[cfg(feature = "proptest")]
 pub mod strategy;
+mod tour;
 
 use serde::{Deserialize, Serialize};
 

@@ -56,7 +56,11 @@ pub(super) fn incrbyfloat(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Do
     let new = sum.as_bytes();
     let expires = cx.entry(key).and_then(|e| e.expires_at_ms());
     cx.put(key, Value::from(new), expires);
-    cx.translate(&[b"SET", key, new, b"KEEPTTL"]);
+    if sabotaged!("keepttl-not-logged") {
+        cx.translate(&[b"SET", key, new]);
+    } else {
+        cx.translate(&[b"SET", key, new, b"KEEPTTL"]);
+    }
     out.bulk(new);
     Ok(())
 }

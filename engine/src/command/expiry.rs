@@ -64,7 +64,11 @@ pub(super) fn expire_at(cx: &mut Ctx<'_>, key: &[u8], at_ms: u64) {
         cx.translate(&[b"DEL", key]);
     } else {
         cx.set_expiry(key, Some(at_ms));
-        cx.translate(&[b"PEXPIREAT", key, at_ms.to_string().as_bytes()]);
+        if sabotaged!("expire-logged-as-itself") {
+            cx.translate(&[b"PEXPIRE", key, at_ms.saturating_sub(cx.now_ms).to_string().as_bytes()]);
+        } else {
+            cx.translate(&[b"PEXPIREAT", key, at_ms.to_string().as_bytes()]);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ type Done = Result<(), CommandError>;
 /// SADD key member...
 pub(super) fn sadd(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     let set = cx.get_or_new::<Set>(argv[1])?;
-    let added = argv[2..].iter().filter(|member| set.insert(member)).count();
+    let added = set.extend(&argv[2..]);
     if added > 0 {
         cx.touch(argv[1]);
         cx.count(added);
@@ -93,6 +93,9 @@ pub(super) fn smove(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
             cx.touch(to);
             cx.count(2);
         }
+        if sabotaged!("smove-logged-by-half") {
+            cx.translate(&[b"SREM", from, member]);
+        }
     }
     out.int(i64::from(present));
     Ok(())
@@ -111,7 +114,9 @@ fn take(cx: &mut Ctx<'_>, key: &[u8], members: &[Vec<u8>]) -> Done {
     }
     cx.changed_to(key, left == 0);
     cx.count(members.len());
-    if left == 0 {
+    if sabotaged!("spop-logged-as-itself") {
+        cx.translate(&[b"SPOP", key, members.len().to_string().as_bytes()]);
+    } else if left == 0 {
         cx.translate(&[b"DEL", key]);
     } else {
         let mut argv: Vec<&[u8]> = vec![b"SREM", key];

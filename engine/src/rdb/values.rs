@@ -4,7 +4,7 @@ use super::input::{Input, module_name};
 use super::packed::{self, Broken, Element, Reader, pairs};
 use super::*;
 use crate::keyspace::Value;
-use crate::value::{Hash, List, Score, Set, SortedSet};
+use crate::value::{Gathered, Hash, List, Score, Set, SortedSet};
 use std::borrow::Cow;
 
 /// What stands where a value belongs.
@@ -123,7 +123,7 @@ fn list(input: &mut Input<'_>, kind: u8) -> Result<List, RdbError> {
 }
 
 fn set(input: &mut Input<'_>, kind: u8) -> Result<Set, RdbError> {
-    let mut set = Set::default();
+    let mut set = Gathered::default();
     let mut add = |member: &[u8]| if set.insert(member) { Ok(()) } else { Err(TWICE_MEMBER) };
     match kind {
         TYPE_SET_INTSET => unpack(input, packed::intset, &mut |e| add(&e.bytes()))?,
@@ -136,7 +136,7 @@ fn set(input: &mut Input<'_>, kind: u8) -> Result<Set, RdbError> {
             }
         }
     }
-    Ok(set)
+    Ok(set.set())
 }
 
 fn hash(input: &mut Input<'_>, kind: u8) -> Result<Hash, RdbError> {

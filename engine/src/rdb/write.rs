@@ -126,7 +126,8 @@ impl Sink<'_> {
     }
 
     fn entry(&mut self, key: &[u8], entry: &Entry) -> io::Result<()> {
-        if let Some(at) = entry.expires_at_ms() {
+        let left_out = sabotaged!("expiry-of-collections-not-saved") && !matches!(entry.value, Value::Str(_));
+        if let Some(at) = entry.expires_at_ms().filter(|_| !left_out) {
             self.byte(OP_EXPIRETIME_MS);
             self.put(&at.to_le_bytes())?;
         }
@@ -151,8 +152,10 @@ impl Sink<'_> {
             Value::Hash(hash) => {
                 self.byte(TYPE_HASH);
                 self.string(key)?;
-                self.length(hash.len() as u64);
-                for (field, value) in hash.iter() {
+                let short = sabotaged!("last-field-not-saved") && hash.len() > 3;
+                let len = hash.len() - usize::from(short);
+                self.length(len as u64);
+                for (field, value) in hash.iter().take(len) {
                     self.string(field)?;
                     self.string(value)?;
                 }
@@ -163,7 +166,8 @@ impl Sink<'_> {
                 self.length(set.len() as u64);
                 for (member, score) in set.iter() {
                     self.string(member)?;
-                    self.put(&score.get().to_le_bytes())?;
+                    let score = if sabotaged!("score-rounded") { score.get().round() } else { score.get() };
+                    self.put(&score.to_le_bytes())?;
                 }
             }
         }

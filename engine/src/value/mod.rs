@@ -10,7 +10,7 @@ mod sorted_set;
 
 pub use hash::Hash;
 pub use list::List;
-pub use set::Set;
+pub use set::{Gathered, Set};
 pub use sorted_set::{Score, SortedSet};
 
 // Most values are small: each of these stands in memory once for every one.

@@ -9,6 +9,17 @@ pub(super) const LONGEST: usize = 64;
 pub(super) struct Packed(Box<[u8]>);
 
 impl Packed {
+    /// Strings, one behind the other.
+    pub(super) fn of<'a>(items: impl Iterator<Item = &'a [u8]> + Clone) -> Packed {
+        let mut bytes = Vec::with_capacity(items.clone().map(|item| 1 + item.len()).sum());
+        for item in items {
+            debug_assert!(item.len() <= LONGEST, "longer strings are stored elsewhere");
+            bytes.push(item.len() as u8);
+            bytes.extend_from_slice(item);
+        }
+        Packed(bytes.into_boxed_slice())
+    }
+
     /// The strings with the offsets at which they begin.
     pub(super) fn iter(&self) -> Items<'_> {
         Items { bytes: &self.0, at: 0 }

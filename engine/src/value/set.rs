@@ -1,5 +1,9 @@
 //! A set of byte strings.
 
+mod gather;
+
+pub use gather::Gathered;
+
 use either::Either;
 use indexmap::IndexSet;
 use std::hash::BuildHasherDefault;
@@ -14,6 +18,8 @@ type Table = IndexSet<Box<[u8]>, BuildHasherDefault<FixedHasher>>;
 const SMALL: usize = 128;
 /// Members of a small set of nothing but integers, as the default of set-max-intset-entries.
 const SMALL_INTEGERS: usize = 512;
+/// From so many members at once on it pays to make a table of those that are there.
+const MANY: usize = 8;
 
 /// A set. Its order depends on nothing but the operations on it.
 #[derive(Clone, Debug)]
@@ -72,6 +78,17 @@ impl Set {
             Repr::Large(table) => table.insert(member.into()),
             Repr::Small(..) => false,
         }
+    }
+
+    /// Adds members; says how many of them are new. Of many it is quicker than one by one.
+    pub fn extend(&mut self, members: &[&[u8]]) -> usize {
+        if members.len() < MANY {
+            return members.iter().filter(|member| self.insert(member)).count();
+        }
+        let mut gathered = Gathered::from(std::mem::take(self));
+        let new = members.iter().filter(|member| gathered.insert(member)).count();
+        *self = gathered.set();
+        new
     }
 
     /// Takes a member away; says whether it was there.
@@ -146,11 +163,11 @@ impl Set {
 
 impl<'a> FromIterator<&'a [u8]> for Set {
     fn from_iter<I: IntoIterator<Item = &'a [u8]>>(members: I) -> Self {
-        let mut set = Set::default();
+        let mut set = Gathered::default();
         for member in members {
             set.insert(member);
         }
-        set
+        set.set()
     }
 }
 

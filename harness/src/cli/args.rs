@@ -99,7 +99,7 @@ pub struct SubjectArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub command: CommandArgs,
-    /// Operations in each workload
+    /// Operations that are drawn for each workload; from 40 on, every command that changes data is run once besides
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub ops: u32,
 }
@@ -133,7 +133,7 @@ pub struct SearchArgs {
     /// none is named
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     pub model: Vec<String>,
-    /// At the most so many crash states for each policy, phase and model; 16000 if not given, 200 on a redis-server,
+    /// At the most so many crash states for each policy, phase and model; 8000 if not given, 200 on a redis-server,
     /// where each costs three starts of the program, 1000 on a command
     #[arg(
         long,

@@ -110,7 +110,7 @@ impl Configuration {
     /// The workload of a policy.
     pub(super) fn workload(&self, policy: Policy, ops: u32, seed: u64) -> Workload {
         let Variant { course, all_types, .. } = *self.variant;
-        Shape { course, all_types, ..Shape::new(policy, u64::from(ops)) }.generate(seed)
+        Shape { course, all_types, tour: true, ..Shape::new(policy, u64::from(ops)) }.generate(seed)
     }
 }
 

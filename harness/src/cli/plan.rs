@@ -242,7 +242,7 @@ pub(super) fn promises(subject: &Subject, policy: Policy) -> Result<(), Failure>
 /// asked some questions an image.
 pub(super) fn default_budget(target: &str) -> u64 {
     match target {
-        ENGINE => 16_000,
+        ENGINE => 8_000,
         command::NAME => 1_000,
         _ => 200,
     }

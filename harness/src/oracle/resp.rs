@@ -10,6 +10,7 @@ mod number;
 mod parts;
 mod reply;
 mod sets;
+mod sort;
 mod sorted_sets;
 mod strings;
 mod typed;

@@ -4,10 +4,13 @@ use crate::target::policy::Policy;
 use crate::target::resp_op::RespOp;
 use crate::workload::random::Random;
 use crate::workload::resp::Shape;
+use crate::workload::tour::OPERATIONS_TO_TOUR;
 use crate::workload::{Ending, Step, Workload};
 
 /// The phases' names, as reports show them.
 pub const APPEND: &str = "append";
+/// Every command that changes data, of every type, once.
+pub const TYPES: &str = "types";
 /// See [`APPEND`].
 pub const REWRITE: &str = "rewrite";
 /// See [`APPEND`].
@@ -44,6 +47,16 @@ const TICK: u64 = 100 * MS;
 impl Shape {
     /// The phases of this shape's workload, in order. Without an append-only file there is none to rewrite.
     pub fn phases(&self) -> Vec<&'static str> {
+        let mut phases = self.drawn_phases();
+        if self.tour && self.operations >= OPERATIONS_TO_TOUR {
+            // Before the others: they have to do with what it leaves.
+            phases.insert(1, TYPES);
+        }
+        phases
+    }
+
+    /// Those that are drawn, and share the operations.
+    fn drawn_phases(&self) -> Vec<&'static str> {
         match self.course {
             Course::Usual if self.policy.appends() => vec![APPEND, REWRITE, SAVE],
             Course::Usual => vec![APPEND, SAVE],
@@ -64,12 +77,17 @@ impl Shape {
             recent: Vec::new(),
             filled: 0,
         };
-        let phases = self.phases();
-        let (share, rest) = (self.operations / phases.len() as u64, self.operations % phases.len() as u64);
-        for (index, phase) in phases.iter().enumerate() {
-            maker.steps.push(Step::Phase((*phase).to_owned()));
-            let operations = share + u64::from((index as u64) < rest);
-            match *phase {
+        let drawn = self.drawn_phases().len() as u64;
+        let mut rest = self.operations % drawn;
+        for phase in self.phases() {
+            maker.steps.push(Step::Phase(phase.to_owned()));
+            if phase == TYPES {
+                maker.tour(seed);
+                continue;
+            }
+            let operations = self.operations / drawn + u64::from(rest > 0);
+            rest = rest.saturating_sub(1);
+            match phase {
                 REWRITE => maker.rewrite(operations),
                 SAVE => maker.save(operations),
                 GROWTH => maker.growth(operations),
@@ -80,6 +98,19 @@ impl Shape {
         }
         Workload { steps: maker.steps, seed }
     }
+}
+
+/// A workload without the tour.
+pub fn without_tour(workload: &Workload) -> Workload {
+    let mut touring = false;
+    let outside = |step: &&Step| {
+        if let Step::Phase(name) = step {
+            touring = name == TYPES;
+        }
+        !touring
+    };
+    let steps = workload.steps.iter().filter(outside).cloned().collect();
+    Workload { steps, seed: workload.seed }
 }
 
 pub(super) struct Maker<'a> {
@@ -226,7 +257,7 @@ impl Maker<'_> {
     }
 
     /// Moves the clock as the policy needs: everysec lives by it, the others only see expiries come.
-    fn pass_time(&mut self) {
+    pub(super) fn pass_time(&mut self) {
         if self.shape.policy == Policy::EverySec {
             let nanos = match self.random.weighted(&[4, 4, 2, 1]) {
                 0 => return,
@@ -245,7 +276,7 @@ impl Maker<'_> {
         self.steps.push(Step::Advance { nanos });
     }
 
-    fn invoke(&mut self, client: u32, op: RespOp) {
+    pub(super) fn invoke(&mut self, client: u32, op: RespOp) {
         self.steps.push(Step::Invoke { client, op: op.encode() });
     }
 }

@@ -12,7 +12,7 @@ use crate::workload::random::Random;
 /// What a generated workload is to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// How many operations, over all phases.
+    /// How many operations, over all phases but that of the tour.
     pub operations: u64,
     /// The policy: it decides on the phases and on how the clock moves.
     pub policy: Policy,
@@ -28,12 +28,14 @@ pub struct Shape {
     pub restart: bool,
     /// Commands of every type, and a large collection of each; else strings and lists alone.
     pub all_types: bool,
+    /// Every command that changes data, once, in a phase of its own, if it is no small workload.
+    pub tour: bool,
     /// What is done, phase by phase.
     pub course: Course,
 }
 
 impl Shape {
-    /// What `unplug check` runs.
+    /// Operations that are drawn, as `unplug check` runs them.
     pub fn new(policy: Policy, operations: u64) -> Shape {
         Shape {
             operations,
@@ -44,6 +46,7 @@ impl Shape {
             flush: true,
             restart: false,
             all_types: false,
+            tour: false,
             course: Course::Usual,
         }
     }

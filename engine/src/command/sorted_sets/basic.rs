@@ -111,6 +111,9 @@ fn add_all(cx: &mut Ctx<'_>, key: &[u8], flags: Flags, pairs: &[&[u8]], out: &mu
     if new + changed > 0 {
         cx.touch(key);
         cx.count(new + changed);
+        if sabotaged!("zadd-incr-logged-as-zadd") && flags.increment {
+            cx.translate(&[b"ZADD", key, pairs[0], pairs[1]]);
+        }
     }
     match last {
         Some(score) if flags.increment => out.double(score),

@@ -3,7 +3,7 @@
 
 use super::reply::{OK, Reply, Said};
 use super::typed::WrongType;
-use super::{RespOracle, combine, hashes, keys, lists, sets, sorted_sets, strings};
+use super::{RespOracle, combine, hashes, keys, lists, sets, sort, sorted_sets, strings};
 
 /// One command, as those who know the commands of a type are given it.
 #[derive(Clone, Copy)]
@@ -49,6 +49,7 @@ pub(super) const WRITES: &[&str] = &[
     "INCRBYFLOAT",
     "SETBIT",
     "BITOP",
+    "BITFIELD",
     // Lists.
     "RPUSH",
     "LPUSH",
@@ -62,6 +63,7 @@ pub(super) const WRITES: &[&str] = &[
     "LTRIM",
     "LMOVE",
     "RPOPLPUSH",
+    "LMPOP",
     // Sets.
     "SADD",
     "SREM",
@@ -85,6 +87,9 @@ pub(super) const WRITES: &[&str] = &[
     "ZPOPMAX",
     "ZREMRANGEBYRANK",
     "ZREMRANGEBYSCORE",
+    "ZREMRANGEBYLEX",
+    "ZRANGESTORE",
+    "ZMPOP",
     "ZUNIONSTORE",
     "ZINTERSTORE",
     "ZDIFFSTORE",
@@ -96,6 +101,7 @@ pub(super) const WRITES: &[&str] = &[
     "EXPIREAT",
     "PEXPIREAT",
     "PERSIST",
+    "SORT",
     "RENAME",
     "RENAMENX",
     "COPY",
@@ -117,6 +123,7 @@ const READS: &[&str] = &[
     "SISMEMBER",
     "SMISMEMBER",
     "SMEMBERS",
+    "SRANDMEMBER",
     "SINTER",
     "SUNION",
     "SDIFF",
@@ -163,7 +170,8 @@ pub(super) fn meta(name: &str) -> Option<Meta> {
 /// Whether the model knows the command, in this form.
 pub(super) fn is_known(command: &[Vec<u8>]) -> bool {
     let name = name(command);
-    meta(&name).is_some() && !sorted_sets::is_unknown(&name, command)
+    let unknown = [sorted_sets::is_unknown, sort::is_unknown, strings::is_unknown];
+    meta(&name).is_some() && !unknown.iter().any(|unknown| unknown(&name, command))
 }
 
 /// Whether the command speaks of other databases than the one that is selected.
@@ -178,7 +186,9 @@ pub(super) fn keys_of(command: &[Vec<u8>]) -> Vec<&[u8]> {
     match name(command).as_str() {
         "DEL" | "UNLINK" | "EXISTS" | "TOUCH" | "MGET" | "SINTER" | "SUNION" | "SDIFF" | "SINTERSTORE"
         | "SUNIONSTORE" | "SDIFFSTORE" => args,
-        "RENAME" | "RENAMENX" | "COPY" | "SMOVE" | "LMOVE" | "RPOPLPUSH" => first(2),
+        "RENAME" | "RENAMENX" | "COPY" | "SMOVE" | "LMOVE" | "RPOPLPUSH" | "ZRANGESTORE" => first(2),
+        "LMPOP" | "ZMPOP" => lists::many_keys(&args).to_vec(),
+        "SORT" => sort::keys(&args),
         "MSET" | "MSETNX" => args.into_iter().step_by(2).collect(),
         "BITOP" => args.into_iter().skip(1).collect(),
         "ZUNIONSTORE" | "ZINTERSTORE" | "ZDIFFSTORE" => combine::keys(&args),
@@ -208,7 +218,8 @@ pub(super) fn run(o: &mut RespOracle, command: &[Vec<u8>], at: u64, said: Option
         .or_else(|| sets::run(o, call, said))
         .or_else(|| hashes::run(o, call))
         .or_else(|| sorted_sets::run(o, call))
-        .or_else(|| combine::run(o, call));
+        .or_else(|| combine::run(o, call))
+        .or_else(|| sort::run(o, call));
     // A wrong type, and a wrong number of arguments, are errors like others: their texts are the server's own.
     match typed {
         Some(Ok(reply)) => reply,

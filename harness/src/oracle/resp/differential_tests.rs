@@ -42,6 +42,8 @@ const TEMPLATES: &[&str] = &[
     "SETBIT $s $n $b",
     "BITOP $bitop $s $s $s",
     "BITOP NOT $s $s",
+    "BITFIELD $s SET u8 #$n $i",
+    "BITFIELD $s INCRBY u8 #$n $i",
     "GET $s",
     "MGET $s $l",
     "STRLEN $s",
@@ -60,6 +62,11 @@ const TEMPLATES: &[&str] = &[
     "LTRIM $l $i $i",
     "LMOVE $l $l $side $side",
     "RPOPLPUSH $l $l",
+    "LMPOP 2 $l $l $side",
+    "LMPOP 1 $l RIGHT COUNT $c",
+    "SORT $l ALPHA STORE $l",
+    "SORT $t ALPHA DESC LIMIT 1 2 STORE $l",
+    "SORT $t STORE $l",
     "LLEN $l",
     "LRANGE $l $i $i",
     "LINDEX $l $i",
@@ -76,6 +83,7 @@ const TEMPLATES: &[&str] = &[
     "SISMEMBER $t $m",
     "SMISMEMBER $t $m $m",
     "SMEMBERS $t",
+    "SRANDMEMBER $t",
     "SINTER $t $t",
     "SUNION $t $t",
     "SDIFF $t $t",
@@ -105,6 +113,14 @@ const TEMPLATES: &[&str] = &[
     "ZPOPMIN $z $c",
     "ZREMRANGEBYRANK $z $i $i",
     "ZREMRANGEBYSCORE $z $y $y",
+    // Of one score: of several it is not documented what this does.
+    "ZADD y0 0 $m 0 $m 0 $m",
+    "ZREMRANGEBYLEX y0 $lex $lex",
+    "ZRANGESTORE $z $z $i $i",
+    "ZRANGESTORE $z $z $y $y BYSCORE LIMIT $n $i",
+    "ZRANGESTORE $z $z $i $i REV",
+    "ZMPOP 2 $z $z $far",
+    "ZMPOP 1 $z MAX COUNT $c",
     "ZUNIONSTORE $z 2 $z $z",
     "ZUNIONSTORE $z 2 $z $t",
     "ZUNIONSTORE $z 2 $z $z WEIGHTS $w $w AGGREGATE $agg",
@@ -167,6 +183,8 @@ fn word(kind: &str, random: &mut Random) -> String {
         "$f" => of(&["1.5", "0.1", "-2.25", "1e3", "3.0e-3", "100.1", "x", "inf"]),
         "$x" => of(&["1", "2", "2.5", "-3", "1e2", "0.1", "inf", "-inf", "x"]),
         "$y" => of(&["-inf", "+inf", "1", "(1", "(2.5", "2.5", "0", "x"]),
+        "$lex" => of(&["-", "+", "[a", "(b", "[c", "[1", "b"]),
+        "$far" => of(&["MIN", "MAX", "max", "LEFT"]),
         "$w" => of(&["1", "2", "0.5", "3"]),
         "$at" => of(&["1000", "4000000000000", "4000000000001"]),
         "$d" => of(&["0", "1", "2", "1", "16"]),
@@ -181,7 +199,11 @@ fn word(kind: &str, random: &mut Random) -> String {
 
 fn command(template: &str, seed: u64) -> Vec<Vec<u8>> {
     let mut random = Random::new(seed);
-    template.split(' ').map(|w| word(w, &mut random).into_bytes()).collect()
+    let one = |w: &str, random: &mut Random| match w.strip_prefix('#') {
+        Some(w) => format!("#{}", word(w, random)),
+        None => word(w, random),
+    };
+    template.split(' ').map(|w| one(w, &mut random).into_bytes()).collect()
 }
 
 /// A server that takes commands.

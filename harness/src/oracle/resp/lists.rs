@@ -63,8 +63,63 @@ pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run 
             (Some(off), Some(on)) => travel(o, (from, off), (to, on), at),
             _ => Ok(Reply::Error),
         },
+        ("LMPOP", _) => match ManyKeys::of(args) {
+            Some(ManyKeys { keys, word, count }) => match end(word) {
+                Some(front) => pop_of_many(o, keys, front, count, at),
+                None => Ok(Reply::Error),
+            },
+            None => Ok(Reply::Error),
+        },
         _ => return None,
     })
+}
+
+/// What LMPOP and ZMPOP are told: keys, a word that names an end, and how many.
+pub(super) struct ManyKeys<'a> {
+    pub(super) keys: &'a [&'a [u8]],
+    pub(super) word: &'a [u8],
+    pub(super) count: usize,
+}
+
+impl<'a> ManyKeys<'a> {
+    /// Reads `numkeys key... WORD [COUNT n]`; `None` for what is an error.
+    pub(super) fn of(args: &'a [&'a [u8]]) -> Option<ManyKeys<'a>> {
+        let keys = many_keys(args);
+        if keys.is_empty() {
+            return None;
+        }
+        let (word, count) = match &args[1 + keys.len()..] {
+            [word] => (word, 1),
+            [word, option, n] if option.eq_ignore_ascii_case(b"COUNT") => {
+                (word, usize::try_from(integer(n)?).ok().filter(|n| *n > 0)?)
+            }
+            _ => return None,
+        };
+        Some(ManyKeys { keys, word, count })
+    }
+}
+
+/// The keys of `numkeys key...`; none where it is not written so.
+pub(super) fn many_keys<'b, 'a>(args: &'b [&'a [u8]]) -> &'b [&'a [u8]] {
+    let count = args.first().and_then(|n| integer(n)).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    args.get(1..).and_then(|rest| rest.get(..count)).unwrap_or_default()
+}
+
+/// Takes elements off the first of the lists that exists.
+fn pop_of_many(
+    o: &mut RespOracle,
+    keys: &[&[u8]],
+    front: bool,
+    count: usize,
+    at: u64,
+) -> Result<Reply, WrongType> {
+    for key in keys {
+        if read::<List>(o, key, at)?.is_some() {
+            let popped = pop(o, key, Some(count), front, at)?;
+            return Ok(Reply::Array(vec![Reply::Bulk(Some(key.to_vec())), popped]));
+        }
+    }
+    Ok(Reply::NullArray)
 }
 
 /// Whether a word means the list's front.

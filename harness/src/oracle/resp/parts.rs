@@ -71,7 +71,8 @@ fn halves(command: &Command) -> Vec<Command> {
         ("MOVE", [key, n]) => vec![words(&[b"DEL", key]), words(&[b"COPY", key, key, b"DB", n])],
         ("COPY", [_, to, ..]) => vec![words(&[b"DEL", to])],
         (
-            "SUNIONSTORE" | "SINTERSTORE" | "SDIFFSTORE" | "ZUNIONSTORE" | "ZINTERSTORE" | "ZDIFFSTORE",
+            "SUNIONSTORE" | "SINTERSTORE" | "SDIFFSTORE" | "ZUNIONSTORE" | "ZINTERSTORE" | "ZDIFFSTORE"
+            | "ZRANGESTORE",
             [to, ..],
         )
         | ("BITOP", [_, to, ..]) => vec![words(&[b"DEL", to])],
@@ -79,6 +80,11 @@ fn halves(command: &Command) -> Vec<Command> {
             let count = super::number::integer(count).unwrap_or(0).min(MOST as i64);
             (1..count).map(|n| words(&[pop.as_bytes(), key, n.to_string().as_bytes()])).collect()
         }
+        // Which of the keys it takes from is not known here.
+        ("LMPOP" | "ZMPOP", [rest @ .., count, _]) if count.eq_ignore_ascii_case(b"COUNT") => {
+            vec![[command[..1].to_vec(), rest.iter().map(|w| w.to_vec()).collect()].concat()]
+        }
+        ("SORT", _) => super::sort::keys(&args).get(1).map(|to| words(&[b"DEL", to])).into_iter().collect(),
         _ => Vec::new(),
     }
 }

@@ -26,6 +26,11 @@ pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>, said: O
             copy(o, key, at).map(|s| Reply::Array(has(&s)))
         }
         ("SMEMBERS", [key]) => copy(o, key, at).map(|s: Members| Reply::Bag(s.into_iter().collect())),
+        // Which one it draws is its own affair.
+        ("SRANDMEMBER", [key]) => read::<Members>(o, key, at).map(|s| match s {
+            Some(_) => Reply::Any,
+            None => Reply::Bulk(None),
+        }),
         ("SINTER" | "SUNION" | "SDIFF", keys) if !keys.is_empty() => {
             algebra(o, name, keys, at).map(|s| Reply::Bag(s.into_iter().collect()))
         }

@@ -2,10 +2,10 @@
 
 use super::RespOracle;
 use super::commands::{Call, Run};
-use super::lists::range;
+use super::lists::{ManyKeys, range};
 use super::number::{double, integer};
 use super::reply::{Reply, whole};
-use super::typed::{Scores, WrongType, change, copy, read};
+use super::typed::{Scores, WrongType, change, copy, read, store};
 
 /// Runs a command on sorted sets; `None` if it is none.
 pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run {
@@ -54,8 +54,92 @@ pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run 
             }),
             None => Ok(Reply::Error),
         },
+        ("ZREMRANGEBYLEX", [key, low, high]) => match (Mark::of(low), Mark::of(high)) {
+            (Some(low), Some(high)) => change(o, key, at, |set: &mut Scores| {
+                let before = set.len();
+                set.retain(|member, _| !(low.is_below(member) && high.is_above(member)));
+                whole(before - set.len())
+            }),
+            _ => Ok(Reply::Error),
+        },
+        ("ZRANGESTORE", [to, key, start, stop, options @ ..]) => {
+            match Range::of(start, stop, options).filter(|range| !range.scores) {
+                Some(range) => copy(o, key, at).map(|set: Scores| {
+                    let found: Scores = range.select(&set).into_iter().collect();
+                    let len = whole(found.len());
+                    store(o, to, found, at);
+                    len
+                }),
+                None => Ok(Reply::Error),
+            }
+        }
+        ("ZMPOP", _) => match ManyKeys::of(args) {
+            Some(ManyKeys { keys, word, count }) => match word.to_ascii_uppercase().as_slice() {
+                b"MIN" => pop_of_many(o, keys, count, false, at),
+                b"MAX" => pop_of_many(o, keys, count, true, at),
+                _ => Ok(Reply::Error),
+            },
+            None => Ok(Reply::Error),
+        },
         _ => return None,
     })
+}
+
+/// Takes members off the first of the sorted sets that exists.
+fn pop_of_many(
+    o: &mut RespOracle,
+    keys: &[&[u8]],
+    count: usize,
+    largest: bool,
+    at: u64,
+) -> Result<Reply, WrongType> {
+    for key in keys {
+        if read::<Scores>(o, key, at)?.is_some() {
+            let popped = take(o, key, count, largest, at)?;
+            let pair = |(m, x)| Reply::Array(vec![Reply::Bulk(Some(m)), Reply::Double(x)]);
+            let pairs = Reply::Array(popped.into_iter().map(pair).collect());
+            return Ok(Reply::Array(vec![Reply::Bulk(Some(key.to_vec())), pairs]));
+        }
+    }
+    Ok(Reply::NullArray)
+}
+
+/// One end of an interval in lexicographic order.
+enum Mark<'a> {
+    Least,
+    Greatest,
+    With(&'a [u8]),
+    Without(&'a [u8]),
+}
+
+impl<'a> Mark<'a> {
+    fn of(text: &'a [u8]) -> Option<Mark<'a>> {
+        match text {
+            b"-" => Some(Mark::Least),
+            b"+" => Some(Mark::Greatest),
+            [b'[', member @ ..] => Some(Mark::With(member)),
+            [b'(', member @ ..] => Some(Mark::Without(member)),
+            _ => None,
+        }
+    }
+
+    fn is_below(&self, member: &[u8]) -> bool {
+        match self {
+            Mark::Least => true,
+            Mark::Greatest => false,
+            Mark::With(end) => *end <= member,
+            Mark::Without(end) => *end < member,
+        }
+    }
+
+    fn is_above(&self, member: &[u8]) -> bool {
+        match self {
+            Mark::Least => false,
+            Mark::Greatest => true,
+            Mark::With(end) => *end >= member,
+            Mark::Without(end) => *end > member,
+        }
+    }
 }
 
 /// The one zero: see [`Scores`].
@@ -174,11 +258,83 @@ fn with_scores(members: Vec<(Vec<u8>, f64)>) -> Reply {
 }
 
 fn pop(o: &mut RespOracle, key: &[u8], count: usize, largest: bool, at: u64) -> Result<Reply, WrongType> {
+    take(o, key, count, largest, at).map(with_scores)
+}
+
+/// Takes the outermost members away.
+fn take(
+    o: &mut RespOracle,
+    key: &[u8],
+    count: usize,
+    largest: bool,
+    at: u64,
+) -> Result<Vec<(Vec<u8>, f64)>, WrongType> {
     change(o, key, at, |set: &mut Scores| {
         let off: Vec<(Vec<u8>, f64)> = in_order(set, largest).into_iter().take(count).collect();
         set.retain(|member, _| !off.iter().any(|(gone, _)| gone == member));
-        with_scores(off)
+        off
     })
+}
+
+/// What ZRANGE and ZRANGESTORE are told.
+struct Range {
+    within: Within,
+    reverse: bool,
+    /// `WITHSCORES`, which only ZRANGE takes.
+    scores: bool,
+}
+
+enum Within {
+    Ranks(i64, i64),
+    Scores(Bounds, Option<(i64, i64)>),
+}
+
+impl Range {
+    /// Reads `start stop [BYSCORE] [REV] [LIMIT offset count] [WITHSCORES]`; `None` for what is an error.
+    fn of(start: &[u8], stop: &[u8], options: &[&[u8]]) -> Option<Range> {
+        let (mut by_score, mut reverse, mut limit, mut scores) = (false, false, None, false);
+        let mut rest = options;
+        while let [option, tail @ ..] = rest {
+            rest = tail;
+            match (option.to_ascii_uppercase().as_slice(), tail) {
+                (b"BYSCORE", _) => by_score = true,
+                (b"REV", _) => reverse = true,
+                (b"WITHSCORES", _) => scores = true,
+                (b"LIMIT", [offset, count, tail @ ..]) => {
+                    limit = Some((integer(offset)?, integer(count)?));
+                    rest = tail;
+                }
+                _ => return None,
+            }
+        }
+        let within = if by_score {
+            // The larger one comes first where the order is turned round.
+            let (low, high) = if reverse { (stop, start) } else { (start, stop) };
+            Within::Scores(Bounds::of(low, high)?, limit)
+        } else {
+            limit.is_none().then_some(Within::Ranks(integer(start)?, integer(stop)?))?
+        };
+        Some(Range { within, reverse, scores })
+    }
+
+    /// The members in it.
+    fn select(&self, set: &Scores) -> Vec<(Vec<u8>, f64)> {
+        let all = in_order(set, self.reverse);
+        match &self.within {
+            Within::Ranks(start, stop) => all[range(all.len(), *start, *stop)].to_vec(),
+            Within::Scores(bounds, limit) => {
+                let within = all.into_iter().filter(|(_, score)| bounds.hold(*score));
+                match limit {
+                    Some((offset, _)) if *offset < 0 => Vec::new(),
+                    Some((offset, count)) => {
+                        let count = usize::try_from(*count).unwrap_or(usize::MAX);
+                        within.skip(*offset as usize).take(count).collect()
+                    }
+                    None => within.collect(),
+                }
+            }
+        }
+    }
 }
 
 fn zrange(
@@ -189,46 +345,9 @@ fn zrange(
     options: &[&[u8]],
     at: u64,
 ) -> Result<Reply, WrongType> {
-    let (mut by_score, mut reverse, mut limit, mut scores) = (false, false, None, false);
-    let mut rest = options;
-    while let [option, tail @ ..] = rest {
-        rest = tail;
-        match (option.to_ascii_uppercase().as_slice(), tail) {
-            (b"BYSCORE", _) => by_score = true,
-            (b"REV", _) => reverse = true,
-            (b"WITHSCORES", _) => scores = true,
-            (b"LIMIT", [offset, count, tail @ ..]) => {
-                let (Some(offset), Some(count)) = (integer(offset), integer(count)) else {
-                    return Ok(Reply::Error);
-                };
-                limit = Some((offset, count));
-                rest = tail;
-            }
-            _ => return Ok(Reply::Error),
-        }
-    }
-    let found = if by_score {
-        // The larger one comes first where the order is turned round.
-        let (low, high) = if reverse { (stop, start) } else { (start, stop) };
-        let Some(bounds) = Bounds::of(low, high) else { return Ok(Reply::Error) };
-        let all = in_order(&copy(o, key, at)?, reverse);
-        let within = all.into_iter().filter(|(_, score)| bounds.hold(*score));
-        match limit {
-            Some((offset, _)) if offset < 0 => Vec::new(),
-            Some((offset, count)) => {
-                let count = usize::try_from(count).unwrap_or(usize::MAX);
-                within.skip(offset as usize).take(count).collect()
-            }
-            None => within.collect(),
-        }
-    } else {
-        let (Some(start), Some(stop), None) = (integer(start), integer(stop), limit) else {
-            return Ok(Reply::Error);
-        };
-        let all = in_order(&copy(o, key, at)?, reverse);
-        all[range(all.len(), start, stop)].to_vec()
-    };
-    Ok(if scores {
+    let Some(range) = Range::of(start, stop, options) else { return Ok(Reply::Error) };
+    let found = range.select(&copy(o, key, at)?);
+    Ok(if range.scores {
         with_scores(found)
     } else {
         Reply::Array(found.into_iter().map(|(m, _)| Reply::Bulk(Some(m))).collect())
@@ -237,7 +356,8 @@ fn zrange(
 
 /// Whether a form of a command is not modelled: ranges by lexicographic order.
 pub(super) fn is_unknown(name: &str, command: &[Vec<u8>]) -> bool {
-    name == "ZRANGE" && command.iter().skip(4).any(|a| a.eq_ignore_ascii_case(b"BYLEX"))
+    matches!(name, "ZRANGE" | "ZRANGESTORE")
+        && command.iter().skip(4).any(|a| a.eq_ignore_ascii_case(b"BYLEX"))
 }
 
 #[cfg(test)]

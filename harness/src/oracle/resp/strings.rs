@@ -71,8 +71,40 @@ pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run 
             _ => Ok(Reply::Error),
         },
         ("BITOP", [how, to, keys @ ..]) if !keys.is_empty() => bitop(o, how, to, keys, at),
+        ("BITFIELD", [key, how, b"u8", place, n]) => {
+            let place = place.strip_prefix(b"#").and_then(integer).and_then(|n| usize::try_from(n).ok());
+            match (place.filter(|n| *n < FARTHEST), integer(n)) {
+                (Some(place), Some(n)) => change(o, key, at, |s: &mut Str| byte_field(s, how, place, n)),
+                _ => Ok(Reply::Error),
+            }
+        }
         _ => return None,
     })
+}
+
+/// The bytes of BITFIELD that are modelled.
+const FARTHEST: usize = 1 << 20;
+
+/// Sets a byte, or adds to it, without looking at what overflows: BITFIELD with the type u8 and an offset in such.
+fn byte_field(s: &mut Str, how: &[u8], place: usize, n: i64) -> Reply {
+    s.resize(s.len().max(place + 1), 0);
+    let old = s[place];
+    // The low eight bits are what is kept.
+    let (new, said) = if how.eq_ignore_ascii_case(b"SET") {
+        (n as u8, old)
+    } else {
+        let sum = old.wrapping_add(n as u8);
+        (sum, sum)
+    };
+    s[place] = new;
+    Reply::Array(vec![Reply::Int(i64::from(said))])
+}
+
+/// Whether a form of BITFIELD is not modelled: all but one SET or INCRBY of a whole byte.
+pub(super) fn is_unknown(name: &str, command: &[Vec<u8>]) -> bool {
+    let words: Vec<&[u8]> = command.iter().skip(2).map(Vec::as_slice).collect();
+    let known = |how: &[u8]| how.eq_ignore_ascii_case(b"SET") || how.eq_ignore_ascii_case(b"INCRBY");
+    name == "BITFIELD" && !matches!(words.as_slice(), [how, b"u8", [b'#', ..], _] if known(how))
 }
 
 fn put_all(o: &mut RespOracle, pairs: &[&[u8]]) {
