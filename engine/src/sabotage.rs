@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 29] = [
+pub const NAMES: [&str; 33] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -22,6 +22,9 @@ pub const NAMES: [&str; 29] = [
     "base-forked-late",
     "transaction-split",
     "bgsave-shown-at-once",
+    "suspended-stays-unsynced",
+    "postponed-without-end",
+    "stop-does-not-wait",
     // Calls that fail.
     "failed-fsync-ignored",
     "fsync-tried-again",
@@ -32,6 +35,7 @@ pub const NAMES: [&str; 29] = [
     "failed-rename-ignored",
     "second-name-removed-unsynced",
     "slow-client-answered-early",
+    "transaction-forgotten",
     // Recovery.
     "checksum-skipped",
     "tail-not-cut",

@@ -18,7 +18,7 @@ pub const GLOB: usize = 256;
 
 /// The calls that a rule can name; a rule's bit is the index. System calls that do the same stand together: which
 /// of them a program makes is its C library's choice.
-pub const CALLS: [&str; 19] = [
+pub const CALLS: [&str; 20] = [
     "open",
     "write",
     "fsync",
@@ -38,6 +38,7 @@ pub const CALLS: [&str; 19] = [
     "read",
     "open-read",
     "send",
+    "recv",
 ];
 /// open, openat, openat2, creat, mknod: for writing, or with O_CREAT or O_TRUNC.
 pub const OPEN: u32 = 0;
@@ -77,6 +78,8 @@ pub const READ: u32 = 16;
 pub const OPEN_READ: u32 = 17;
 /// write, writev, sendto, sendmsg, sendmmsg: on a socket.
 pub const SEND: u32 = 18;
+/// read, readv, recvfrom, recvmsg, recvmmsg: on a socket on which something has come. Seen only where a rule names it.
+pub const RECV: u32 = 19;
 
 /// [`FaultRule::role`]: every process.
 pub const ROLE_ANY: u32 = 0;

@@ -6,12 +6,12 @@ use crate::abi::{FLAG_GATED, FLAG_VIRTUAL, Header, KIND_FAULT};
 use crate::abi_fault::{self as plan, FAULTS_AT, FaultArea, FaultRule};
 use crate::descriptors::{self, Kind};
 use crate::dispatch::{Context, route};
+use crate::fault_bytes::{asked, short, waiting};
 use crate::fault_path::Paths;
 use crate::identify::{self, Stat};
 use crate::num::*;
-use crate::ring::{self, Piece};
+use crate::ring;
 use crate::site::Caller;
-use crate::sockets;
 use crate::{abi, gate_sleep, gate_task, gate_turn, sys, time, time_wait};
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
@@ -80,6 +80,7 @@ unsafe fn class(nr: usize, args: &[usize; 6]) -> Option<u32> {
         UNLINK | UNLINKAT | RMDIR => plan::UNLINK,
         MKDIR | MKDIRAT => plan::MKDIR,
         SENDTO | SENDMSG | SENDMMSG => plan::SEND,
+        RECVFROM | RECVMSG | RECVMMSG => plan::RECV,
         COPY_FILE_RANGE | SENDFILE | SPLICE => plan::COPY,
         READ | PREAD64 | READV | PREADV | PREADV2 => plan::READ,
         _ => return None,
@@ -88,7 +89,7 @@ unsafe fn class(nr: usize, args: &[usize; 6]) -> Option<u32> {
 
 /// The calls that only a plan wants to see.
 pub fn is_read(nr: usize) -> bool {
-    matches!(nr, READ | PREAD64 | READV | PREADV | PREADV2)
+    matches!(nr, READ | PREAD64 | READV | PREADV | PREADV2 | RECVFROM | RECVMSG | RECVMMSG)
 }
 
 /// A read, before the gate has a look at it. `None`: the gate is to make it.
@@ -96,11 +97,15 @@ pub unsafe fn read(call: &Context) -> Option<isize> {
     // SAFETY: the target's own call.
     unsafe {
         let fault = decide(call);
-        let gates_own = matches!(call.nr, READ | READV) && call.header.flags & FLAG_GATED != 0;
-        if fault == Fault::None && gates_own {
+        let gates_own = matches!(call.nr, READ | READV | RECVFROM | RECVMSG | RECVMMSG);
+        if fault == Fault::None && gates_own && call.header.flags & FLAG_GATED != 0 {
             return None;
         }
-        let ret = Context { fault, ..*call }.pass();
+        let faulted = Context { fault, ..*call };
+        let ret = match call.nr {
+            RECVMSG | RECVMMSG => descriptors::make(&faulted),
+            _ => faulted.pass(),
+        };
         if fault == Fault::KillAfter {
             kill(call.header);
         }
@@ -145,13 +150,12 @@ unsafe fn decide(call: &Context) -> Fault {
     let plan = area();
     // SAFETY: asks only.
     unsafe {
-        let Some(class) = class(call.nr, call.args).map(|c| if sends(call, c) { plan::SEND } else { c }) else {
-            return Fault::None;
-        };
-        if plan.wanted >> class & 1 == 0 {
+        let Some(class) = class(call.nr, call.args).map(|c| of_a_socket(call, c)) else { return Fault::None };
+        if plan.wanted >> class & 1 == 0 || class == plan::RECV && waiting(call) == 0 {
             return Fault::None;
         }
-        let paths = if class == plan::SEND { Paths::of_socket(call) } else { Paths::of(call) };
+        let has_no_path = matches!(class, plan::SEND | plan::RECV);
+        let paths = if has_no_path { Paths::of_socket(call) } else { Paths::of(call) };
         let Some(mut paths) = paths else { return Fault::None };
         let role = role();
         let mut chosen: Option<(usize, &FaultRule, u64)> = None;
@@ -176,7 +180,7 @@ unsafe fn decide(call: &Context) -> Fault {
         }
         let Some((index, rule, number)) = chosen else { return Fault::None };
         rule.fired.fetch_add(1, AcqRel);
-        let path = if class == plan::SEND { b"" } else { paths.shown() };
+        let path = if has_no_path { b"" } else { paths.shown() };
         tell(call, (class, role), index, rule.action, number, path);
         drop(paths);
         match rule.action {
@@ -198,10 +202,16 @@ unsafe fn decide(call: &Context) -> Fault {
     }
 }
 
-/// Whether a write goes to a socket. Asked only where a rule wants to know.
-unsafe fn sends(call: &Context, class: u32) -> bool {
+/// The class of a call, where writes to sockets are sends and reads from them receive. Asked only where a rule wants to
+/// know.
+unsafe fn of_a_socket(call: &Context, class: u32) -> u32 {
+    let socket = match class {
+        plan::WRITE => plan::SEND,
+        plan::READ => plan::RECV,
+        _ => return class,
+    };
     // SAFETY: asks only.
-    class == plan::WRITE && area().wanted >> plan::SEND & 1 != 0 && unsafe { is_socket(call) }
+    if area().wanted >> socket & 1 != 0 && unsafe { is_socket(call) } { socket } else { class }
 }
 
 /// Whether a call's descriptor is a socket.
@@ -223,71 +233,6 @@ unsafe fn applies(call: &Context, class: u32, rule: &FaultRule) -> Option<u64> {
             plan::ACT_FULL => full(call, class, rule),
             _ => Some(rule.number),
         }
-    }
-}
-
-/// How many bytes a call is to move; `None` for a call that moves none, or whose bytes cannot be read.
-unsafe fn asked(call: &Context, class: u32) -> Option<u64> {
-    let a = call.args;
-    match (class, call.nr) {
-        // How many messages there are says nothing of how many bytes.
-        (plan::SEND, SENDMMSG) => None,
-        (_, WRITEV | PWRITEV | PWRITEV2 | READV | PREADV | PREADV2 | SENDMSG) => {
-            // SAFETY: checked, and read as the kernel reads it.
-            unsafe { vectors(call).map(|v| v.iter().map(|p| p.len as u64).sum()) }
-        }
-        (plan::WRITE | plan::READ | plan::SEND, _) => Some(a[2] as u64),
-        (plan::COPY, SENDFILE) => Some(a[3] as u64),
-        (plan::COPY, _) => Some(a[4] as u64),
-        _ => None,
-    }
-}
-
-unsafe fn vectors<'a>(call: &Context) -> Option<&'a [Piece]> {
-    let a = call.args;
-    // SAFETY: the target's own vectors. Only few: a longer list is made as it is.
-    unsafe {
-        let (at, count) = match call.nr {
-            SENDMSG if identify::is_readable(a[1]) => sockets::vectors(a[1]),
-            SENDMSG => return None,
-            _ => (a[1], a[2]),
-        };
-        let readable = count > 0 && count <= MOST_VECTORS && identify::is_readable(at);
-        readable.then(|| core::slice::from_raw_parts(at as *const Piece, count))
-    }
-}
-
-const MOST_VECTORS: usize = 16;
-
-/// The call with a smaller length.
-unsafe fn short(call: &Context, most: usize) -> isize {
-    let mut args = *call.args;
-    // SAFETY: the target's own call; what it points to is a part of what it pointed to.
-    unsafe {
-        match call.nr {
-            WRITE | PWRITE64 | READ | PREAD64 | SENDTO => args[2] = most,
-            SENDFILE => args[3] = most,
-            COPY_FILE_RANGE | SPLICE => args[4] = most,
-            _ => {
-                let mut few = [Piece { at: core::ptr::null(), len: 0 }; MOST_VECTORS];
-                let (mut n, mut left) = (0, most);
-                for piece in vectors(call).unwrap_or(&[]) {
-                    few[n] = Piece { at: piece.at, len: piece.len.min(left) };
-                    left -= few[n].len;
-                    n += 1;
-                    if left == 0 {
-                        break;
-                    }
-                }
-                if call.nr == SENDMSG {
-                    return sockets::send_vectors(&args, (few.as_ptr() as usize, n));
-                }
-                args[1] = few.as_ptr() as usize;
-                args[2] = n;
-                return sys::call(call.nr, &args);
-            }
-        }
-        sys::call(call.nr, &args)
     }
 }
 

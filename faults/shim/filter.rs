@@ -177,7 +177,7 @@ fn classes(flags: u32) -> [Class; NUMBERS] {
     }
     if flags & FLAG_FAULT_READS != 0 {
         classes[READ] = Class::Read;
-        for nr in [OPEN, OPENAT, PREAD64, READV, PREADV, PREADV2] {
+        for nr in [OPEN, OPENAT, PREAD64, READV, PREADV, PREADV2, RECVFROM] {
             classes[nr] = Class::Trap;
         }
     }

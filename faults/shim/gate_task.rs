@@ -100,11 +100,12 @@ pub unsafe extern "C" fn fork() -> i32 {
             return sys::libc_result(ret) as i32;
         }
         let real: Fork = core::mem::transmute(libc_symbol(&FORK, c"fork"));
+        let made = crate::process::Moment::now();
         let ungated = || {
             let ret = real();
             if ret == 0 {
                 descriptors::started();
-                crate::process::appeared();
+                crate::process::appeared(made);
             }
             ret
         };
@@ -121,7 +122,7 @@ pub unsafe extern "C" fn fork() -> i32 {
             0 => {
                 descriptors::started();
                 // While the parent still waits in fork: whenever the child's first turn comes, the parent has one by then.
-                crate::process::appeared();
+                crate::process::appeared(made);
                 if me(area).is_none() {
                     register(area, slot);
                 }

@@ -106,7 +106,7 @@ pub unsafe fn me_or_late(area: &'static GateArea) -> Option<&'static Slot> {
             .filter(mine)
             .find(|s| s.start.load(Acquire) == 0 && s.arg.load(Acquire) == parent)
         {
-            crate::process::appeared();
+            crate::process::appeared(None);
             register(area, slot);
             return Some(slot);
         }

@@ -18,6 +18,7 @@ mod copy;
 mod descriptors;
 mod dispatch;
 mod fault;
+mod fault_bytes;
 mod fault_path;
 mod files;
 mod filter;

@@ -6,7 +6,7 @@ use crate::identify::{self, AT_FDCWD};
 use crate::ring::{self, Call, Piece};
 use crate::scratch::Scratch;
 use crate::site::Caller;
-use crate::{descriptors, init, num, sys};
+use crate::{descriptors, init, num, sys, time};
 use core::sync::atomic::Ordering::AcqRel;
 
 const O_CLOEXEC: usize = 0o200_0000;
@@ -41,27 +41,49 @@ pub unsafe fn started(header: &'static Header) {
     }
 }
 
-/// In a child of fork, before its own code: the fork is dated when it happens, not when the child first makes a call
-/// that is recorded. By then its parent may have acted as one that has a child.
-pub unsafe fn appeared() {
+/// When a fork is made: a begin clock, and the time.
+#[derive(Clone, Copy)]
+pub struct Moment {
+    begin: u64,
+    at: u64,
+}
+
+impl Moment {
+    /// This one. Drawn by the parent, before it forks: on a busy machine a child runs long after its parent has gone on,
+    /// and has acted as one that has a child.
+    pub unsafe fn now() -> Option<Moment> {
+        let header = ring::header()?;
+        // SAFETY: reads a clock.
+        let at = unsafe { time::now(header) };
+        Some(Moment { begin: header.clock.fetch_add(1, AcqRel), at })
+    }
+}
+
+/// In a child of fork, before its own code: the fork is dated when it is made, not when the child first makes a call
+/// that is recorded.
+pub unsafe fn appeared(made: Option<Moment>) {
     let Some(header) = ring::header() else { return };
     // SAFETY: the thread's own words, then a record of its own.
     unsafe {
         if sys::ids().2 {
-            forked(header);
+            forked(header, made);
         }
     }
 }
 
 /// Tells of a fork, in the child. One that came from a bare clone tells before its first recorded call.
-pub unsafe fn forked(header: &'static Header) {
+pub unsafe fn forked(header: &'static Header, made: Option<Moment>) {
     let mut call = Call::new(KIND_PROCESS, 0, VIA_SHIM, &Caller::NONE);
     call.flags = PROCESS_FORKED;
     // SAFETY: asks only.
     unsafe {
         call.numbers[0] = sys::call0(num::GETPPID) as u64;
-        let begin = header.clock.fetch_add(1, AcqRel);
-        ring::begin_at(header, begin, &call, &[]).done(header, 0);
+        let begin = made.map_or_else(|| header.clock.fetch_add(1, AcqRel), |made| made.begin);
+        let mut draft = ring::begin_at(header, begin, &call, &[]);
+        if let Some(made) = made {
+            draft.set_at(made.at);
+        }
+        draft.done(header, 0);
     }
 }
 

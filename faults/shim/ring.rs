@@ -116,7 +116,7 @@ pub unsafe fn draw(header: &'static Header) -> u64 {
     unsafe {
         let (_, _, first) = sys::ids();
         if first {
-            crate::process::forked(header);
+            crate::process::forked(header, None);
         }
     }
     header.clock.fetch_add(1, AcqRel)
@@ -212,6 +212,14 @@ impl Draft {
         if !self.record.is_null() {
             // SAFETY: our record.
             unsafe { (*self.record).a = a };
+        }
+    }
+
+    /// The time, where it is not that at which the record was begun.
+    pub unsafe fn set_at(&mut self, at: u64) {
+        if !self.record.is_null() {
+            // SAFETY: our record.
+            unsafe { (*self.record).at = at };
         }
     }
 

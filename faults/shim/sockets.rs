@@ -88,6 +88,19 @@ pub unsafe fn send_vectors(args: &[usize; 6], (at, count): (usize, usize)) -> is
     }
 }
 
+/// recvmsg into other vectors. The rest of the header is the caller's, for the kernel writes there.
+pub unsafe fn receive_vectors(args: &[usize; 6], (at, count): (usize, usize)) -> isize {
+    // SAFETY: as `vectors`; the header is put back as it was.
+    unsafe {
+        let header = args[1] as *mut Header;
+        let own = ((*header).vectors, (*header).vectors_len);
+        ((*header).vectors, (*header).vectors_len) = (at, count);
+        let ret = sys::call(num::RECVMSG, args);
+        ((*header).vectors, (*header).vectors_len) = own;
+        ret
+    }
+}
+
 #[repr(C)]
 struct Message {
     header: Header,

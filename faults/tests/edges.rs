@@ -277,3 +277,16 @@ fn tcp_clients() {
     // Between the sync's end and the reply there is a moment at which nothing is acknowledged and all is forced.
     assert!(trace.events[sync].end < trace.events[reply].begin);
 }
+
+/// A fork happens when its parent makes it, however late the child runs: a server that says that a save has begun has
+/// forked.
+#[test]
+fn a_fork_is_dated_by_its_parent() {
+    let trace = record("latechild");
+    assert_eq!(trace.blind, []);
+    let begin =
+        |is: &dyn Fn(&Op) -> bool| trace.events.iter().find(|e| is(&e.op)).map(|e| (e.begin, e.at)).unwrap();
+    let fork = begin(&|op| matches!(op, Op::Process(unplug_faults::event::ProcessEvent::Forked { .. })));
+    let write = begin(&|op| matches!(op, Op::Write { .. }));
+    assert!(fork.0 < write.0 && fork.1 <= write.1, "{fork:?} {write:?}");
+}

@@ -23,6 +23,7 @@ fn play() {
         Ok("reads") => reads(),
         Ok("fills") => fills(),
         Ok("sends") => sends(),
+        Ok("receives") => receives(),
         _ => return,
     }
     std::process::exit(0);
@@ -138,6 +139,35 @@ fn sends() {
     say(&results);
 }
 
+fn receives() {
+    let mut pair = [0; 2];
+    let made = unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) };
+    let mut results = vec![("socketpair", gave(made.into()))];
+    let put = || unsafe { libc::write(pair[0], b"abcdefgh".as_ptr().cast(), 8) };
+    let mut came = [0u8; 64];
+    let at = came.as_mut_ptr().cast::<libc::c_void>();
+    let nothing = unsafe { libc::recv(pair[1], at, 64, libc::MSG_DONTWAIT) };
+    results.push(("nothing", gave(nothing as i64)));
+    put();
+    results.push(("read", gave(unsafe { libc::read(pair[1], at, 64) } as i64)));
+    results.push(("read", gave(unsafe { libc::read(pair[1], at, 64) } as i64)));
+    put();
+    results.push(("recv", gave(unsafe { libc::recv(pair[1], at, 64, 0) } as i64)));
+    let part = |from: usize| libc::iovec { iov_base: unsafe { at.add(from) }, iov_len: 3 };
+    let mut parts = [part(4), part(7)];
+    results.push(("readv", gave(unsafe { libc::readv(pair[1], parts.as_ptr(), 2) } as i64)));
+    put();
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (parts.as_mut_ptr(), 2);
+    results.push(("recvmsg", gave(unsafe { libc::recvmsg(pair[1], &raw mut message, 0) } as i64)));
+    let whole = message.msg_iov == parts.as_mut_ptr() && message.msg_iovlen == 2;
+    results.push(("message", if whole { "whole".into() } else { "changed".into() }));
+    let file = open("there", libc::O_RDONLY);
+    results.push(("file", gave(unsafe { libc::read(file, came[32..].as_mut_ptr().cast(), 3) } as i64)));
+    results.push(("came", String::from_utf8_lossy(&came[..7]).into_owned()));
+    say(&results);
+}
+
 /// Plays a role under a plan: its trace, what its calls gave, and how it ended.
 fn run(name: &str, plan: &str, gated: bool) -> (Trace, Vec<String>, std::process::ExitStatus) {
     let (dir, said) = (directory(), directory());
@@ -215,6 +245,24 @@ fn what_is_sent_fails_or_is_cut_short() {
         assert_eq!(said[..6], expected, "gated: {gated}");
         assert_eq!(said[6..], ["file ENOSPC", "came abcdabcdabcdabcdefgh"], "gated: {gated}");
         assert_eq!(plan.parse::<Plan>().expect("a plan").fired(&trace).0, [1, 3, 1]);
+    }
+}
+
+/// By whichever call it is received, if there is something: half of what has come, not of what was asked for. Of files it
+/// is a read.
+#[test]
+fn what_is_received_fails_or_is_cut_short() {
+    for gated in [false, true] {
+        let plan = "recv * ECONNRESET\nrecv * short nth=2..5\nread * EIO";
+        let (trace, said, status) = run("receives", plan, gated);
+        assert!(status.success());
+        // Of eight bytes four; of those that were left and eight more six, then of six three; and of the six that there is room for three.
+        let calls =
+            ["socketpair 0", "nothing EAGAIN", "read ECONNRESET", "read 4", "recv 6", "readv 3", "recvmsg 3"];
+        assert_eq!(said[..7], calls, "gated: {gated}");
+        assert_eq!(said[7..], ["message whole", "file EIO", "came efghfgh"], "gated: {gated}");
+        assert_eq!(plan.parse::<Plan>().expect("a plan").fired(&trace).0, [1, 4, 1]);
+        assert_eq!(trace.blind, [], "gated: {gated}");
     }
 }
 

@@ -1,5 +1,9 @@
 //! The history of one run: what clients asked for, what they were told, and when.
 
+mod spans;
+
+pub use spans::{SUSPENDED, Suspended, WHILE_A_CHILD_RUNS};
+
 use std::collections::BTreeMap;
 use unplug_faults::event::{Clock, Event, Nanos, Op, ProcessEvent};
 use unplug_faults::trace::{Blind, Trace};
@@ -53,6 +57,10 @@ pub struct History {
     pub epoch_ms: u64,
     /// When the policy promised nothing, from the fork of a child until the target has noticed its end; ascending.
     pub suspended: Vec<Suspended>,
+    /// When threads beside a process's first one synced a file, by the target's time.
+    pub(crate) syncs: Vec<(Nanos, Nanos)>,
+    /// How long after it is due the target may do something.
+    tick: Nanos,
     /// The last crash point: everything that happened has ended.
     pub end: Clock,
     /// What in the trace makes no history, by name: the run is not measured.
@@ -60,22 +68,6 @@ pub struct History {
     /// The target's time at each event that moved it: clock and nanoseconds, both ascending.
     times: Vec<(Clock, Nanos)>,
 }
-
-/// A span in which a policy promises nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Suspended {
-    /// Its first and last crash points.
-    pub clocks: (Clock, Clock),
-    /// The target's time at both.
-    pub times: (Nanos, Nanos),
-}
-
-/// The option of a trace that says when its policy promises nothing; [`WHILE_A_CHILD_RUNS`] is the only value.
-pub const SUSPENDED: &str = "promises-nothing";
-/// See [`SUSPENDED`].
-pub const WHILE_A_CHILD_RUNS: &str = "while a child runs";
-/// How long after the end of a child a target may learn of it: a tick of its timer.
-const NOTICED: Nanos = 100_000_000;
 
 /// The name of what comes before the first phase.
 pub const START: &str = "start";
@@ -133,47 +125,8 @@ impl History {
         if let Some(last) = history.phases.last_mut() {
             last.end = history.end;
         }
-        if trace.meta.options.get(SUSPENDED).is_some_and(|when| when == WHILE_A_CHILD_RUNS) {
-            history.suspended = history.children(trace);
-        }
+        history.read_spans(trace);
         history
-    }
-
-    /// The lives of children, each until the target has noticed its end.
-    fn children(&self, trace: &Trace) -> Vec<Suspended> {
-        let mut spans = Vec::new();
-        for (index, fork) in trace.events.iter().enumerate() {
-            let Op::Process(ProcessEvent::Forked { child }) = fork.op else { continue };
-            let ends = |e: &&Event| match e.op {
-                Op::Process(ProcessEvent::Exit { .. }) => e.task.process == child,
-                Op::Kill => true,
-                _ => false,
-            };
-            let end = trace.events[index..].iter().find(ends);
-            // One that was killed alone, or whose end was not recorded, is told from one that goes on by nothing.
-            let until = end.map_or(Nanos::MAX, |e| e.at.saturating_add(NOTICED));
-            let last = self.last_point_within(until).unwrap_or(self.end);
-            spans.push(Suspended { clocks: (fork.begin, last), times: (fork.at, until) });
-        }
-        spans
-    }
-
-    /// Whether the policy promised nothing at this crash point.
-    pub fn is_suspended(&self, point: Clock) -> bool {
-        self.suspended.iter().any(|s| (s.clocks.0..=s.clocks.1).contains(&point))
-    }
-
-    /// Until when what was acknowledged at `acked_at` may be lost under a window: it begins anew at the end of each span
-    /// in which nothing is promised.
-    pub fn deadline(&self, acked_at: Nanos, window: Nanos) -> Nanos {
-        let mut limit = acked_at.saturating_add(window);
-        for span in &self.suspended {
-            let (from, to) = span.times;
-            if from <= limit && acked_at <= to {
-                limit = limit.max(to.saturating_add(window));
-            }
-        }
-        limit
     }
 
     fn tick(&mut self, clock: Clock, at: Nanos) {
@@ -181,6 +134,12 @@ impl History {
         if self.times.last().is_none_or(|(_, t)| at > *t) {
             self.times.push((clock, at));
         }
+    }
+
+    /// The target's time at a moment of the trace.
+    fn time(&self, clock: Clock) -> Nanos {
+        let next = self.times.partition_point(|(at, _)| *at <= clock);
+        next.checked_sub(1).and_then(|i| self.times.get(i)).map_or(0, |(_, at)| *at)
     }
 
     fn complain(&mut self, what: &str, detail: String) {
@@ -328,30 +287,4 @@ mod tests {
         let h = History::of(&trace);
         assert_eq!((h.latest_time(sync), h.latest_time(moved - 1), h.latest_time(moved)), (0, 1_499, 1_500));
     }
-
-    #[test]
-    fn while_a_child_runs_a_policy_may_promise_nothing() {
-        let mut b = TraceBuilder::new();
-        b.run(b"one", b"+OK");
-        b.advance(SECOND / 2);
-        b.event(Op::Process(ProcessEvent::Forked { child: 1 }));
-        b.run(b"two", b"+OK");
-        b.advance(SECOND);
-        b.exit(1);
-        b.advance(SECOND);
-        b.run(b"three", b"+OK");
-        let mut trace = b.trace();
-        assert_eq!(History::of(&trace).suspended, []);
-        trace.meta.options.insert(SUSPENDED.into(), WHILE_A_CHILD_RUNS.into());
-        let h = History::of(&trace);
-        let acked: Vec<Clock> = h.operations.iter().filter_map(|o| o.acked).collect();
-        assert_eq!(acked.iter().map(|a| h.is_suspended(*a)).collect::<Vec<_>>(), [false, true, false]);
-        // What is a second old only after the fork waits for a second after the child's end; what was so before does not.
-        let end = SECOND * 3 / 2 + NOTICED;
-        assert_eq!(h.deadline(0, SECOND), end + SECOND);
-        assert_eq!(h.deadline(0, SECOND / 4), SECOND / 4);
-        assert_eq!(h.deadline(2 * SECOND, SECOND), 3 * SECOND);
-    }
-
-    const SECOND: Nanos = 1_000_000_000;
 }

@@ -179,7 +179,9 @@ impl Persistence {
         let no_sync = self.config.no_appendfsync_on_rewrite && self.child.is_some();
         let Some(aof) = &mut self.aof else { return Ok(()) };
         match (&aof.trouble, policy) {
-            (Some(trouble), AppendFsync::Always) => return Err(WriteError::Broken(trouble.text().to_owned())),
+            (Some(trouble), AppendFsync::Always) => {
+                return Err(WriteError::Broken(trouble.text().to_owned()));
+            }
             (Some(Trouble::Rebase(_)), _) => return Ok(()),
             // The buffer waits for cron's retry, and writes are refused meanwhile. What the file has is synced in time
             // all the same.
@@ -194,7 +196,7 @@ impl Persistence {
                 let written = aof.log.write();
                 let synced = written.and_then(|()| if no_sync { Ok(()) } else { aof.log.sync() });
                 synced.map_err(|e| fatal(aof, e))?;
-            } else if !no_sync {
+            } else if !no_sync && !sabotaged!("suspended-stays-unsynced") {
                 // What was written while a child ran, or under another policy.
                 aof.log.sync_rest().map_err(|e| fatal(aof, e))?;
             }
@@ -361,7 +363,7 @@ fn postpone(aof: &mut Aof, policy: AppendFsync, syncing: bool, now_ms: u64) -> b
         return false;
     }
     let since = *aof.postponed_since_ms.get_or_insert(now_ms);
-    if now_ms.saturating_sub(since) < POSTPONE_MS {
+    if now_ms.saturating_sub(since) < POSTPONE_MS || sabotaged!("postponed-without-end") {
         return true;
     }
     aof.delayed_syncs += 1;

@@ -147,7 +147,9 @@ impl Persistence {
 
     /// Kills a child that writes a base, or waits until one that was written is in its place.
     fn end_rewrite(&mut self, now_ms: u64) {
-        self.finish_install(now_ms);
+        if !sabotaged!("stop-does-not-wait") {
+            self.finish_install(now_ms);
+        }
         if !matches!(self.child, Some(Child { job: Job::Rewrite { .. }, .. })) {
             return;
         }

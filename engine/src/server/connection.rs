@@ -93,6 +93,9 @@ impl Connection {
             Ok(n) => {
                 engine.stats.input_bytes += n as u64;
                 let (used, asked) = self.process(engine, &scratch[..n]);
+                if sabotaged!("transaction-forgotten") {
+                    self.session.transaction = None;
+                }
                 if used < n {
                     self.input.reserve_exact(self.parser.wanted().max(n - used));
                     self.input.extend_from_slice(&scratch[used..n]);

@@ -176,7 +176,10 @@ impl Server {
             self.send_replies();
         }
         self.engine.end_turn()?;
-        if !was_in_trouble && self.engine.persistence.holds_unwritten() && !sabotaged!("failed-write-answered") {
+        if !was_in_trouble
+            && self.engine.persistence.holds_unwritten()
+            && !sabotaged!("failed-write-answered")
+        {
             self.leave_unanswered();
         }
         self.settle_waiting();
@@ -350,8 +353,11 @@ impl Server {
             self.engine.forget(&mut client.session);
             self.engine.clients.remove(client.session.id);
             self.engine.stats.clients = self.engine.stats.clients.saturating_sub(1);
-            // Closing the socket takes it out of epoll. The slot is free from the next turn on only if no
-            // event of this turn can still name it: events are per socket, so none can.
+            // Closing the socket does not take it out of epoll while a child has a copy of it: the loop would turn
+            // without a pause until that ends. That it is gone already is no harm.
+            let _ = self.epoll.delete(client.stream.as_fd());
+            // The slot is free from the next turn on only if no event of this turn can still name it: events are per
+            // socket, so none can.
             self.free.push(slot);
         }
     }

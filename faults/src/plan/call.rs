@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub struct Call(pub(super) u8);
 
 /// System calls by other names.
-const ALSO: [(&str, &str); 36] = [
+const ALSO: [(&str, &str); 39] = [
     ("openat", "open"),
     ("openat2", "open"),
     ("creat", "open"),
@@ -35,6 +35,9 @@ const ALSO: [(&str, &str); 36] = [
     ("sendto", "send"),
     ("sendmsg", "send"),
     ("sendmmsg", "send"),
+    ("recvfrom", "recv"),
+    ("recvmsg", "recv"),
+    ("recvmmsg", "recv"),
     ("copy_file_range", "copy"),
     ("sendfile", "copy"),
     ("sendfile64", "copy"),
@@ -68,7 +71,12 @@ impl Call {
 
     /// Whether it only reads, so that it is seen only where a rule names it.
     pub fn reads(self) -> bool {
-        matches!(self.name(), "read" | "open-read")
+        matches!(self.name(), "read" | "open-read" | "recv")
+    }
+
+    /// Whether it takes from a socket what a client has sent.
+    pub fn receives(self) -> bool {
+        self.name() == "recv"
     }
 
     /// Whether it forces something to the disk.
@@ -78,12 +86,12 @@ impl Call {
 
     /// Whether it moves bytes, so that it can move fewer.
     pub fn moves_bytes(self) -> bool {
-        matches!(self.name(), "write" | "read" | "copy" | "send")
+        matches!(self.name(), "write" | "read" | "copy" | "send" | "recv")
     }
 
     /// Whether it is about no path.
     pub fn has_no_path(self) -> bool {
-        matches!(self.name(), "fork" | "send")
+        matches!(self.name(), "fork" | "send" | "recv")
     }
 
     pub(super) fn bit(self) -> u32 {

@@ -78,15 +78,13 @@ impl Plan {
 
     /// A plan that does nothing to any call, and has each told of: the census from which a sweep is planned.
     pub fn census(reads: bool) -> Plan {
-        let rule = |calls| Rule {
-            calls,
-            path: "*".to_owned(),
-            nth: Nth::ALL,
-            role: Role::Any,
-            outcome: Outcome::Note,
-        };
-        let calls = if reads { Call::all().collect() } else { Call::recorded().collect() };
-        Plan::single(rule(calls))
+        if reads { Plan::census_of(Call::all()) } else { Plan::census_of(Call::recorded()) }
+    }
+
+    /// The same of these calls only.
+    pub fn census_of(calls: impl IntoIterator<Item = Call>) -> Plan {
+        let (calls, path) = (calls.into_iter().collect(), "*".to_owned());
+        Plan::single(Rule { calls, path, nth: Nth::ALL, role: Role::Any, outcome: Outcome::Note })
     }
 
     /// How often each rule fired. A rule that never did has shown nothing.

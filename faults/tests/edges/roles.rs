@@ -28,6 +28,7 @@ pub const ROLES: &[Role] = &[
     ("modes", modes),
     ("clone", clone),
     ("tcp", tcp),
+    ("latechild", latechild),
 ];
 
 /// Plays a role.
@@ -293,4 +294,19 @@ fn tcp() {
     write(fd, &asked);
     check(unsafe { libc::fdatasync(fd) }.into(), "fdatasync");
     stream.write_all(b"OK").unwrap();
+}
+
+/// The child is not run until its parent has gone on.
+fn latechild() {
+    extern "C" fn later() {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    check(unsafe { libc::pthread_atfork(None, None, Some(later)) }.into(), "pthread_atfork");
+    let fd = open("f", RW);
+    let child = check(unsafe { libc::fork() }.into(), "fork");
+    if child == 0 {
+        std::process::exit(0);
+    }
+    write(fd, b"after");
+    check(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }.into(), "waitpid");
 }

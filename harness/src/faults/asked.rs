@@ -30,6 +30,8 @@ pub struct Wanted {
 pub enum Kind {
     /// Something done to a call.
     Call(Outcome),
+    /// Everything that can be done to a call, but for delays.
+    Every,
     /// A disk that fills, and later has room again.
     Full,
     /// Processes killed at any moment: the page cache survives.
@@ -44,7 +46,7 @@ pub enum AskedError {
     /// A word of a list that means nothing.
     #[error(
         "`{word}` is neither a kind of fault nor a file; the kinds are all, {kinds}, each also for one call, as in \
-         fsync:EIO",
+         fsync:EIO, and a call by its name alone, for all of its own",
         kinds = KINDS.join(", ")
     )]
     Unknown {
@@ -117,6 +119,9 @@ impl FromStr for Asked {
 fn item(word: &str) -> Result<(Option<Call>, Kind), AskedError> {
     let unknown = || AskedError::Unknown { word: word.to_owned() };
     let (call, kind) = word.split_once(':').map_or((None, word), |(call, kind)| (Some(call), kind));
+    if let (None, Ok(call)) = (call, word.parse()) {
+        return Ok((Some(call), Kind::Every));
+    }
     let is_delay = kind.starts_with("delay=");
     if !is_delay && !KINDS.contains(&kind) {
         return Err(unknown());
@@ -141,7 +146,10 @@ impl Wanted {
     /// Whether this is asked for; `call` is `None` for what is not done to a call.
     pub fn has(&self, call: Option<Call>, kind: Kind) -> bool {
         let Some(items) = &self.items else { return true };
-        items.iter().any(|(c, k)| *k == kind && (c.is_none() || *c == call))
+        // Delays are for who asks for them.
+        let every =
+            |k: &Kind| *k == Kind::Every && matches!(kind, Kind::Call(o) if !matches!(o, Outcome::Delay(_)));
+        items.iter().any(|(c, k)| (*k == kind || every(k)) && (c.is_none() || *c == call))
     }
 
     /// How long calls of this kind are to be held up, each time in a run of its own: only where that is asked for.
@@ -154,16 +162,16 @@ impl Wanted {
         items.filter_map(|(_, kind)| delay(kind)).collect()
     }
 
-    /// Whether a call is named that only reads.
-    pub fn names_reads(&self) -> bool {
+    /// Whether a call is named that is one of these.
+    pub fn names(&self, these: impl Fn(Call) -> bool) -> bool {
         let Some(items) = &self.items else { return true };
-        items.iter().any(|(c, _)| c.is_some_and(Call::reads))
+        items.iter().any(|(c, _)| c.is_some_and(&these))
     }
 
     /// Whether anything is asked for that is done to calls.
     pub fn has_calls(&self) -> bool {
         let Some(items) = &self.items else { return true };
-        items.iter().any(|(_, k)| matches!(k, Kind::Call(_) | Kind::Full | Kind::Kill))
+        items.iter().any(|(_, k)| matches!(k, Kind::Call(_) | Kind::Every | Kind::Full | Kind::Kill))
     }
 }
 
@@ -176,11 +184,15 @@ mod tests {
         let eio = Kind::Call(Outcome::Errno(libc::EIO));
         let call = |name: &str| Some(name.parse::<Call>().unwrap());
         let Asked::Sweep(all) = "all".parse().unwrap() else { panic!("a sweep") };
-        assert!(all.has(call("write"), eio) && all.has(None, Kind::Rest) && all.names_reads());
+        assert!(all.has(call("write"), eio) && all.has(None, Kind::Rest) && all.names(Call::reads));
         let Asked::Sweep(list) = "fsync:EIO,short,rest".parse().unwrap() else { panic!("a sweep") };
         assert!(list.has(call("fsync"), eio) && !list.has(call("write"), eio));
         assert!(list.has(call("write"), Kind::Call(Outcome::Short(0))) && list.has(None, Kind::Rest));
-        assert!(!list.has(None, Kind::Kill) && !list.names_reads());
+        assert!(!list.has(None, Kind::Kill) && !list.names(Call::reads));
+        let Asked::Sweep(named) = "recv,send:EPIPE".parse().unwrap() else { panic!("a sweep") };
+        assert!(named.has(call("recv"), eio) && named.has(call("recv"), Kind::Call(Outcome::Short(0))));
+        assert!(!named.has(call("recv"), Kind::Call(Outcome::Delay(1))) && !named.has(call("send"), eio));
+        assert!(named.names(Call::receives) && named.has_calls() && !named.has(None, Kind::Full));
         let Asked::Sweep(late) = "fsync:delay=1.5s,delay=20ms".parse().unwrap() else { panic!("a sweep") };
         let fsync = late.delays("fsync".parse().unwrap());
         assert_eq!(fsync, [Outcome::Delay(1_500_000_000), Outcome::Delay(20_000_000)]);

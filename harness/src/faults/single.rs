@@ -60,6 +60,7 @@ fn errors(call: Call) -> &'static [i32] {
         "copy" => &[EIO, ENOSPC, EDQUOT, ENOMEM],
         "fork" => &[EAGAIN, ENOMEM],
         "send" => &[EPIPE, EAGAIN, EINTR, ECONNRESET, ENOMEM],
+        "recv" => &[ECONNRESET, EAGAIN, EINTR, ENOMEM],
         "read" => &[EIO, EINTR],
         "open-read" => &[EIO, EMFILE, ENOMEM, EINTR],
         _ => &[],

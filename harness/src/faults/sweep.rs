@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use unplug_faults::event::Op;
 use unplug_faults::image::Image;
 use unplug_faults::model::Model;
-use unplug_faults::plan::{Outcome, Plan as FaultPlan};
+use unplug_faults::plan::{Call, Outcome, Plan as FaultPlan};
 use unplug_faults::state::{Assumption, Plan};
 use unplug_faults::trace::{Blind, Trace};
 
@@ -121,7 +121,9 @@ impl Sweep<'_> {
         let mut cells = Vec::new();
         let restarting = restarting(self.workload);
         if wanted.has_calls() {
-            let base = self.record(&FaultPlan::census(false), self.workload, Stop::Kill)?.0.trace;
+            let seen = |call: &Call| !call.reads() || call.receives() && wanted.names(Call::receives);
+            let census = FaultPlan::census_of(Call::all().filter(seen));
+            let base = self.record(&census, self.workload, Stop::Kill)?.0.trace;
             let every = self.target.is_repeatable();
             let census = Census::of(&base, every);
             let mut planned: Vec<(Single, &Workload)> =
@@ -129,10 +131,11 @@ impl Sweep<'_> {
             planned.extend(full_disks(written(&base), wanted).into_iter().map(|s| (s, self.workload)));
             // Reads happen where there is something to read: in a second life. Which snapshot that began with no
             // contract can say.
-            if wanted.names_reads() && self.target.policy.appends() {
+            let of_files = |call: Call| call.reads() && !call.receives();
+            if wanted.names(of_files) && self.target.policy.appends() {
                 let base = self.record(&FaultPlan::census(true), &restarting, Stop::Kill)?.0.trace;
                 let mut census = Census::of(&base, every);
-                census.sites.retain(|s| s.call.reads());
+                census.sites.retain(|s| of_files(s.call));
                 planned.extend(singles(&census, wanted, every).into_iter().map(|s| (s, &restarting)));
             }
             cells.extend(self.runs(planned, &base, pool)?);

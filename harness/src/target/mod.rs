@@ -12,6 +12,7 @@ pub mod origin;
 pub mod policy;
 pub mod resp;
 pub mod resp_dump;
+pub(crate) mod resp_guess;
 pub mod resp_op;
 pub(crate) mod resp_pace;
 pub mod resp_recover;

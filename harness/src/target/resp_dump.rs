@@ -2,6 +2,7 @@
 
 use crate::dump::{Dump, Entry};
 use crate::target::client::{Client, ClientError};
+use crate::target::resp_guess::Guess;
 use crate::target::resp_op::{
     canonical_hash, canonical_key, canonical_list, canonical_set, canonical_sorted_set, canonical_string,
 };
@@ -11,27 +12,44 @@ use std::time::Duration;
 
 /// What is asked first: in one piece, and whether or not the server has loaded its data.
 #[derive(Debug)]
-pub(crate) struct First {
+pub(crate) struct First<'a> {
     keys: Value,
     keyspace: Value,
+    guess: &'a Guess,
+    guessed: Vec<Value>,
 }
 
-impl First {
-    /// Asks. INFO is answered during loading too, but not before KEYS, which is not.
-    pub(crate) fn ask(client: &mut Client, patience: Duration) -> Result<(), ClientError> {
+impl<'a> First<'a> {
+    /// Asks, and says how many answers there will be. INFO is answered during loading too, but not before KEYS, which is
+    /// not.
+    pub(crate) fn ask(client: &mut Client, guess: &Guess, patience: Duration) -> Result<usize, ClientError> {
         let mut bytes = Vec::new();
         encode_command(&mut bytes, &["KEYS", "*"]);
         encode_command(&mut bytes, &["INFO", "keyspace"]);
-        client.send(&bytes, patience)
+        let guessed = guess.ask(&mut bytes);
+        client.send(&bytes, patience)?;
+        Ok(2 + guessed)
     }
 
     /// What the answers say, in the order of the questions; `None` while the server loads its data.
-    pub(crate) fn read([keys, keyspace]: [Value; 2]) -> Result<Option<First>, ClientError> {
+    pub(crate) fn read(answers: Vec<Value>, guess: &'a Guess) -> Result<Option<First<'a>>, ClientError> {
+        let mut answers = answers.into_iter();
+        let (Some(keys), Some(keyspace)) = (answers.next(), answers.next()) else { return Ok(None) };
         match &keys {
             Value::Error(text) if text.starts_with(b"LOADING") => Ok(None),
             Value::Error(text) => Err(ClientError::Refused(String::from_utf8_lossy(text).into_owned())),
-            _ => Ok(Some(First { keys, keyspace })),
+            _ => Ok(Some(First { keys, keyspace, guess, guessed: answers.collect() })),
         }
+    }
+
+    /// What the first database holds, if that was guessed, and if none of its keys expires.
+    fn guessed(&self, counts: Option<Counts>) -> Result<Option<Dump>, ClientError> {
+        let keys: Vec<&[u8]> =
+            self.keys.items().unwrap_or_default().iter().filter_map(Value::bytes).collect();
+        if keys.is_empty() || counts != Some(Counts { keys: keys.len(), expires: 0 }) {
+            return Ok(None);
+        }
+        self.guess.read(&keys, &self.guessed)
     }
 }
 
@@ -40,12 +58,19 @@ impl First {
 /// # Errors
 /// The connection's; [`ClientError::Refused`] where the server does not let itself be read, or holds a type that
 /// has no canonical form here.
-pub(crate) fn dump(client: &mut Client, first: &First, patience: Duration) -> Result<Dump, ClientError> {
-    let mut dump = Dump::default();
+pub(crate) fn dump(client: &mut Client, first: &First<'_>, patience: Duration) -> Result<Dump, ClientError> {
     let command = |args: &[&[u8]]| args.iter().map(|a| a.to_vec()).collect::<Vec<_>>();
     let text = first.keyspace.bytes().ok_or_else(|| unexpected("INFO", &first.keyspace))?;
     let databases = databases(text);
-    dump_keys(client, 0, &first.keys, databases.get(&0).copied(), &mut dump, patience)?;
+    let counts = databases.get(&0).copied();
+    let mut dump = match first.guessed(counts)? {
+        Some(dump) => dump,
+        None => {
+            let mut dump = Dump::default();
+            dump_keys(client, 0, &first.keys, counts, &mut dump, patience)?;
+            dump
+        }
+    };
     let others = databases.range(1..);
     for (db, counts) in others.clone() {
         let select = [command(&[b"SELECT", db.to_string().as_bytes()]), command(&[b"KEYS", b"*"])];
@@ -137,10 +162,7 @@ fn dump_collections(
 ) -> Result<(), ClientError> {
     let mut bytes = Vec::new();
     for (key, _) in keys {
-        encode_command(&mut bytes, &[&b"LRANGE"[..], key, b"0", b"-1"]);
-        encode_command(&mut bytes, &[&b"SMEMBERS"[..], key]);
-        encode_command(&mut bytes, &[&b"HGETALL"[..], key]);
-        encode_command(&mut bytes, &[&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"]);
+        Kind::ALL.into_iter().for_each(|kind| kind.ask(key, &mut bytes));
     }
     let replies = client.replies(&bytes, keys.len() * 4, patience)?;
     for ((key, expires_at_ms), replies) in keys.iter().zip(replies.chunks(4)) {
@@ -151,28 +173,66 @@ fn dump_collections(
     Ok(())
 }
 
+/// A type that is no string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    List,
+    Set,
+    Hash,
+    SortedSet,
+}
+
+impl Kind {
+    /// In the order in which a key is read as each.
+    pub(crate) const ALL: [Kind; 4] = [Kind::List, Kind::Set, Kind::Hash, Kind::SortedSet];
+
+    /// Reads a key as one.
+    pub(crate) fn ask(self, key: &[u8], bytes: &mut Vec<u8>) {
+        match self {
+            Kind::List => encode_command(bytes, &[&b"LRANGE"[..], key, b"0", b"-1"]),
+            Kind::Set => encode_command(bytes, &[&b"SMEMBERS"[..], key]),
+            Kind::Hash => encode_command(bytes, &[&b"HGETALL"[..], key]),
+            Kind::SortedSet => encode_command(bytes, &[&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"]),
+        }
+    }
+
+    /// What its values begin with in a dump.
+    pub(crate) fn canonical(self) -> &'static [u8] {
+        match self {
+            Kind::List => b"list ",
+            Kind::Set => b"set ",
+            Kind::Hash => b"hash ",
+            Kind::SortedSet => b"zset ",
+        }
+    }
+}
+
 /// What a key holds that was asked for as a list, as a set, as a hash and as a sorted set. No collection is empty: where
 /// all are, the key has expired since it was named.
 fn collection(replies: &[Value]) -> Result<Option<Vec<u8>>, ClientError> {
-    let of = |at: usize| replies.get(at).and_then(Value::items);
-    let Some(kind) = (0..4).find(|at| of(*at).is_some()) else {
+    let of_its_kind = Kind::ALL.into_iter().zip(replies).find(|(_, reply)| reply.items().is_some());
+    let Some((kind, reply)) = of_its_kind else {
         return Err(unexpected("LRANGE", replies.first().unwrap_or(&Value::Array(None))));
     };
-    let items = of(kind).unwrap_or_default();
-    let strings: Vec<&[u8]> = items.iter().filter_map(Value::bytes).collect();
+    collection_of(kind, reply)
+}
+
+/// What a key of this type holds; `None` where it has nothing.
+pub(crate) fn collection_of(kind: Kind, reply: &Value) -> Result<Option<Vec<u8>>, ClientError> {
+    let strings: Vec<&[u8]> = reply.items().unwrap_or_default().iter().filter_map(Value::bytes).collect();
     let pairs = || strings.chunks_exact(2).map(|pair| (pair[0], pair[1]));
     if strings.is_empty() {
         return Ok(None);
     }
     Ok(Some(match kind {
-        0 => canonical_list(strings),
-        1 => canonical_set(strings),
-        2 => canonical_hash(pairs()),
-        _ => {
+        Kind::List => canonical_list(strings),
+        Kind::Set => canonical_set(strings),
+        Kind::Hash => canonical_hash(pairs()),
+        Kind::SortedSet => {
             let score = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
             let scored = pairs().map(|(member, text)| Some((member, score(text)?)));
             let scored: Option<Vec<(&[u8], f64)>> = scored.collect();
-            canonical_sorted_set(scored.ok_or_else(|| unexpected("ZRANGE", &replies[3]))?)
+            canonical_sorted_set(scored.ok_or_else(|| unexpected("ZRANGE", reply))?)
         }
     }))
 }

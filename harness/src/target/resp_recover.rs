@@ -6,6 +6,7 @@ use crate::target::client::{Client, ClientError};
 use crate::target::options::value_of;
 use crate::target::policy::Policy;
 use crate::target::resp_dump::{First, dump};
+use crate::target::resp_guess::Guess;
 use crate::target::resp_op::{canonical_key, canonical_list, canonical_string};
 use crate::target::resp_starts::Starts;
 use crate::target::server::{Program, Server, how, not_yet};
@@ -68,14 +69,17 @@ impl RespRecovery {
             let command = self.program.command(dir, &socket, self.policy, &self.extra);
             Server::spawn(command, &log).map_err(|e| Unclear::Failed(e.to_string()))?
         };
-        let (held, mut client) = match self.first_dump(&mut server, &socket) {
+        let guess = self.starts.guess.take();
+        let (held, mut client) = match self.first_dump(&mut server, &socket, &guess) {
             Ok(read) => read,
             Err(Trouble::Outcome(outcome)) => return Ok((outcome, None)),
             Err(Trouble::Unclear(why)) => return Err(Unclear::Failed(why)),
         };
+        *self.starts.guess.borrow_mut() = Guess::of(&held);
         if !part.goes_on(&held) {
             return Ok((Outcome::Recovered(held), None));
         }
+        self.starts.guess.borrow_mut().add(&probe_dump());
         let written = self.probe(&mut client, &mut server).and_then(|()| {
             if let Some(template) = template {
                 template.learn(server.pid());
@@ -92,12 +96,17 @@ impl RespRecovery {
     }
 
     /// What the server holds, once it has loaded it, and the connection by which that was read.
-    fn first_dump(&self, server: &mut Server, socket: &Path) -> Result<(Dump, Client), Trouble> {
+    fn first_dump(
+        &self,
+        server: &mut Server,
+        socket: &Path,
+        guess: &Guess,
+    ) -> Result<(Dump, Client), Trouble> {
         let start = Instant::now();
         loop {
             match Client::connect(socket) {
                 Ok(mut client) => {
-                    if let Some(first) = self.first_answers(server, &mut client, start)? {
+                    if let Some(first) = self.first_answers(server, &mut client, (guess, start))? {
                         let dump = dump(&mut client, &first, self.wall);
                         return Ok((dump.map_err(|e| self.trouble(server, &e))?, client));
                     }
@@ -113,30 +122,27 @@ impl RespRecovery {
     }
 
     /// Asks until it has loaded its data; `None` where the connection ends before.
-    fn first_answers(
+    fn first_answers<'a>(
         &self,
         server: &mut Server,
         client: &mut Client,
-        start: Instant,
-    ) -> Result<Option<First>, Trouble> {
+        (guess, start): (&'a Guess, Instant),
+    ) -> Result<Option<First<'a>>, Trouble> {
         let mut asked = 0_u32;
         loop {
-            if let Err(e) = First::ask(client, self.wall) {
-                return self.lost(server, &e);
-            }
-            let mut answers = [const { Value::Array(None) }; 2];
-            let mut next = 0;
-            while next < answers.len() {
+            let count = match First::ask(client, guess, self.wall) {
+                Ok(count) => count,
+                Err(e) => return self.lost(server, &e),
+            };
+            let mut answers = Vec::with_capacity(count);
+            while answers.len() < count {
                 match client.reply(GLANCE) {
-                    Ok(reply) => {
-                        answers[next] = reply.value;
-                        next += 1;
-                    }
+                    Ok(reply) => answers.push(reply.value),
                     Err(ClientError::Silent(_)) => self.look(server, start).map_or(Ok(()), Err)?,
                     Err(e) => return self.lost(server, &e),
                 }
             }
-            match First::read(answers) {
+            match First::read(answers, guess) {
                 Ok(Some(first)) => return Ok(Some(first)),
                 Ok(None) => self.look(server, start).map_or(Ok(()), Err)?,
                 Err(e) => return Err(self.trouble(server, &e)),
@@ -151,7 +157,7 @@ impl RespRecovery {
     }
 
     /// Of an error before the first answer: whether another connection may be tried.
-    fn lost(&self, server: &mut Server, error: &ClientError) -> Result<Option<First>, Trouble> {
+    fn lost<T>(&self, server: &mut Server, error: &ClientError) -> Result<Option<T>, Trouble> {
         match error {
             // The server's end, perhaps: the caller looks at the process.
             ClientError::Closed { .. } => Ok(None),
@@ -207,19 +213,16 @@ impl RespRecovery {
 
     /// Writes the probes.
     fn probe(&self, client: &mut Client, server: &mut Server) -> Result<(), Trouble> {
-        let probes = probes();
+        let mut probes = probes();
+        // Without a log what was written is kept by a snapshot only.
+        if value_of("appendonly", self.policy, &self.extra) != Some("yes") {
+            probes.push((vec![b"SAVE".to_vec()], Value::Simple(b"OK".to_vec())));
+        }
         let commands: Vec<Vec<Vec<u8>>> = probes.iter().map(|(command, _)| command.clone()).collect();
         let replies = client.pipeline(&commands, self.wall).map_err(|e| self.trouble(server, &e))?;
         for ((command, expected), reply) in probes.iter().zip(&replies) {
             if reply != expected {
                 return Err(refused(&String::from_utf8_lossy(&command.join(&b' ')), reply));
-            }
-        }
-        // Without a log what was written is kept by a snapshot only.
-        if value_of("appendonly", self.policy, &self.extra) != Some("yes") {
-            match client.call(&["SAVE"], self.wall).map_err(|e| self.trouble(server, &e))? {
-                Value::Simple(ok) if ok == b"OK" => {}
-                other => return Err(refused("SAVE", &other)),
             }
         }
         Ok(())

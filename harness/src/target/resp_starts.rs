@@ -6,6 +6,7 @@
 //! there is no template, or whose forks differ, is started plainly, and so is what is repeated alone.
 
 use crate::recovery::{Lives, Outcome};
+use crate::target::resp_guess::Guess;
 use crate::target::resp_recover::{RespRecovery, probe_dump};
 use crate::target::server::is_serving;
 use crate::target::template::Template;
@@ -24,6 +25,8 @@ pub struct Starts {
     pub(super) made: Cell<u64>,
     /// What need not be lived again; `None` where all is.
     sound: Option<RefCell<Sound>>,
+    /// What the next one may hold.
+    pub(super) guess: RefCell<Guess>,
 }
 
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl Default for Starts {
 
 impl Starts {
     fn by(way: Way) -> Starts {
-        Starts { way, made: Cell::new(0), sound: None }
+        Starts { way, made: Cell::new(0), sound: None, guess: RefCell::default() }
     }
 
     /// By plain starts only.

@@ -5,8 +5,8 @@ use crate::target::client::Client;
 use crate::target::embedded::EngineSubject;
 use crate::target::policy::Policy;
 use crate::target::resp_dump::{First, dump};
+use crate::target::resp_guess::Guess;
 use crate::target::server::{Program, Server};
-use crate::target::value::Value as Resp;
 use crate::worker::store::Subject;
 use crate::workload::random::Random;
 use proptest::prelude::*;
@@ -238,6 +238,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Redis {
     client: Client,
     reader: Client,
+    /// What it held before: asked for with the names of its keys, as recoveries do.
+    guess: Guess,
     _server: Server,
     _dir: tempfile::TempDir,
 }
@@ -265,7 +267,13 @@ impl Redis {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
-        Some(Redis { client: connect(), reader: connect(), _server: server, _dir: dir })
+        Some(Redis {
+            client: connect(),
+            reader: connect(),
+            guess: Guess::default(),
+            _server: server,
+            _dir: dir,
+        })
     }
 }
 
@@ -278,11 +286,12 @@ impl Rival for Redis {
     }
 
     fn dump(&mut self) -> Dump {
-        First::ask(&mut self.reader, PATIENCE).unwrap();
-        let mut answer = || self.reader.reply(PATIENCE).unwrap().value;
-        let answers: [Resp; 2] = [answer(), answer()];
-        let first = First::read(answers).unwrap().unwrap();
-        dump(&mut self.reader, &first, PATIENCE).unwrap()
+        let count = First::ask(&mut self.reader, &self.guess, PATIENCE).unwrap();
+        let answers = (0..count).map(|_| self.reader.reply(PATIENCE).unwrap().value).collect();
+        let first = First::read(answers, &self.guess).unwrap().unwrap();
+        let held = dump(&mut self.reader, &first, PATIENCE).unwrap();
+        self.guess = Guess::of(&held);
+        held
     }
 }
 
