@@ -9,47 +9,30 @@
 //! checked by name.
 
 mod binary;
+mod race;
+mod race_steps;
 mod sabotaged;
 
+use race::{Kind, MULTI, PROGRAM, SINGLE, before, crash, every_call, invoke, op, target, workers};
+use race_steps::{MULTI_STEPS, SINGLE_STEPS, missing};
 use std::collections::BTreeSet;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use unplug::explore::{Memo, Search, explore_last};
+use std::sync::atomic::{AtomicU32, Ordering};
 use unplug::record::RecordError;
 use unplug::target::Target;
 use unplug::target::policy::Policy;
-use unplug::target::resp::RespTarget;
-use unplug::target::resp_op::RespOp;
 use unplug::target::resp_stop::Stop;
 use unplug::target::rig::Arrival;
-use unplug::worker::{Limits, Workers};
 use unplug::workload::{Step, Workload};
 use unplug_faults::event::{Op, SyncKind};
-use unplug_faults::model;
-use unplug_faults::plan::Call;
-use unplug_faults::state::Plan;
 use unplug_faults::trace::Trace;
 
-const MODELS: [&str; 4] = ["ext4-ordered", "xfs", "btrfs", "posix-split"];
-/// States of a run under one model.
-const BUDGET: u64 = 40;
 /// Runs that are recorded and crashed at a time.
 const AT_ONCE: usize = 2;
 /// The operation that arrives: the first of the race is BGREWRITEAOF.
 const ARRIVES: u32 = 5;
 /// No rewrite makes so many calls.
 const MOST_CALLS: u32 = 200;
-
-/// How the engine keeps its log.
-#[derive(Clone, Copy, Debug)]
-struct Kind {
-    single: bool,
-    rdb: bool,
-    policy: Policy,
-}
-
-const MULTI: Kind = Kind { single: false, rdb: true, policy: Policy::Always };
-const SINGLE: Kind = Kind { single: true, rdb: true, policy: Policy::Always };
 
 /// What happens at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +50,6 @@ enum What {
     Shutdown,
 }
 
-fn words(line: &str) -> Vec<Vec<u8>> {
-    line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
-}
-
-fn op(line: &str) -> Vec<u8> {
-    RespOp { commands: line.split(';').map(|command| words(command.trim())).collect() }.encode()
-}
-
 impl What {
     fn operation(self, kind: Kind) -> &'static str {
         match self {
@@ -89,17 +64,11 @@ impl What {
     }
 
     fn workload(self, kind: Kind) -> Workload {
-        let invoke = |client, line| Step::Invoke { client, op: op(line) };
-        let mut steps = vec![
-            Step::Phase("start".into()),
-            invoke(0, "SET before 1"),
-            invoke(1, "RPUSH l a b c"),
-            invoke(0, "INCR n"),
-            invoke(1, "SET expiring x PXAT 4102444999000"),
-            Step::Phase("race".into()),
+        let mut steps = before();
+        steps.extend([
             Step::Together(vec![(0, op("BGREWRITEAOF")), (1, op(self.operation(kind)))]),
             invoke(0, "INCR n"),
-        ];
+        ]);
         if self != What::Shutdown {
             steps.extend([Step::Settle, invoke(1, "SET after 1")]);
         }
@@ -111,25 +80,12 @@ impl What {
     }
 }
 
-/// The engine of a kind; one with a bug built in, if this process is told so.
-fn target(kind: Kind) -> RespTarget {
-    let program = std::env::var(PROGRAM).unwrap_or_else(|_| env!("CARGO_BIN_EXE_unplug").to_owned());
-    let mut target = RespTarget::engine(program, kind.policy);
-    let layout = if kind.single { "single" } else { "multi" };
-    target.extra = vec![
-        ("aof-layout".into(), layout.into()),
-        ("aof-use-rdb-preamble".into(), if kind.rdb { "yes" } else { "no" }.into()),
-    ];
-    target
-}
-
 /// Records the run in which it arrives before call number `call`; `None`: there are fewer. `dies`: which of its calls
 /// the child does not survive.
 fn record(kind: Kind, what: What, call: u32, dies: Option<u64>) -> Option<Trace> {
     let mut target = target(kind);
     if let Some(nth) = dies {
-        let calls: Vec<&str> = Call::recorded().map(Call::name).collect();
-        let plan = format!("{} * kill nth={nth} in=child", calls.join(","));
+        let plan = format!("{} * kill nth={nth} in=child", every_call());
         target.conditions.faults = plan.parse().expect("a plan");
     }
     target.conditions.arrival = Some(Arrival { operation: ARRIVES, call, hangs: what == What::Shutdown });
@@ -151,35 +107,6 @@ fn record(kind: Kind, what: What, call: u32, dies: Option<u64>) -> Option<Trace>
     }
 }
 
-/// Crashes a run; what is wrong with it, and how many states were looked at.
-fn crash(kind: Kind, trace: &Trace, workers: &mut Workers) -> (Vec<String>, u64) {
-    let target = target(kind);
-    let (mut memo, mut wrong, mut states) = (Memo::new(), Vec::new(), 0);
-    for name in MODELS {
-        let search = Search {
-            trace,
-            target: &target,
-            contract: kind.policy.contract(),
-            model: model::by_name(name).expect("a model"),
-            plan: Plan { bound: 2, budget: BUDGET, seed: 1 },
-            assume: &[],
-            repro_dir: None,
-        };
-        let never = AtomicBool::new(false);
-        let cell = explore_last(&search, &mut memo, workers, &mut |_| {}, &never, false).expect("a phase");
-        assert_eq!(cell.phase, "race");
-        states += cell.states_checked;
-        wrong.extend(
-            cell.not_measured.iter().map(|b| format!("{name}: not measured: {}: {}", b.what, b.detail)),
-        );
-        for finding in &cell.findings {
-            let violation = &finding.violation;
-            wrong.push(format!("{name}: {:?}: {}", violation.class, violation.explanation));
-        }
-    }
-    (wrong, states)
-}
-
 /// What a sweep came to.
 #[derive(Debug, Default)]
 struct Swept {
@@ -194,9 +121,7 @@ fn sweep(kind: Kind, what: What) -> Swept {
     let next = AtomicU32::new(1);
     let end = AtomicU32::new(MOST_CALLS);
     let worker = || {
-        let contract = kind.policy.contract();
-        let mut workers =
-            Workers::start(1, Limits::default(), || target(kind).worker(&contract)).expect("a worker");
+        let mut workers = workers(kind);
         let mut done = Vec::new();
         loop {
             let call = next.fetch_add(1, Ordering::SeqCst);
@@ -226,89 +151,10 @@ fn sweep(kind: Kind, what: What) -> Swept {
     swept
 }
 
-/// The program to be recorded, where it is not the ordinary one.
-const PROGRAM: &str = "UNPLUG_RACES_PROGRAM";
-
-/// Whether it is told by a pattern of a call's name and its path, both separated by a blank; `*` is anything.
-fn like(call: &str, pattern: &str) -> bool {
-    unplug_faults::glob::matches(pattern.as_bytes(), call.as_bytes())
-}
-
-/// The steps of a rewrite in `engine/src/persist/mod.rs`, by the calls that they consist of, group after group: what arrives
-/// must have arrived before each. Those of a group are made in any order.
-const MULTI_STEPS: &[&[&str]] = &[
-    // 2. (1 is no call under always: what is written is synced.)
-    &["open* appendonlydir/appendonly.aof.2.incr.aof"],
-    &["write appendonlydir/appendonly.aof.2.incr.aof"],
-    // 3: the syncs are made at once.
-    &["open* appendonlydir/temp-appendonly.aof.manifest"],
-    &["link* appendonlydir/appendonly.aof.manifest"],
-    &[
-        "fdatasync appendonlydir/appendonly.aof.2.incr.aof",
-        "fsync appendonlydir/temp-appendonly.aof.manifest",
-        "fsync appendonlydir",
-    ],
-    &["rename* appendonlydir/temp-appendonly.aof.manifest"],
-    &["fsync appendonlydir"],
-    &["unlink* appendonlydir/appendonly.aof.manifest.prev"],
-    // 4: the reply, and the child.
-    &["sendto socket", "open* appendonlydir/temp-rewriteaof-bg-2.aof"],
-    &["write appendonlydir/temp-rewriteaof-bg-2.aof"],
-    &["fsync appendonlydir/temp-rewriteaof-bg-2.aof"],
-    // 5
-    &["rename* appendonlydir/temp-rewriteaof-bg-2.aof"],
-    // 6
-    &["fsync appendonlydir/temp-appendonly.aof.manifest"],
-    &["fsync appendonlydir"],
-    &["rename* appendonlydir/temp-appendonly.aof.manifest"],
-    &["fsync appendonlydir"],
-    // 7
-    &["unlink* appendonlydir/appendonly.aof.1.base.*", "unlink* appendonlydir/appendonly.aof.1.incr.aof"],
-    // 8
-    &["fsync appendonlydir/temp-appendonly.aof.manifest"],
-    &["fsync appendonlydir"],
-    &["rename* appendonlydir/temp-appendonly.aof.manifest"],
-    &["fsync appendonlydir"],
-];
-
-/// The same of a single file's rewrite. (1 is no call.)
-const SINGLE_STEPS: &[&[&str]] = &[
-    // 2
-    &["sendto socket", "open* temp-rewriteaof-bg-2.aof"],
-    &["write temp-rewriteaof-bg-2.aof"],
-    &["fsync temp-rewriteaof-bg-2.aof"],
-    // 3
-    &["open* temp-rewriteaof-bg-2.aof"],
-    &["write temp-rewriteaof-bg-2.aof"],
-    &["fsync temp-rewriteaof-bg-2.aof"],
-    // 4
-    &["fsync ."],
-    &["rename* temp-rewriteaof-bg-2.aof"],
-    &["fsync ."],
-];
-
-/// Which of the steps are not among the calls, in their order.
-fn missing<'a>(calls: &[String], groups: &[&[&'a str]]) -> Vec<&'a str> {
-    let (mut missing, mut from) = (Vec::new(), 0);
-    for group in groups {
-        let mut end = from;
-        for step in *group {
-            match calls[from..].iter().position(|call| like(call, step)) {
-                Some(at) => end = end.max(from + at + 1),
-                None => missing.push(*step),
-            }
-        }
-        from = end;
-    }
-    missing
-}
-
 /// The child dies before each of its calls, which a write has come before, and then another rewrite has to be none the
 /// worse; or it hangs there, and the server is shut down. `calls` are those of a run in which it lives.
 fn child(kind: Kind, what: What, calls: &[String]) -> Swept {
-    let contract = kind.policy.contract();
-    let mut workers =
-        Workers::start(1, Limits::default(), || target(kind).worker(&contract)).expect("a worker");
+    let mut workers = workers(kind);
     // It begins with the name of its file, and ends with its sync.
     let first = calls.iter().position(|call| call.contains("temp-rewriteaof")).expect("a child");
     let count = calls[first..].iter().position(|call| call.starts_with("fsync")).expect("a sync") + 1;
@@ -423,9 +269,7 @@ fn a_race_is_recorded_twice_as_the_same() {
 #[test]
 fn an_unsynced_header_is_found() {
     let mut found = BTreeSet::new();
-    let contract = MULTI.policy.contract();
-    let mut workers =
-        Workers::start(1, Limits::default(), || target(MULTI).worker(&contract)).expect("a worker");
+    let mut workers = workers(MULTI);
     for call in [1, 5, 16] {
         let mut trace = record(MULTI, What::Write, call, None).expect("there is such a call");
         // All before is synced: the first fdatasync behind BGREWRITEAOF is the header's.

@@ -1,5 +1,5 @@
-//! Bugs in what the engine does when a call fails, built in on purpose: each must be found by the sweep over single
-//! faults, and by its right name. The correct engine must not be accused.
+//! Bugs in what the engine does when a call fails, a process is killed or a sync waits, built in on purpose: each must be
+//! found by the sweep over single faults, and by its right name. The correct engine must not be accused.
 //!
 //! The engine with the bugs is the one of `tests/sabotage.rs`.
 
@@ -124,6 +124,64 @@ fn a_second_name_that_goes_too_early_is_found_and_named() {
     };
     assert_eq!(run(""), Ok(BTreeSet::new()));
     assert_eq!(run("second-name-removed-unsynced"), Ok(["refuses-to-open".to_owned()].into()));
+}
+
+/// A sync of two seconds and a half keeps writes in memory for as long, and they go with the process. It takes a run that is
+/// longer than that.
+#[test]
+fn a_write_that_waits_too_long_is_found_and_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let built = build();
+    let run = |sabotage: &str| {
+        let words = ["check", "engine", "--policy", "everysec", "--faults", "kill", "--ops", "60"];
+        let mut command = unplug(&built, dir.path(), &words);
+        command.args(["--model", "prefix", "--budget", "400", "--recovery-depth", "0", "--format", "json"]);
+        seen(&output(command.env("UNPLUG_SABOTAGE", sabotage)))
+    };
+    assert_eq!(run(""), Ok(BTreeSet::new()));
+    assert_eq!(run("postponed-without-end"), Ok(["acknowledged-loss".to_owned()].into()));
+}
+
+/// A bug that the engine had: what is acknowledged while a child runs, and no write follows, was never synced. Without the
+/// option it is no bug, as nothing is left unsynced.
+#[test]
+fn a_promise_that_is_not_taken_up_again_is_found_and_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let built = build();
+    let run = |sabotage: &str, variant: &str| {
+        let words = ["check", "engine", "--policy", "always", "--variant", variant, "--ops", "24"];
+        let mut command = unplug(&built, dir.path(), &words);
+        command.args(["--model", "prefix,posix", "--recovery-depth", "0", "--format", "json"]);
+        let ran = output(command.env("UNPLUG_SABOTAGE", sabotage));
+        let classes = found::mechanisms(&ran).into_iter().map(|(class, _)| class);
+        (ran.status.code(), classes.collect::<BTreeSet<String>>())
+    };
+    assert_eq!(run("", "idle-sync"), (Some(0), BTreeSet::new()));
+    assert_eq!(run("suspended-stays-unsynced", "default"), (Some(0), BTreeSet::new()));
+    let (code, classes) = run("suspended-stays-unsynced", "idle-sync");
+    assert_eq!((code, classes), (Some(1), ["acknowledged-loss".to_owned()].into()));
+}
+
+/// Under everysec a write that fails is tried again each second; what was answered with OK all the same is on no disk for
+/// as long as the disk is full. Where nobody asks for anything in the second after it, nobody is told either.
+#[test]
+fn a_failed_write_that_is_answered_is_found_and_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let built = build();
+    let run = |room: u32, sabotage: &str| {
+        let plan = format!("write,fallocate * full={room} nth=all\n");
+        std::fs::write(dir.path().join("plan"), plan).expect("written");
+        let words = ["check", "engine", "--policy", "everysec", "--ops", "18", "--model", "posix"];
+        let mut command = unplug(&built, dir.path(), &words);
+        command.args(["--faults", "plan", "--budget", "300", "--recovery-depth", "0", "--format", "json"]);
+        seen(&output(command.env("UNPLUG_SABOTAGE", sabotage)))
+    };
+    let mut found = BTreeSet::new();
+    for room in (1400..3000).step_by(500) {
+        assert_eq!(run(room, ""), Ok(BTreeSet::new()), "room for {room} bytes");
+        found.extend(run(room, "failed-write-answered").expect("a sweep"));
+    }
+    assert_eq!(found, ["window-exceeded".to_owned()].into());
 }
 
 /// Written before the first run. Of few states only: each that hangs costs the limit of CPU time in the run, and once

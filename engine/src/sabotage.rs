@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 37] = [
+pub const NAMES: [&str; 40] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -22,6 +22,9 @@ pub const NAMES: [&str; 37] = [
     "base-forked-late",
     "transaction-split",
     "bgsave-shown-at-once",
+    "suspended-stays-unsynced",
+    "postponed-without-end",
+    "stop-does-not-wait",
     // Of one type or command, in a snapshot.
     "expiry-of-collections-not-saved",
     "score-rounded",

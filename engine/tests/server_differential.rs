@@ -11,6 +11,8 @@ mod commands;
 mod compare;
 #[path = "server_differential/directed.rs"]
 mod directed;
+#[path = "server_differential/logged.rs"]
+mod logged;
 mod server_support;
 #[path = "server_differential/templates.rs"]
 mod templates;

@@ -16,4 +16,10 @@ pub enum Contract {
     No,
     /// Exactly the content at some snapshot, never older than the last acknowledged one (RDB only).
     Snapshot,
+    /// A prefix that holds every acknowledged operation, but those that wait to be written while a thread of the target
+    /// syncs (appendfsync everysec, where the process is killed and the page cache lives on).
+    Written {
+        /// How long a write waits at the most, in nanoseconds; Redis's and the engine's two seconds.
+        postponed: u64,
+    },
 }

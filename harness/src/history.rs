@@ -1,8 +1,8 @@
 //! The history of one run: what clients asked for, what they were told, and when.
 
-mod suspended;
+mod spans;
 
-pub use suspended::{SUSPENDED, Suspended, WHILE_A_CHILD_RUNS, WHILE_A_SYNC_RUNS};
+pub use spans::{SUSPENDED, Suspended, WHILE_A_CHILD_RUNS};
 
 use std::collections::BTreeMap;
 use unplug_faults::event::{Clock, Event, Nanos, Op, ProcessEvent};
@@ -55,8 +55,12 @@ pub struct History {
     pub forks: Vec<Clock>,
     /// The target's wall clock at the start, in milliseconds since 1970.
     pub epoch_ms: u64,
-    /// When the policy promised nothing, ascending.
+    /// When the policy promised nothing, from the fork of a child until the target has noticed its end; ascending.
     pub suspended: Vec<Suspended>,
+    /// When threads beside a process's first one synced a file, by the target's time.
+    pub(crate) syncs: Vec<(Nanos, Nanos)>,
+    /// How long after it is due the target may do something.
+    tick: Nanos,
     /// The last crash point: everything that happened has ended.
     pub end: Clock,
     /// What in the trace makes no history, by name: the run is not measured.
@@ -121,7 +125,7 @@ impl History {
         if let Some(last) = history.phases.last_mut() {
             last.end = history.end;
         }
-        history.suspended = history.spans(trace);
+        history.read_spans(trace);
         history
     }
 
@@ -130,6 +134,12 @@ impl History {
         if self.times.last().is_none_or(|(_, t)| at > *t) {
             self.times.push((clock, at));
         }
+    }
+
+    /// The target's time at a moment of the trace.
+    fn time(&self, clock: Clock) -> Nanos {
+        let next = self.times.partition_point(|(at, _)| *at <= clock);
+        next.checked_sub(1).and_then(|i| self.times.get(i)).map_or(0, |(_, at)| *at)
     }
 
     fn complain(&mut self, what: &str, detail: String) {

@@ -107,3 +107,60 @@ fn any_number(bytes: &[u8], at: usize) -> Result<(u64, usize), RespError> {
         Some(_) => Err(RespError::Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every way to spell a number of up to five bytes with these.
+    fn spellings() -> Vec<Vec<u8>> {
+        let mut all = vec![Vec::new()];
+        let mut from = 0;
+        for _ in 0..5 {
+            let to = all.len();
+            for at in from..to {
+                let longer = b"019\r\nx-".iter().map(|b| [all[at].as_slice(), &[*b]].concat());
+                all.extend(longer.collect::<Vec<_>>());
+            }
+            from = to;
+        }
+        all
+    }
+
+    #[test]
+    fn a_short_number_is_read_as_any_number_is() {
+        let mut good = 0;
+        for text in spellings() {
+            for behind in [&b""[..], b"$3\r\nabc\r\n"] {
+                let bytes = [b"*", text.as_slice(), behind].concat();
+                let quick = number(&bytes, 1);
+                assert_eq!(quick, any_number(&bytes, 1), "{}", bytes.escape_ascii());
+                good += u32::from(quick.is_ok());
+            }
+        }
+        assert!(good > 100, "{good}");
+    }
+
+    #[test]
+    fn a_command_that_is_cut_is_told_from_one_that_is_wrong() {
+        let whole = b"*2\r\n$3\r\nabc\r\n$12\r\n0123456789ab\r\n";
+        let read = |bytes: &[u8]| next_item(bytes, 0, &mut Vec::new()).map(|parsed| parsed.end);
+        assert_eq!(read(whole), Ok(whole.len()));
+        for len in 0..whole.len() {
+            assert_eq!(read(&whole[..len]), Err(RespError::Truncated), "{len}");
+        }
+        // Any other byte than that of the frame is wrong wherever it stands.
+        let content = |at: usize| (8..11).contains(&at) || (18..30).contains(&at);
+        for at in (0..whole.len()).filter(|at| !content(*at)) {
+            let mut bytes = whole.to_vec();
+            bytes[at] = b'x';
+            assert_eq!(read(&bytes), Err(RespError::Malformed), "{at}");
+        }
+        let many = |n: u64| format!("*{n}\r\n").into_bytes();
+        assert_eq!(read(&many(MAX_ARGS)), Err(RespError::Truncated));
+        assert_eq!(
+            (read(&many(MAX_ARGS + 1)), read(&many(0))),
+            (Err(RespError::Malformed), Err(RespError::Malformed))
+        );
+    }
+}

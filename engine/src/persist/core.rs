@@ -178,12 +178,14 @@ impl Persistence {
         let policy = self.config.appendfsync;
         let no_sync = self.config.no_appendfsync_on_rewrite && self.child.is_some();
         let Some(aof) = &mut self.aof else { return Ok(()) };
-        if let Some(trouble) = &aof.trouble {
-            return match policy {
-                AppendFsync::Always => Err(WriteError::Broken(trouble.text().to_owned())),
-                // The buffer waits for cron's retry; writes are refused meanwhile.
-                _ => Ok(()),
-            };
+        match (&aof.trouble, policy) {
+            (Some(trouble), AppendFsync::Always) => {
+                return Err(WriteError::Broken(trouble.text().to_owned()));
+            }
+            (Some(Trouble::Rebase(_)), _) => return Ok(()),
+            // The buffer waits for cron's retry, and writes are refused meanwhile. What the file has is synced in time
+            // all the same.
+            (Some(Trouble::Write(_)) | None, _) => {}
         }
         if policy == AppendFsync::Always && sabotaged!("reply-before-fdatasync") {
             // Syncs what the last turn wrote, whose replies have left.
@@ -194,7 +196,7 @@ impl Persistence {
                 let written = aof.log.write();
                 let synced = written.and_then(|()| if no_sync { Ok(()) } else { aof.log.sync() });
                 synced.map_err(|e| fatal(aof, e))?;
-            } else if !no_sync {
+            } else if !no_sync && !sabotaged!("suspended-stays-unsynced") {
                 // What was written while a child ran, or under another policy.
                 aof.log.sync_rest().map_err(|e| fatal(aof, e))?;
             }
@@ -203,11 +205,11 @@ impl Persistence {
         if aof.log.pending() > 0 {
             aof.oldest_unsynced_ms.get_or_insert(now_ms);
         }
-        if aof.log.pending() > 0 && !postpone(aof, policy, self.syncer.busy(), now_ms) {
+        let may_write = aof.trouble.is_none() && aof.log.pending() > 0;
+        if may_write && !postpone(aof, policy, self.syncer.busy(), now_ms) {
             aof.postponed_since_ms = None;
             if let Err(e) = aof.log.write() {
                 aof.trouble = Some(Trouble::Write(e.to_string()));
-                return Ok(());
             }
         }
         if policy == AppendFsync::EverySec && !no_sync {
@@ -361,7 +363,7 @@ fn postpone(aof: &mut Aof, policy: AppendFsync, syncing: bool, now_ms: u64) -> b
         return false;
     }
     let since = *aof.postponed_since_ms.get_or_insert(now_ms);
-    if now_ms.saturating_sub(since) < POSTPONE_MS {
+    if now_ms.saturating_sub(since) < POSTPONE_MS || sabotaged!("postponed-without-end") {
         return true;
     }
     aof.delayed_syncs += 1;

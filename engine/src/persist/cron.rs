@@ -51,7 +51,7 @@ impl Persistence {
         if self.config.appendfsync == AppendFsync::EverySec
             && !(self.config.no_appendfsync_on_rewrite && self.child.is_some())
             && let Some(aof) = &mut self.aof
-            && aof.trouble.is_none()
+            && !matches!(aof.trouble, Some(Trouble::Rebase(_)))
         {
             start_sync_if_due(aof, &mut self.syncer, self.config.hz, now_ms);
         }
@@ -147,7 +147,9 @@ impl Persistence {
 
     /// Kills a child that writes a base, or waits until one that was written is in its place.
     fn end_rewrite(&mut self, now_ms: u64) {
-        self.finish_install(now_ms);
+        if !sabotaged!("stop-does-not-wait") {
+            self.finish_install(now_ms);
+        }
         if !matches!(self.child, Some(Child { job: Job::Rewrite { .. }, .. })) {
             return;
         }

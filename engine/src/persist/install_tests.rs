@@ -129,3 +129,30 @@ fn what_cannot_be_prepared_leaves_the_log_as_it_was() {
     assert_eq!(Persistence::open(&config(dir.path()), NOW).unwrap().1, ks);
     assert!(fork::statistics().0 > 0);
 }
+
+#[test]
+fn a_base_that_cannot_be_listed_goes_and_is_shown_as_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut p, mut ks, _) = Persistence::open(&config(dir.path()), NOW).unwrap();
+    write(&mut p, &mut ks);
+    p.begin_rewrite(&ks, NOW).unwrap();
+    write(&mut p, &mut ks);
+    let (before, size) = (p.aof.as_ref().unwrap().manifest.clone(), p.info().aof_base_size);
+    // What the new manifest is written to is in use.
+    let in_the_way = dir.path().join("appendonlydir/temp-appendonly.aof.manifest");
+    std::fs::create_dir(&in_the_way).unwrap();
+    while p.background_running() {
+        p.reap_for_test(NOW);
+    }
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert!(!p.info().aof_last_bgrewrite_ok && p.info().aof_rewrites_consecutive_failures == 1);
+    assert_eq!(p.info().aof_base_size, size, "growth is measured against what there was");
+    assert_eq!(p.aof.as_ref().unwrap().manifest, before);
+    let mut listed: Vec<String> = before.files.iter().map(|f| f.name.clone()).collect();
+    listed.push("appendonly.aof.manifest".into());
+    listed.sort();
+    assert_eq!(names(dir.path()), listed, "the base that nobody lists is gone");
+    write(&mut p, &mut ks);
+    drop(p);
+    assert_eq!(Persistence::open(&config(dir.path()), NOW).unwrap().1, ks);
+}

@@ -13,8 +13,8 @@
 //! 3. `always`: `fdatasync`. It keeps data and size; the name was made durable when the file was created. One
 //!    sync serves all replies of the turn. `everysec`: a background thread syncs a second after its last sync,
 //!    or one timer tick before the oldest write is a second old; while a sync runs, writes wait in the buffer
-//!    up to two seconds, as in Redis, and then go ahead. So a write can be lost until its own
-//!    sync has ended, which begins a second after it at the latest, or one tick after the end of the sync in front
+//!    up to two seconds, as in Redis, and then go ahead (until then they go with the process). So a write can be lost
+//!    until its own sync has ended, which begins a second after it at the latest, or one tick after the end of the sync in front
 //!    of it where that takes longer. `no`: nothing.
 //!
 //! The annotation's *mark* is the length that a sync which has **returned** covers. It is what tells a torn
@@ -173,6 +173,8 @@ mod log;
 mod mapping;
 mod open;
 mod open_single;
+#[cfg(test)]
+mod postpone_tests;
 mod raw;
 mod reload;
 mod report;

@@ -80,6 +80,15 @@ impl Syncer {
     }
 }
 
+#[cfg(test)]
+impl Syncer {
+    /// A sync seems to run, or none.
+    pub(super) fn pretend(&mut self, busy: bool) {
+        self.thread.get_or_insert_with(|| std::thread::spawn(|| ()));
+        self.shared.lock().busy = busy;
+    }
+}
+
 impl Drop for Syncer {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {

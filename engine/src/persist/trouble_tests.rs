@@ -65,6 +65,36 @@ fn under_no_and_everysec_the_log_waits_for_the_disk() {
     }
 }
 
+/// Found by `unplug check --variant types --policy everysec --faults full`: while the disk was full nothing was synced, so
+/// that what had been written before was older than a second and could still be lost.
+#[test]
+fn what_was_written_before_a_disk_was_full_is_synced_within_the_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), AppendFsync::EverySec);
+    let (mut p, mut ks, _) = Persistence::open(&config, NOW).unwrap();
+    run(&mut p, &mut ks, &[b"INCR", b"n"]);
+    p.end_turn(NOW).unwrap();
+    p.wait_for_sync();
+    p.end_turn(NOW).unwrap();
+    let log = &mut p.aof.as_mut().unwrap().log;
+    let written = log.len();
+    assert!(log.pending() == 0 && log.synced() < written);
+    let good = log.spoil();
+    run(&mut p, &mut ks, &[b"INCR", b"n"]);
+    p.end_turn(NOW + 100).unwrap();
+    assert!(p.in_trouble() && p.holds_unwritten());
+    for tick in 1..=10 {
+        p.cron(&ks, NOW + tick * 100).unwrap();
+        p.wait_for_sync();
+    }
+    assert!(p.in_trouble());
+    assert_eq!(p.aof.as_ref().unwrap().log.synced(), written);
+    p.aof.as_mut().unwrap().log.mend(good);
+    p.cron(&ks, NOW + 2100).unwrap();
+    assert!(!p.in_trouble() && !p.holds_unwritten());
+    assert_eq!(loaded(&config), ks);
+}
+
 /// Found by `unplug check --policy everysec --faults EIO`: after one failed write, what had been acknowledged was on no
 /// disk for more than the promised second, because the first retry waited for a second.
 #[test]

@@ -21,6 +21,14 @@ fn turns() -> Vec<Vec<u8>> {
         encode_command(&mut turn, &line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
         all.push(turn);
     }
+    // Lengths of two and three digits, and many arguments.
+    let value = "v".repeat(150);
+    let long = ["SET", "a key of some length", &value].map(str::as_bytes);
+    let many: Vec<&[u8]> = std::iter::once(&b"RPUSH"[..]).chain([&b"x"[..]; 12]).collect();
+    let mut turn = Vec::new();
+    encode_command(&mut turn, &long);
+    encode_command(&mut turn, &many);
+    all.push(turn);
     let mut transaction = Vec::new();
     for line in ["MULTI", "INCR n", "DEL key", "EXEC"] {
         encode_command(&mut transaction, &line.split(' ').map(str::as_bytes).collect::<Vec<_>>());

@@ -10,7 +10,7 @@ use unplug_engine::resp::Reply;
 /// Scenarios. A line is `CLIENT command`: its reply is awaited. `CLIENT? command` is one that has to wait: the next line is
 /// executed once the server says that one client more does. `CLIENT <` awaits the reply to it, `CLIENT x` disconnects, `CLIENT closed` was disconnected;
 /// `CLIENT | a; b` sends several at once. `$A` is A's number.
-const SCENARIOS: &[(&str, &str)] = &[
+pub(crate) const SCENARIOS: &[(&str, &str)] = &[
     (
         "order of arrival",
         "A? BLPOP k 0\nB? BRPOP k 0\nD? BLPOP k 0\nC RPUSH k 1 2 3 4\nA <\nB <\nD <\nC LRANGE k 0 -1",
@@ -66,7 +66,11 @@ const SCENARIOS: &[(&str, &str)] = &[
         "a chain",
         "A? BRPOPLPUSH b c 0\nB? BLMOVE a b LEFT LEFT 0\nD? BLPOP c 0\nC RPUSH a 1 2\nB <\nA <\nD <\nC LRANGE a 0 -1",
     ),
-    ("a circle", "A? BLMOVE k k LEFT RIGHT 0\nC RPUSH k x y\nA <\nC LRANGE k 0 -1"),
+    ("a circle", "A? BLMOVE k k LEFT RIGHT 0\nC RPUSH k x y z\nA <\nC LRANGE k 0 -1"),
+    (
+        "each end",
+        "C RPUSH j m n\nA? BLMOVE k j LEFT RIGHT 0\nB? BLMOVE k j RIGHT LEFT 0\nD? BLMOVE k j RIGHT RIGHT 0\nC RPUSH k 1 2 3 4 5\nA <\nB <\nD <\nC LRANGE j 0 -1\nC LRANGE k 0 -1",
+    ),
     (
         "a destination of another type",
         "C SET s x\nA? BLMOVE k s LEFT RIGHT 0\nB? BLPOP k 0\nC RPUSH k y\nA <\nB <",
@@ -134,7 +138,7 @@ const SCENARIOS: &[(&str, &str)] = &[
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Play<'a> {
+pub(crate) struct Play<'a> {
     server: &'a Running,
     control: Client,
     clients: BTreeMap<String, Client>,
@@ -143,7 +147,7 @@ struct Play<'a> {
 }
 
 impl Play<'_> {
-    fn new(server: &Running) -> Play<'_> {
+    pub(crate) fn new(server: &Running) -> Play<'_> {
         let mut play = Play {
             server,
             control: server.connect(),
@@ -221,7 +225,7 @@ impl Play<'_> {
     }
 
     /// What every client has seen, and what is left: who still waits, how many changes there were, and the data.
-    fn end(mut self, scenario: &str) -> (Vec<String>, Reply) {
+    pub(crate) fn end(mut self, scenario: &str) -> (Vec<String>, Reply) {
         let before = changes(&mut self.control);
         for line in scenario.lines() {
             self.line(line);

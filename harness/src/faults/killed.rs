@@ -1,67 +1,107 @@
 //! Every process killed at any moment: no power fails, so what calls had done is there.
 
+use super::recording::record;
 use super::sweep::{KILL, Sweep};
 use super::tally::Tally;
 use super::trim::whole;
-use crate::cell::{CellResult, FaultCount, Teeth};
+use crate::cell::{CellResult, Teeth};
 use crate::contract::Contract;
 use crate::explore::{Memo, Search, explore_last};
-use crate::history::{SUSPENDED, WHILE_A_SYNC_RUNS};
+use crate::history::SUSPENDED;
 use crate::pool::Pool;
+use crate::target::resp_stop::Stop;
 use crate::teeth;
+use crate::workload::Step;
 use unplug_faults::model::Killed;
+use unplug_faults::plan::Plan as FaultPlan;
 use unplug_faults::state::Plan;
-use unplug_faults::trace::Trace;
+use unplug_faults::trace::{Blind, Trace};
+
+/// As long as Redis and the engine let a write wait for a sync that runs under everysec.
+const POSTPONED: u64 = 2_000_000_000;
+/// How long syncs take in the runs that keep writes waiting, in nanoseconds: shorter and longer than a write waits.
+const SLOW: [u64; 2] = [1_500_000_000, 2_500_000_000];
 
 /// What a policy promises for the end of the server alone: the page cache outlives it, so what was written before a
-/// reply is kept without any sync. Under everysec a write waits while a thread syncs. Snapshots are as old as ever.
-fn promise(trace: &mut Trace, contract: &Contract) -> Contract {
-    // What was written is there, synced or not.
-    trace.meta.options.remove(SUSPENDED);
+/// reply is kept without any sync. Snapshots are as old as ever.
+fn contract(contract: &Contract) -> Contract {
     match contract {
         Contract::Always | Contract::No => Contract::Always,
-        Contract::EverySec { .. } => {
-            trace.meta.options.insert(SUSPENDED.to_owned(), WHILE_A_SYNC_RUNS.to_owned());
-            Contract::Always
-        }
+        Contract::EverySec { .. } | Contract::Written { .. } => Contract::Written { postponed: POSTPONED },
         Contract::Snapshot => Contract::Snapshot,
     }
 }
 
-/// Kills the target at every crash point of a run.
+/// Kills the target at every crash point of a run, and of runs with slow syncs where these keep writes waiting.
 pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> CellResult {
-    let mut trace = whole(trace);
-    let contract = promise(&mut trace, &sweep.contract);
-    let mut memo = Memo::new();
-    let mut explore = |trace: &Trace, budget: u64, repro_dir| {
+    let mut explore = |trace: &Trace, memo: &mut Memo, budget: u64, repro_dir| {
+        let mut trace = whole(trace);
+        // What was written is there, synced or not.
+        trace.meta.options.remove(SUSPENDED);
         let search = Search {
-            trace,
+            trace: &trace,
             target: sweep.target,
-            contract: contract.clone(),
+            contract: contract(&sweep.contract),
             model: &Killed,
             plan: Plan { bound: 1, budget, seed: trace.meta.seed },
             assume: &[],
             repro_dir,
         };
-        explore_last(&search, &mut memo, pool, &mut |_| {}, sweep.cancel, false)
+        explore_last(&search, memo, pool, &mut |_| {}, sweep.cancel, false)
     };
     let mut tally = Tally::new(&sweep.target.title(), sweep.target.policy, KILL, "kill", trace.meta.seed);
     let budget = sweep.budget.saturating_mul(KILL_SHARE);
-    if let Some(cell) = explore(&trace, budget, sweep.repro_dir) {
+    let mut memo = Memo::new();
+    let add = |tally: &mut Tally, cell: Option<CellResult>, how: &str| {
+        let Some(cell) = cell else { return };
         // Each state that was tried is the end of one kill.
-        tally.count = FaultCount { planned: cell.states_checked, fired: cell.states_checked };
-        tally.add(cell, "kill -9");
+        tally.count.planned += cell.states_checked;
+        tally.count.fired += cell.states_checked;
+        tally.add(cell, how);
+    };
+    add(&mut tally, explore(trace, &mut memo, budget, sweep.repro_dir), "kill -9");
+    for (how, run) in slow(sweep) {
+        match run {
+            // Its clock stands elsewhere at the end: another run's recoveries say nothing of it.
+            Ok(trace) => add(&mut tally, explore(&trace, &mut Memo::new(), budget, sweep.repro_dir), &how),
+            Err(why) => tally.blind(Blind { what: "recording".to_owned(), detail: format!("{why} ({how})") }),
+        }
     }
     // Syncs are nothing to a kill: what must be seen here is a call that was never made.
     let sabotage = teeth::WRITE_DELETED.to_owned();
-    let found = teeth::delete_middle_write(&trace, 0, u64::MAX)
-        .and_then(|sabotaged| explore(&sabotaged, budget, None))
+    let found = teeth::delete_middle_write(&whole(trace), 0, u64::MAX)
+        .and_then(|sabotaged| explore(&sabotaged, &mut memo, budget, None))
         .and_then(|cell| cell.findings.first().map(|f| f.violation.class));
     tally.teeth(match found {
         Some(class) => Teeth::Bit { sabotage, class },
         None => Teeth::Blunt { sabotage },
     });
     tally.cell()
+}
+
+/// Runs in which syncs take time, where the policy has writes wait for them. A real server's would take real time, too.
+fn slow(sweep: &Sweep<'_>) -> Vec<(String, Result<Trace, String>)> {
+    let waits = matches!(sweep.contract, Contract::EverySec { .. });
+    let durations = if waits && sweep.target.is_repeatable() { &SLOW[..] } else { &[] };
+    // Appends alone: what syncs in the thread that serves clients has everything else wait, the timer too.
+    let mut phases = 0;
+    let mut workload = sweep.workload.clone();
+    workload.steps.retain(|step| {
+        phases += u32::from(matches!(step, Step::Phase(_)));
+        phases <= 1
+    });
+    let run = |nanos: &u64| {
+        let mut target = sweep.target.clone();
+        target.conditions.sync_nanos = *nanos;
+        let run = record(&target, &FaultPlan::default(), &workload, Stop::Kill);
+        let how = format!("kill -9, syncs of {} ms", nanos / 1_000_000);
+        let trace = run.map_err(|e| e.to_string()).and_then(|(survived, _)| match survived.ended {
+            Some(end) => Err(end.to_string()),
+            None => Ok(survived.trace),
+        });
+        (how, trace)
+    };
+    durations.iter().map(run).collect()
 }
 
 /// How many times the states of one faulted run are tried: every crash point of the whole run has some.

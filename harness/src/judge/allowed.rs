@@ -24,6 +24,8 @@ pub(super) struct Allowed {
     pub(super) by_digest: HashMap<Digest, Vec<Interval>>,
     /// Per client, per number of operations held: the acknowledgement of the first good one not held.
     missing: Vec<Vec<Option<(Clock, Nanos)>>>,
+    /// The same: the first crash point at which one of those not held is promised, where no window speaks of it.
+    promised: Vec<Vec<Option<Clock>>>,
     /// Per client, per number held: when an explicit promise first demands more.
     barriers: Vec<Vec<Clock>>,
     /// When the target first told a client of an error of its storage.
@@ -34,7 +36,8 @@ impl Allowed {
     pub(super) fn new(history: &History, contract: &Contract, orders: &Orders, oracle: &dyn Oracle) -> Self {
         let mut allowed = Allowed {
             by_digest: HashMap::new(),
-            missing: missing(history, contract, orders),
+            missing: missing(history, orders),
+            promised: promised(history, contract, orders),
             barriers: barriers(history, contract, orders),
             told_at: told_at(history, oracle),
         };
@@ -57,12 +60,14 @@ impl Allowed {
         let mut to = Clock::MAX;
         for (client, held) in orders.nodes[node].progress.iter().enumerate() {
             to = to.min(self.barriers[client][*held as usize].saturating_sub(1));
-            let Some((acked, acked_at)) = self.missing[client][*held as usize] else { continue };
-            to = to.min(match contract {
-                Contract::Always => acked.saturating_sub(1),
-                Contract::EverySec { window } => self.window_ends(history, acked, acked_at, *window),
-                Contract::No | Contract::Snapshot => Clock::MAX,
-            });
+            if let Some(point) = self.promised[client][*held as usize] {
+                to = to.min(point.saturating_sub(1));
+            }
+            if let (Contract::EverySec { window }, Some((acked, acked_at))) =
+                (contract, self.missing[client][*held as usize])
+            {
+                to = to.min(self.window_ends(history, acked, acked_at, *window));
+            }
         }
         Interval { from, to, node }
     }
@@ -126,9 +131,8 @@ impl Allowed {
             return false;
         };
         match contract {
-            Contract::Always => acked <= point && !history.is_suspended(acked),
             Contract::EverySec { window } => self.window_ends(history, acked, acked_at, *window) < point,
-            Contract::No | Contract::Snapshot => false,
+            other => promised_from(history, other, (acked, acked_at)).is_some_and(|from| from <= point),
         }
     }
 
@@ -148,16 +152,43 @@ pub(super) fn issued(history: &History, orders: &Orders, node: usize) -> Clock {
     orders.nodes[node].progress.iter().enumerate().filter_map(last).max().unwrap_or(0)
 }
 
-fn missing(history: &History, contract: &Contract, orders: &Orders) -> Vec<Vec<Option<(Clock, Nanos)>>> {
-    // What was acknowledged while the policy was suspended is promised only by what follows it.
-    let unpromised = |acked: Clock| *contract == Contract::Always && history.is_suspended(acked);
+fn missing(history: &History, orders: &Orders) -> Vec<Vec<Option<(Clock, Nanos)>>> {
+    from_each_on(orders, |operation| {
+        let o = &history.operations[operation];
+        o.acked.zip(o.acked_at).filter(|_| orders.good[operation])
+    })
+}
+
+fn promised(history: &History, contract: &Contract, orders: &Orders) -> Vec<Vec<Option<Clock>>> {
+    from_each_on(orders, |operation| {
+        let o = &history.operations[operation];
+        let acked = o.acked.zip(o.acked_at).filter(|_| orders.good[operation])?;
+        promised_from(history, contract, acked)
+    })
+}
+
+/// The first crash point at which what was acknowledged then is promised by itself: what is acknowledged later may
+/// promise it before. `None` where it never is, or a window says when.
+fn promised_from(history: &History, contract: &Contract, (acked, at): (Clock, Nanos)) -> Option<Clock> {
+    match contract {
+        Contract::Always => history.promised_again(acked),
+        Contract::Written { postponed } => match history.written_by(at, *postponed) {
+            None => Some(acked),
+            Some(limit) => match history.last_point_within(limit) {
+                Some(last) if last >= history.end => None,
+                last => Some(acked.max(last.map_or(0, |last| last + 1))),
+            },
+        },
+        Contract::EverySec { .. } | Contract::No | Contract::Snapshot => None,
+    }
+}
+
+/// Per client, per number of operations held: the least of what `of` says of those not held.
+fn from_each_on<T: Copy + Ord>(orders: &Orders, of: impl Fn(usize) -> Option<T>) -> Vec<Vec<Option<T>>> {
     let of_client = |list: &Vec<usize>| {
         let mut out = vec![None; list.len() + 1];
         for (i, operation) in list.iter().enumerate().rev() {
-            let o = &history.operations[*operation];
-            let own = o.acked.zip(o.acked_at);
-            let own = own.filter(|(acked, _)| orders.good[*operation] && !unpromised(*acked));
-            out[i] = own.or(out[i + 1]);
+            out[i] = [of(*operation), out[i + 1]].into_iter().flatten().min();
         }
         out
     };

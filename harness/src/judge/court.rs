@@ -244,7 +244,9 @@ impl Judge {
     /// The worst loss of a state that is legal up to `last`, in nanoseconds: how long ago the oldest operation
     /// that it lacks had been acknowledged. `None` where the contract does not speak of time.
     pub fn loss(&self, digest: Digest, last: Clock) -> Option<u64> {
-        let Contract::EverySec { .. } = self.contract else { return None };
+        if !matches!(self.contract, Contract::EverySec { .. } | Contract::Written { .. }) {
+            return None;
+        }
         let intervals = self.allowed.by_digest.get(&digest)?;
         let possible = &intervals[..intervals.partition_point(|i| i.from <= last)];
         // The newest prefixes with this content lack least; looking at some of them is enough.

@@ -87,10 +87,56 @@ fn while_a_child_runs_nothing_new_may_be_promised() {
     let s = with(always.clone(), true, write);
     assert_eq!(s.class(&["SET a 1"]), Some(Class::AcknowledgedLoss));
     assert_eq!(s.class(&["SET a 1", "SET b 1"]), Some(Class::AcknowledgedLoss));
-    assert_eq!(with(always, false, nothing).class(&["SET a 1"]), Some(Class::AcknowledgedLoss));
+    assert_eq!(with(always.clone(), false, nothing).class(&["SET a 1"]), Some(Class::AcknowledgedLoss));
+    // Nobody has written since: the child's end is enough, once it was noticed.
+    let s = with(always.clone(), true, second);
+    assert_eq!(
+        (s.class(&["SET a 1"]), s.class(&["SET a 1", "SET b 1"])),
+        (Some(Class::AcknowledgedLoss), None)
+    );
+    let s = scene(always, |b| {
+        commands(b, &[("SET a 1", "+OK")]);
+        b.fork();
+        commands(b, &[("SET b 1", "+OK")]);
+        b.exit(1);
+        b.kill();
+        b.advance(2 * SECOND);
+        b.event(Op::Advance);
+        b.option(SUSPENDED, WHILE_A_CHILD_RUNS);
+    });
+    assert_eq!(s.class(&["SET a 1"]), None, "nobody is left to make up for it");
     // A window begins anew at the child's end.
     assert_eq!(with(everysec.clone(), true, nothing).class(&[]), None);
     assert_eq!(with(everysec, true, second).class(&["SET a 1"]), Some(Class::WindowExceeded));
+}
+
+/// What was written before a reply outlives the process. What waits for a sync, under everysec, does not.
+#[test]
+fn what_waits_for_a_sync_may_go_with_the_process_and_nothing_else() {
+    let with = |sync: u64, since: u64, rest: &'static [(&str, &str)]| {
+        scene(Contract::Written { postponed: 2 * SECOND }, |b| {
+            commands(b, &[("SET a 1", "+OK")]);
+            b.advance(SECOND);
+            let begin = b.background_sync();
+            commands(b, &[("SET b 1", "+OK")]);
+            b.advance(sync);
+            b.ends_now(begin);
+            b.advance(since);
+            b.event(Op::Advance);
+            commands(b, rest);
+        })
+    };
+    let lost = Some(Class::AcknowledgedLoss);
+    // The sync has ended a moment ago: what waited for it is not written yet. What came before it has been.
+    let s = with(SECOND, SECOND / 20, &[]);
+    assert_eq!((s.class(&["SET a 1"]), s.class(&[])), (None, lost));
+    // It has ended for longer than the timer's tick, or lasts longer than a write waits.
+    for (sync, since) in [(SECOND, SECOND / 2), (3 * SECOND, 0)] {
+        assert_eq!(with(sync, since, &[]).class(&["SET a 1"]), lost, "{sync}, {since}");
+    }
+    // What is acknowledged behind the sync's end was written, and all that waited before it.
+    let s = with(SECOND, SECOND / 20, &[("SET c 1", "+OK")]);
+    assert_eq!((s.class(&["SET a 1"]), s.class(&["SET a 1", "SET b 1"])), (lost, lost));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Hand-made traces for unit tests.
 
-use unplug_faults::event::{Event, Nanos, Op, ProcessEvent, Task};
+use unplug_faults::event::{Event, FileId, Nanos, Op, ProcessEvent, SyncKind, Task};
 use unplug_faults::trace::Trace;
 
 /// Builds a trace call by call: each event takes the next two ticks of the clock.
@@ -15,6 +15,7 @@ impl TraceBuilder {
     pub(crate) fn new() -> Self {
         let mut trace = Trace::default();
         trace.meta.virtual_time = true;
+        trace.meta.gated = true;
         trace.meta.epoch_ms = 1_000_000;
         trace.meta.target = "toy".to_string();
         TraceBuilder { trace, clock: 1, at: 0, operations: 0 }
@@ -64,6 +65,23 @@ impl TraceBuilder {
         let begin = self.event(Op::Process(ProcessEvent::Exit { status: 0 }));
         if let Some(event) = self.trace.events.last_mut() {
             event.task.process = child;
+        }
+        begin
+    }
+
+    /// The call that began then ends now.
+    pub(crate) fn ends_now(&mut self, begin: u64) {
+        let end = self.event(Op::Advance);
+        if let Some(event) = self.trace.events.iter_mut().find(|e| e.begin == begin) {
+            event.end = end + 1;
+        }
+    }
+
+    /// A sync of a file in a thread of its own.
+    pub(crate) fn background_sync(&mut self) -> u64 {
+        let begin = self.event(Op::Sync { file: FileId(0), kind: SyncKind::Fdatasync });
+        if let Some(event) = self.trace.events.last_mut() {
+            event.task.thread = 1;
         }
         begin
     }

@@ -48,7 +48,7 @@ impl Policy {
     pub fn of(contract: &Contract) -> Policy {
         match contract {
             Contract::Always => Policy::Always,
-            Contract::EverySec { .. } => Policy::EverySec,
+            Contract::EverySec { .. } | Contract::Written { .. } => Policy::EverySec,
             Contract::No => Policy::No,
             Contract::Snapshot => Policy::Snapshot,
         }

@@ -1,6 +1,7 @@
 //! Unions, intersections and differences of sorted sets.
 
 use super::RespOracle;
+use super::commands::{Call, Run};
 use super::number::{double, integer};
 use super::reply::{Reply, whole};
 use super::sorted_sets::without_sign;
@@ -10,12 +11,7 @@ use super::typed::{Scores, Value, WrongType, store};
 ///
 /// In which order more than two scores are added up is not documented: sums of several that are not exact may differ in
 /// the last digit.
-pub(super) fn run(
-    o: &mut RespOracle,
-    name: &str,
-    args: &[&[u8]],
-    at: u64,
-) -> Option<Result<Reply, WrongType>> {
+pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run {
     let ("ZUNIONSTORE" | "ZINTERSTORE" | "ZDIFFSTORE", [to, rest @ ..]) = (name, args) else { return None };
     let Some(plan) = Plan::of(rest, name == "ZDIFFSTORE") else { return Some(Ok(Reply::Error)) };
     Some(plan.result(o, name, at).map(|result| {

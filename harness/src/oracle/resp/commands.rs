@@ -2,7 +2,21 @@
 //! and who runs them.
 
 use super::reply::{OK, Reply, Said};
+use super::typed::WrongType;
 use super::{RespOracle, combine, hashes, keys, lists, sets, sort, sorted_sets, strings};
+
+/// One command, as those who know the commands of a type are given it.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    /// Its name, in capitals.
+    pub(super) name: &'a str,
+    pub(super) args: &'a [&'a [u8]],
+    /// The model's time, in milliseconds since 1970.
+    pub(super) at: u64,
+}
+
+/// What came of it; `None` if the type has no such command.
+pub(super) type Run = Option<Result<Reply, WrongType>>;
 
 /// What kind of command it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,13 +212,14 @@ pub(super) fn run(o: &mut RespOracle, command: &[Vec<u8>], at: u64, said: Option
     if let Some(reply) = keys::run(o, &name, &args, at) {
         return reply;
     }
-    let typed = strings::run(o, &name, &args, at)
-        .or_else(|| lists::run(o, &name, &args, at))
-        .or_else(|| sets::run(o, &name, &args, at, said))
-        .or_else(|| hashes::run(o, &name, &args, at))
-        .or_else(|| sorted_sets::run(o, &name, &args, at))
-        .or_else(|| combine::run(o, &name, &args, at))
-        .or_else(|| sort::run(o, &name, &args, at));
+    let call = Call { name: &name, args: &args, at };
+    let typed = strings::run(o, call)
+        .or_else(|| lists::run(o, call))
+        .or_else(|| sets::run(o, call, said))
+        .or_else(|| hashes::run(o, call))
+        .or_else(|| sorted_sets::run(o, call))
+        .or_else(|| combine::run(o, call))
+        .or_else(|| sort::run(o, call));
     // A wrong type, and a wrong number of arguments, are errors like others: their texts are the server's own.
     match typed {
         Some(Ok(reply)) => reply,

@@ -1,17 +1,13 @@
 //! Hashes.
 
 use super::RespOracle;
+use super::commands::{Call, Run};
 use super::number::{Long, integer};
 use super::reply::{OK, Reply, flag, whole};
 use super::typed::{Fields, WrongType, change, copy, read};
 
 /// Runs a command on hashes; `None` if it is none.
-pub(super) fn run(
-    o: &mut RespOracle,
-    name: &str,
-    args: &[&[u8]],
-    at: u64,
-) -> Option<Result<Reply, WrongType>> {
+pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run {
     Some(match (name, args) {
         ("HSET" | "HMSET", [key, pairs @ ..]) if !pairs.is_empty() && pairs.len() % 2 == 0 => {
             let new = change(o, key, at, |hash: &mut Fields| {

@@ -1,6 +1,7 @@
 //! Lists.
 
 use super::RespOracle;
+use super::commands::{Call, Run};
 use super::number::integer;
 use super::reply::{OK, Reply, bulks, whole};
 use super::typed::{WrongType, change, copy, read};
@@ -8,12 +9,7 @@ use super::typed::{WrongType, change, copy, read};
 type List = Vec<Vec<u8>>;
 
 /// Runs a command on lists; `None` if it is none.
-pub(super) fn run(
-    o: &mut RespOracle,
-    name: &str,
-    args: &[&[u8]],
-    at: u64,
-) -> Option<Result<Reply, WrongType>> {
+pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run {
     Some(match (name, args) {
         ("RPUSH" | "LPUSH" | "RPUSHX" | "LPUSHX", [key, elements @ ..]) if !elements.is_empty() => {
             let elements: List = elements.iter().map(|e| e.to_vec()).collect();

@@ -1,19 +1,14 @@
 //! Sets.
 
 use super::RespOracle;
+use super::commands::{Call, Run};
 use super::number::integer;
 use super::reply::{Reply, Said, flag, whole};
 use super::typed::{Members, WrongType, change, copy, read, store};
 
 /// Runs a command on sets; `None` if it is none. `said` is what the server is known to have replied: only it tells which
 /// members SPOP took.
-pub(super) fn run(
-    o: &mut RespOracle,
-    name: &str,
-    args: &[&[u8]],
-    at: u64,
-    said: Option<&Said>,
-) -> Option<Result<Reply, WrongType>> {
+pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>, said: Option<&Said>) -> Run {
     Some(match (name, args) {
         ("SADD", [key, members @ ..]) if !members.is_empty() => change(o, key, at, |set: &mut Members| {
             whole(members.iter().filter(|m| set.insert(m.to_vec())).count())

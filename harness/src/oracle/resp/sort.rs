@@ -1,17 +1,13 @@
 //! SORT with STORE, without patterns.
 
 use super::RespOracle;
+use super::commands::{Call, Run};
 use super::number::{double, integer};
 use super::reply::{Reply, whole};
 use super::typed::{Value, WrongType, store};
 
 /// Runs `SORT key [ALPHA] [DESC] [LIMIT offset count] STORE destination`; `None` if it is another command.
-pub(super) fn run(
-    o: &mut RespOracle,
-    name: &str,
-    args: &[&[u8]],
-    at: u64,
-) -> Option<Result<Reply, WrongType>> {
+pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run {
     let ("SORT", [key, options @ ..]) = (name, args) else { return None };
     let plan = Plan::of(options)?;
     Some(sorted(o, key, &plan, at).map(|sorted| match sorted {

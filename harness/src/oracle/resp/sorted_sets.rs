@@ -1,18 +1,14 @@
 //! Sorted sets, one at a time.
 
 use super::RespOracle;
+use super::commands::{Call, Run};
 use super::lists::{ManyKeys, range};
 use super::number::{double, integer};
 use super::reply::{Reply, whole};
 use super::typed::{Scores, WrongType, change, copy, read, store};
 
 /// Runs a command on sorted sets; `None` if it is none.
-pub(super) fn run(
-    o: &mut RespOracle,
-    name: &str,
-    args: &[&[u8]],
-    at: u64,
-) -> Option<Result<Reply, WrongType>> {
+pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run {
     Some(match (name, args) {
         ("ZADD", [key, rest @ ..]) => zadd(o, key, rest, at),
         ("ZINCRBY", [key, by, member]) => zadd(o, key, &[b"INCR", by, member], at),

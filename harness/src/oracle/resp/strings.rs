@@ -1,6 +1,7 @@
 //! Strings, counters and bits.
 
 use super::RespOracle;
+use super::commands::{Call, Run};
 use super::number::{Long, integer};
 use super::reply::{OK, Reply, flag, whole};
 use super::typed::{Value, WrongType, change, copy, expiry, read, store};
@@ -11,12 +12,7 @@ type Str = Vec<u8>;
 const LONGEST: usize = 512 << 20;
 
 /// Runs a command on strings; `None` if it is none.
-pub(super) fn run(
-    o: &mut RespOracle,
-    name: &str,
-    args: &[&[u8]],
-    at: u64,
-) -> Option<Result<Reply, WrongType>> {
+pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run {
     Some(match (name, args) {
         ("SET", [key, value, options @ ..]) => set(o, key, value, options, at),
         ("SETNX", [key, value]) => Ok(flag(put_new(o, &[key, value], at))),
