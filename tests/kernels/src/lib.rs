@@ -15,6 +15,7 @@ pub mod error;
 pub mod fixture;
 pub mod generate;
 pub mod kernel;
+pub mod known;
 pub mod live;
 pub mod modelled;
 pub mod observe;

@@ -226,10 +226,11 @@ fn check_named(names: &[&str]) -> Result<bool> {
         println!("*not measured*: no model {model}");
     }
     println!(
-        "{} runs, {} crash images: {} real states outside their model",
+        "{} runs, {} crash images: {} real states outside their model, and {} that are known to be",
         all.runs,
         all.images,
-        all.findings.len()
+        all.findings.len(),
+        all.known.len()
     );
     Ok(all.findings.is_empty())
 }

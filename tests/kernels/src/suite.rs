@@ -3,6 +3,7 @@
 use crate::compare::{Miss, matches, misses};
 use crate::fixture::{Fixture, OfKind};
 use crate::kernel::{Kind, kind};
+use crate::known::is_known;
 use crate::modelled::{Wrong, modelled};
 use crate::observe::{Observed, Trees};
 use crate::script::Script;
@@ -83,6 +84,8 @@ impl fmt::Display for Finding {
 pub struct Checked {
     /// Real trees outside their model.
     pub findings: Vec<Finding>,
+    /// The same, of those that are [known](crate::known).
+    pub known: Vec<Finding>,
     /// Kinds that no model of this build stands for.
     pub unmodelled: BTreeSet<String>,
     /// Runs that were compared, and their crash images.
@@ -97,6 +100,7 @@ impl Checked {
     /// Adds another check's outcome.
     pub fn join(&mut self, other: Checked) {
         self.findings.extend(other.findings);
+        self.known.extend(other.known);
         self.unmodelled.extend(other.unmodelled);
         self.runs += other.runs;
         self.images += other.images;
@@ -191,7 +195,9 @@ fn check_kind(
         for miss in misses(&run.trees, &cache[&key]) {
             let (workload, variant) = (script.name.clone(), variant.clone());
             let (kind, kernel) = (of_kind.kind.clone(), of_kind.kernel.clone());
-            checked.findings.push(Finding { workload, kind, kernel, variant, miss });
+            let finding = Finding { workload, kind, kernel, variant, miss };
+            let known = if is_known(&finding) { &mut checked.known } else { &mut checked.findings };
+            known.push(finding);
         }
         checked.runs += 1;
         checked.images += run.images;

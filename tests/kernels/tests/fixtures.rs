@@ -1,5 +1,6 @@
 //! The models against what kernels have shown: no privileges needed.
 
+use unplug_kernels::known::KNOWN;
 use unplug_kernels::suite::{check_all, fixtures, home, workloads};
 use unplug_kernels::{rules, table};
 
@@ -14,6 +15,9 @@ fn no_real_state_is_outside_its_model() {
     let said: Vec<String> = all.findings.iter().map(ToString::to_string).collect();
     println!("{} runs, {} crash images, {} outside", all.runs, all.images, said.len());
     assert!(said.is_empty(), "{} real states outside their model:\n{}", said.len(), said.join("\n"));
+    for known in KNOWN {
+        assert!(all.known.iter().any(|finding| known.is(finding)), "nothing shows {known:?} any more");
+    }
     assert!(all.runs > 10_000 && all.images > 200_000, "{} runs, {} images", all.runs, all.images);
     let kept =
         std::fs::read_to_string(home().join("../../docs/ground-truth.md")).expect("docs/ground-truth.md");
