@@ -13,9 +13,9 @@
 //! 3. `always`: `fdatasync`. It keeps data and size; the name was made durable when the file was created. One
 //!    sync serves all replies of the turn. `everysec`: a background thread syncs a second after its last sync,
 //!    or one timer tick before the oldest write is a second old; while a sync runs, writes wait in the buffer
-//!    up to two seconds, as in Redis, and then go ahead (until then they go with the process). So a write can be lost
-//!    until its own sync has ended, which begins a second after it at the latest, or one tick after the end of the sync in front
-//!    of it where that takes longer. `no`: nothing.
+//!    up to two seconds, as in Redis, and then go ahead (until then they go with the process). So a write can be
+//!    lost until its own sync has ended, which begins a second after it at the latest, or one tick after the end
+//!    of the sync in front of it where that takes longer. `no`: nothing.
 //!
 //! The annotation's *mark* is the length that a sync which has **returned** covers. It is what tells a torn
 //! tail (cut) from rot (refused): see [`crate::aof`].
@@ -133,7 +133,8 @@
 //! # Start
 //! 1. `fsync` both directories: after a kill their names are seen but may not be durable, and from here on
 //!    things are built on them.
-//! 2. Find the layout that counts, and load all of it. What cannot be is refused here, with file, offset and repair; nothing was changed.
+//! 2. Find the layout that counts, and load all of it. What cannot be is refused here, with file, offset and
+//!    repair; nothing was changed.
 //! 3. Cut the last incr file's bad tail: copy it to `<file>.cut-<offset>` (unless it is all zeros), `fsync`
 //!    that and the directory; `ftruncate`, `fsync`. New batches never stand behind old bytes.
 //! 4. `fsync` every listed file: after a kill their bytes may not be durable, and Redis leaves its own so.
@@ -147,14 +148,15 @@
 //!
 //! # Failing writes and syncs
 //! `always`: [`Persistence::end_turn`] fails and the server must stop; nothing of the turn is acknowledged.
-//! `everysec`, `no`: a failed write is cut off again, whoever waits for a reply is cut off without one, writes are
-//! refused with MISCONF, the buffer waits, and [`Persistence::cron`] tries again every second. A failed **sync** forces nothing, and drops pages that a
-//! later sync then reports as fine: the files are given up, and base, incr file and manifest are written anew
-//! from memory.
+//! `everysec`, `no`: a failed write is cut off again, whoever waits for a reply is cut off without one, writes
+//! are refused with MISCONF, the buffer waits, and [`Persistence::cron`] tries again every second; what the file
+//! has is synced as ever. A failed **sync** forces nothing, and drops pages that a later sync then reports as
+//! fine: the files are given up, and base, incr file and manifest are written anew from memory.
 //!
 //! # Where it differs from Redis 7
 //! With the log on, no append-only files, and a snapshot, Redis starts empty; this starts with the snapshot.
-//! What could not be written is not answered with OK. BGREWRITEAOF needs the log to be on. An old incr file is synced in the foreground when it is left.
+//! What could not be written is not answered with OK. BGREWRITEAOF needs the log to be on. An old incr file is
+//! synced in the foreground when it is left.
 
 mod begin;
 pub mod check;

@@ -87,6 +87,13 @@ impl Syncer {
         self.thread.get_or_insert_with(|| std::thread::spawn(|| ()));
         self.shared.lock().busy = busy;
     }
+
+    /// A sync has failed, and nobody has taken its result yet.
+    pub(super) fn failed(&mut self, seq: u64, len: u64) {
+        self.pretend(false);
+        let result = Err(io::Error::from_raw_os_error(libc::EIO));
+        self.shared.lock().done = Some(Done { seq, len, result });
+    }
 }
 
 impl Drop for Syncer {

@@ -152,6 +152,22 @@ fn after_a_failed_sync_everything_is_written_anew() {
     assert_eq!(loaded(&config), ks);
 }
 
+/// A failed sync has dropped its pages, and the next one says that all is well: a stop must not take its word for it.
+#[test]
+fn a_stop_heeds_a_sync_that_has_failed_just_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), AppendFsync::EverySec);
+    let (mut p, mut ks, _) = Persistence::open(&config, NOW).unwrap();
+    run(&mut p, &mut ks, &[b"INCR", b"n"]);
+    p.end_turn(NOW).unwrap();
+    p.wait_for_sync();
+    let (seq, len) = p.aof.as_ref().map(|aof| (aof.log.seq, aof.log.len())).unwrap();
+    p.syncer.failed(seq, len);
+    p.shutdown(&ks, Some(false), NOW + 10).unwrap();
+    assert!(dir.path().join("appendonlydir/appendonly.aof.2.base.rdb").exists(), "written anew from memory");
+    assert_eq!(loaded(&config), ks);
+}
+
 /// Found by `unplug check --faults rest`: a zeroed block at the log's end takes with it every mark that could have told,
 /// and the acknowledged writes in it were cut off without an error.
 #[test]
