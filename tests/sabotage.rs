@@ -47,7 +47,10 @@ const fn bug(
 ///   in `tests/sabotage_faults.rs`, with a limit of its own: each hang costs the limit of CPU time twice.
 /// - Classes were added: acknowledged-loss of `transaction-split`, lost-after-recovery of `incr-ignored`,
 ///   duplicated-operation and resurrection of `bad-batch-skipped` (resurrection is unexplained: the judge may
-///   miss that it is one gap), not-idempotent of `unsealed-batch-applied` (torn-operation was never seen).
+///   miss that it is one gap), not-idempotent of `unsealed-batch-applied`.
+/// - Bounds were raised to two findings when the workload got its tour of all types: that of `unsealed-batch-applied`,
+///   as there are transactions under `no` now and half of one shows (torn-operation, which had never been seen), and that
+///   of `log-rewritten-to-cut`, as the log has several pages now.
 /// - Bugs were changed: `transaction-split` syncs, `bad-batch-skipped` skips once. `rename-before-fsync` was also
 ///   a gap until the engine refused an empty base.
 /// - gap of `checksum-skipped`: of one family the gravest class names the finding, and with today's order of states a
@@ -224,6 +227,8 @@ const MORE: &[(&str, usize, &str)] = &[
     ("expire-logged-as-itself", 4, "everything in order"),
     ("transaction-split", 3, "losses with and without a later sync, and half a transaction"),
     ("incr-ignored", 6, "a loss; the rest with everything in order"),
+    ("unsealed-batch-applied", 2, "half a transaction; and a whole command that the second start cuts"),
+    ("log-rewritten-to-cut", 2, "a log that is empty; and one of several pages whose end is not there yet"),
     ("no-directory-sync-before-rename,history-loaded", 2, "two bugs"),
     ("no-directory-sync-before-rename,rename-before-fsync", 3, "two bugs, and one of them of two files"),
     ("no-directory-sync-before-rename,no-directory-sync-after-rename", 3, "two bugs, and a loss by both"),
@@ -293,7 +298,7 @@ fn every_sabotage_is_found_and_named() {
         let checked = output(command.env("UNPLUG_SABOTAGE", row.name).args(search("1500", depth)));
         let expected = if depth == "0" { &[][..] } else { row.found_as };
         table.row(&format!("depth {depth}"), row.name, row.policy, expected, row.because, &checked);
-        if table.mechanisms.len() > 1 {
+        if table.mechanisms.len() > most_findings(row.name) {
             table.wrong.push(format!("{}: one mistake of recovery: {:?}", row.name, table.mechanisms));
         }
     }
