@@ -95,10 +95,18 @@ fn weigh(cx: &mut Ctx<'_>, options: &Options<'_>, item: &[u8]) -> Result<Weight,
     if options.alpha {
         return Ok(Weight::Text(text));
     }
-    let number = text.map_or(Some(0.0), |text| if text.is_empty() { Some(0.0) } else { parse_double(&text) });
-    number
+    number(text.as_deref())
         .map(Weight::Number)
         .ok_or(CommandError::fixed("ERR One or more scores can't be converted into double"))
+}
+
+/// A weight as strtod reads it, which Redis asks: white space in front is none of it, and of nothing at all it makes 0.
+fn number(text: Option<&[u8]>) -> Option<f64> {
+    let blank = |b: &&u8| b.is_ascii_whitespace() || **b == 0x0b;
+    match text {
+        None | Some([]) => Some(0.0),
+        Some(text) => parse_double(&text[text.iter().take_while(blank).count()..]),
+    }
 }
 
 fn compare(a: &(Weight, Vec<u8>), b: &(Weight, Vec<u8>)) -> Ordering {
@@ -188,4 +196,24 @@ pub(super) fn sort(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 /// SORT_RO: SORT without STORE.
 pub(super) fn sort_ro(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     sort_generic(cx, argv, true, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    /// Each was tried on redis-server 7.0.15, beside 0.1.
+    #[test]
+    fn numbers_are_read_as_redis_does() {
+        assert_eq!(number(None), Some(0.0));
+        let read = |text: &str| number(Some(text.as_bytes()));
+        for (text, n) in
+            [("", 0.0), (" 1", 1.0), ("\u{b}1", 1.0), ("-0", 0.0), ("+1", 1.0), ("5.", 5.0), ("0x10", 16.0)]
+        {
+            assert_eq!(read(text), Some(n), "{text:?}");
+        }
+        for text in ["1 ", " ", "1e400", "1e-400", "1_0", "nan", "1\u{b}"] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use super::commands::{Call, Run};
 use super::number::{double, integer};
 use super::reply::{Reply, whole};
 use super::typed::{Value, WrongType, store};
+use std::cmp::Ordering;
 
 /// Runs `SORT key [ALPHA] [DESC] [LIMIT offset count] STORE destination`; `None` if it is another command.
 pub(super) fn run(o: &mut RespOracle, Call { name, args, at }: Call<'_>) -> Run {
@@ -63,10 +64,10 @@ fn sorted(o: &RespOracle, key: &[u8], plan: &Plan<'_>, at: u64) -> Result<Option
     if plan.alpha {
         items.sort_unstable();
     } else {
-        let numbers = items.into_iter().map(|item| Some((double(&item)?, item)));
+        let numbers = items.into_iter().map(|item| Some((weight(&item)?, item)));
         let Some(mut numbers) = numbers.collect::<Option<Vec<(f64, Vec<u8>)>>>() else { return Ok(None) };
         // Redis: what is equal as a number is in the order of its bytes.
-        numbers.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+        numbers.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal).then_with(|| a.1.cmp(&b.1)));
         items = numbers.into_iter().map(|(_, item)| item).collect();
     }
     if plan.descending {
@@ -76,6 +77,21 @@ fn sorted(o: &RespOracle, key: &[u8], plan: &Plan<'_>, at: u64) -> Result<Option
     let start = usize::try_from(offset).unwrap_or(0);
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     Ok(Some(items.into_iter().skip(start).take(count).collect()))
+}
+
+/// What an item is sorted by, read as strtod reads it (sortCommandGeneric in sort.c): white space in front is none of it,
+/// and of nothing at all it makes 0. `None` for what is no number; hexadecimal ones are not modelled.
+fn weight(item: &[u8]) -> Option<f64> {
+    if item.is_empty() {
+        return Some(0.0);
+    }
+    let blank = |b: &&u8| b.is_ascii_whitespace() || **b == 0x0b;
+    let text = &item[item.iter().take_while(blank).count()..];
+    let n = double(text)?;
+    // What is merely too small is out of range, as what is too large.
+    let digits = text.iter().take_while(|b| !b.eq_ignore_ascii_case(&b'e'));
+    let too_small = n.abs() < f64::MIN_POSITIVE && digits.into_iter().any(|b| (b'1'..=b'9').contains(b));
+    (!too_small).then_some(n)
 }
 
 /// Whether a form of SORT is not modelled.
@@ -88,4 +104,26 @@ pub(super) fn is_unknown(name: &str, command: &[Vec<u8>]) -> bool {
 pub(super) fn keys<'a>(args: &[&'a [u8]]) -> Vec<&'a [u8]> {
     let [key, options @ ..] = args else { return Vec::new() };
     std::iter::once(*key).chain(Plan::of(options).map(|plan| plan.to)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::weight;
+
+    /// Each was tried on redis-server 7.0.15, beside 0.1.
+    #[test]
+    fn numbers_are_read_as_redis_does() {
+        let read = |text: &str| weight(text.as_bytes());
+        for (text, n) in
+            [("", 0.0), (" 1", 1.0), ("\u{b}1", 1.0), ("-0", 0.0), ("+1", 1.0), (".5", 0.5), ("5.", 5.0)]
+        {
+            assert_eq!(read(text), Some(n), "{text:?}");
+        }
+        for text in ["inf", "infinity", "InF"] {
+            assert_eq!(read(text), Some(f64::INFINITY), "{text:?}");
+        }
+        for text in ["1 ", " ", "1e400", "1e-400", "1_0", "nan", "1\u{b}"] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
+    }
 }
