@@ -34,8 +34,9 @@ const BEYOND: &str = "
   has it without the directory's first parent is left out. What a sync of an open file without a name leaves out
   (its data are not logged) is left out too. nodatacow, which tears, is not modelled.
 - `ext4-journal`: ZERO_RANGE of two pages, a write over the first, its write-back: the second reads as zeros and the
-  first as before both (seen on 6.18; why is not known). The models keep the order of the two. On `ext4-ordered` the
-  write was seen before the zeroing, and the model allows it.
+  first as before both (workload `zero-then-write`, seen on 6.18, counted apart in docs/ground-truth.md; why is not
+  known). The models keep the order of the two. On `ext4-ordered` the write was seen before the zeroing, and the model
+  allows it.
 - ext4 with fast_commit, XFS on a realtime device, and file systems over a disk that ignores flushes.
 ";
 
