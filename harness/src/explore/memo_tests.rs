@@ -61,25 +61,30 @@ fn run(asked: u64, answered: u64) -> Trace {
     b.trace()
 }
 
+/// Explores a run with a memo that others may have written to.
+fn explored(trace: &Trace, memo: &mut Memo, pool: &mut FakePool) -> CellResult {
+    let search = Search {
+        trace,
+        target: &Resp,
+        contract: Contract::Always,
+        model: by_name("posix").unwrap(),
+        plan: Plan { bound: 1, budget: 1000, seed: 1 },
+        assume: &[],
+        repro_dir: None,
+    };
+    let cell = explore_last(&search, memo, pool, &mut |_| {}, &AtomicBool::new(false), false).unwrap();
+    assert!(cell.states_checked > 3 && cell.not_measured.is_empty(), "{cell:?}");
+    cell
+}
+
 /// The classes of what is found in runs that share a memo, run by run.
 fn found(runs: &[Trace]) -> Vec<Vec<Class>> {
     let (mut memo, mut pool) = (Memo::new(), FakePool::new(recovers));
-    let mut each = |trace: &Trace| {
-        let search = Search {
-            trace,
-            target: &Resp,
-            contract: Contract::Always,
-            model: by_name("posix").unwrap(),
-            plan: Plan { bound: 1, budget: 1000, seed: 1 },
-            assume: &[],
-            repro_dir: None,
-        };
-        let cell =
-            explore_last(&search, &mut memo, &mut pool, &mut |_| {}, &AtomicBool::new(false), false).unwrap();
-        assert!(cell.states_checked > 3 && cell.not_measured.is_empty(), "{cell:?}");
+    let mut classes = |trace: &Trace| {
+        let cell = explored(trace, &mut memo, &mut pool);
         cell.findings.iter().map(|f| f.violation.class).collect()
     };
-    runs.iter().map(&mut each).collect()
+    runs.iter().map(&mut classes).collect()
 }
 
 #[test]
@@ -97,16 +102,7 @@ fn a_deadline_that_one_run_leaves_open_is_judged_by_the_run_that_saw_it() {
 fn runs_that_leave_nothing_open_share_what_they_recover() {
     let (mut memo, mut pool) = (Memo::new(), FakePool::new(recovers));
     let images = [run(1, 1), run(1, 1)].map(|trace| {
-        let search = Search {
-            trace: &trace,
-            target: &Resp,
-            contract: Contract::Always,
-            model: by_name("posix").unwrap(),
-            plan: Plan { bound: 1, budget: 1000, seed: 1 },
-            assume: &[],
-            repro_dir: None,
-        };
-        explore_last(&search, &mut memo, &mut pool, &mut |_| {}, &AtomicBool::new(false), false);
+        explored(&trace, &mut memo, &mut pool);
         pool.recovered
     });
     assert_eq!(images[0], images[1]);
