@@ -231,9 +231,14 @@ impl<'a> Slow<'a> {
                 let wanted = mask(&b.kind, out[j]) & a.kind.sectors();
                 (!fresh || whole) && wanted & !mask(&a.kind, out[i]) == 0
             }
-            // What it cuts off counts as there; and the zeros behind the new end are written first.
+            // What it cuts off counts as there; and the zeros behind the new end are written first, in a page that
+            // the disk may already show.
             (EffectKind::Data { file, page, .. }, EffectKind::Meta(Meta::Truncate { file: f2, size })) => {
-                file != f2 || a.event != b.event && *page < size.div_ceil(PAGE) || whole
+                let waits = match a.event == b.event {
+                    true => self.shows(i, *file, *page),
+                    false => *page >= size.div_ceil(PAGE),
+                };
+                file != f2 || !waits || whole
             }
             (EffectKind::Size { file, .. }, EffectKind::Meta(Meta::Truncate { file: f2, .. })) => {
                 file != f2 || whole
@@ -257,6 +262,19 @@ impl<'a> Slow<'a> {
             matches!(&self.list[k].kind, EffectKind::Meta(Meta::Truncate { file: f, size })
                 if *f == file && page >= size.div_ceil(PAGE))
         })
+    }
+
+    /// Whether the page of effect `i` had a written block for sure when `i` was issued: one from before the trace, or
+    /// one of which something has been synced.
+    fn shows(&self, i: usize, file: FileId, page: u64) -> bool {
+        let of_page = |k: &usize| {
+            matches!(&self.list[*k].kind, EffectKind::Data { file: f, page: p, .. } if (*f, *p) == (file, page))
+                && !self.cut_between(*k, i, file, page)
+        };
+        let now = self.list[i].issued;
+        let data: Vec<usize> = (0..i).filter(of_page).collect();
+        let new = data.iter().any(|k| matches!(self.list[*k].kind, EffectKind::Data { fresh: true, .. }));
+        !new || data.iter().any(|k| self.forced_by_a_sync(*k, &Outcome::Absent, now))
     }
 
     fn cut_before(&self, i: usize, file: Option<FileId>) -> bool {
