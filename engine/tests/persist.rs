@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "persist/agree.rs"]
+mod agree;
 #[path = "persist/bytes.rs"]
 mod bytes;
 #[path = "persist/check.rs"]

@@ -274,7 +274,9 @@ pub fn scan_plain<E>(
         } else {
             scan.commands += 1;
             let wanted = scan.times.stopped_at.is_none();
-            let fault = |e| ScanFault::Apply(at as u64, e);
+            // What a MULTI brackets is good as a whole or not at all.
+            let begin = open_at.unwrap_or(at) as u64;
+            let fault = |e| ScanFault::Apply(begin, e);
             match (bracket(&args[first_arg..]), open_at) {
                 (Some(true), None) => {
                     open_at = Some(at);
@@ -282,16 +284,16 @@ pub fn scan_plain<E>(
                     args.clear();
                 }
                 (Some(false), Some(_)) => {
-                    let mut begin = 0;
+                    let mut first = 0;
                     for end in &ends {
                         if wanted {
-                            apply(&args[begin..*end]).map_err(fault)?;
+                            apply(&args[first..*end]).map_err(fault)?;
                         }
-                        begin = *end;
+                        first = *end;
                     }
                     open_at = None;
                 }
-                (Some(_), _) => return Err(ScanFault::Brackets(at as u64)),
+                (Some(_), _) => return Err(ScanFault::Brackets(begin)),
                 (None, Some(_)) => ends.push(args.len()),
                 (None, None) if wanted => apply(&args).map_err(fault)?,
                 (None, None) => {}

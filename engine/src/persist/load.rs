@@ -1,5 +1,6 @@
 //! Reading files into a keyspace. Nothing here changes the disk.
 
+use super::cure::{self, Cure};
 use super::error::{At, OpenError};
 use super::mapping::{self, Content};
 use super::report::{LoadReport, Source};
@@ -121,12 +122,10 @@ impl<'c> Loader<'c> {
             let scan = self.plain(&part)?;
             let cut_short = OUR_LINES[1].starts_with(&bytes);
             if cut_short && (self.config.aof_checksum || !bytes.is_empty()) {
-                let repair = "Restore it from a copy, or remove it to begin without data";
-                return Err(corrupt(path, 0, "it is empty, or ends inside its first line", repair));
+                return Err(corrupt(path, 0, cure::CUT_SHORT, Cure::Empty.text()));
             }
             if from > 0 && until::number_in(&bytes, b"aof-base") == Some(1) {
-                let what = "the checksum chain that belongs behind this snapshot is not there";
-                return Err(corrupt(path, from as u64, what, RESTORE));
+                return Err(corrupt(path, from as u64, cure::NO_CHAIN, RESTORE));
             }
             if let Some(at) = scan.chained_at {
                 return Err(corrupt(
@@ -176,7 +175,7 @@ impl<'c> Loader<'c> {
         match mapping::read(path) {
             Ok(bytes) => Ok(bytes),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Err(corrupt(path, 0, "the manifest lists it and it is not there", RESTORE))
+                Err(corrupt(path, 0, cure::NOT_THERE, Cure::Missing.text()))
             }
             Err(e) => Err(e).at("read", path).map_err(OpenError::from),
         }
@@ -188,7 +187,8 @@ impl<'c> Loader<'c> {
             return Ok((0, 0));
         }
         until::check_snapshot(path, bytes, self.times.until)?;
-        let loaded = rdb::read(bytes, None).map_err(|e| corrupt(path, e.offset, e.what, RESTORE))?;
+        let loaded = rdb::read(bytes, None)
+            .map_err(|e| corrupt(path, e.offset, e.what, Cure::Snapshot.text()))?;
         self.keyspace = loaded.keyspace;
         self.report.snapshot_keys = (loaded.keys, loaded.expired);
         self.based = true;
@@ -249,7 +249,7 @@ impl<'c> Loader<'c> {
             report.commands += 1;
             replayer.apply(keyspace, argv, *now_ms)
         });
-        let scan = scanned.map_err(|fault| scan_fault(part.path, fault))?;
+        let scan = scanned.map_err(|fault| scan_fault(part, &fault))?;
         *times = scan.times;
         Ok(scan)
     }
@@ -314,7 +314,7 @@ impl<'c> Loader<'c> {
             report.commands += 1;
             replayer.apply(keyspace, argv, *now_ms)
         });
-        let scan = scanned.map_err(|fault| scan_fault(path, fault))?;
+        let scan = scanned.map_err(|fault| scan_fault(part, &fault))?;
         *times = scan.times;
         match scan.stop {
             None => Ok(scan),
@@ -380,12 +380,7 @@ fn check_seal(path: &Path, good: u64, sealed: u64) -> Result<(), OpenError> {
     Err(corrupt(path, good, what, RESTORE))
 }
 
-fn scan_fault(path: &Path, fault: ScanFault<ReplayError>) -> OpenError {
-    match fault {
-        ScanFault::NoHeader => {
-            corrupt(path, 0, "its first line, synced before the file was listed, is damaged", RESTORE)
-        }
-        ScanFault::Apply(at, e) => corrupt(path, at, format!("a command there cannot be applied: {e}"), FIX),
-        ScanFault::Brackets(at) => corrupt(path, at, "MULTI and EXEC do not pair", FIX),
-    }
+fn scan_fault(part: &Part<'_>, fault: &ScanFault<ReplayError>) -> OpenError {
+    let (at, what, cure) = cure::of_fault(part.path, part.bytes, part.from, part.is_last, fault);
+    corrupt(part.path, at, what, cure.text())
 }

@@ -162,6 +162,7 @@ mod begin;
 pub mod check;
 mod core;
 mod cron;
+mod cure;
 mod disk;
 mod error;
 mod files;

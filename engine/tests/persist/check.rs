@@ -41,7 +41,10 @@ fn files_of_every_kind_pass_after_every_kind_of_end() {
         let dir = tempdir();
         let config = Config { dir: dir.path().into(), ..kind };
         let pass = |config: &Config| {
-            valid(&head(config));
+            // Without checksums, an empty single file is one that nothing was written to yet.
+            let options: &[&str] = if config.aof_checksum { &[] } else { &["--plain"] };
+            let (text, code) = tool(options, &head(config));
+            assert_eq!(code, 0, "{text}");
             if redis {
                 check_tool("/usr/bin/redis-check-aof", &head(config));
             }

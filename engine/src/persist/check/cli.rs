@@ -1,10 +1,14 @@
 //! The command line.
 
 use super::fix::{self, NotFixed};
-use super::inspect::{self, Checked, Problem, Role};
+use super::inspect::{self, As, Checked, Problem, Role, Scratch};
 use super::resign::{self, Accepted, How};
 use crate::aof::Manifest;
 use crate::lock::DirLock;
+use crate::persist::cure;
+use crate::persist::disk;
+use crate::persist::log::parse_name;
+use crate::persist::open::holds_commands;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,15 +17,18 @@ use std::process::ExitCode;
 
 /// How it is used.
 pub const HELP: &str = "\
-Usage: unplug-engine check-aof [--fix] [--truncate-to-timestamp SECOND] [--resign] FILE|MANIFEST
+Usage: unplug-engine check-aof [--fix] [--truncate-to-timestamp SECOND] [--resign] [--plain]
+                               FILE|MANIFEST
 
 Checks append-only files: a single file, one file of a directory, or all that a manifest lists; the
-engine's, with checksums or without, and Redis's.
+engine's, with checksums or without, and Redis's. What the server would refuse is found, and for that
+the commands are executed, in memory.
 
   --fix                           cut a file where it stops being good
   --truncate-to-timestamp SECOND  cut it in front of the first later second (since 1970)
   --resign                        accept the bytes as they are, after a change by hand or without
                                   checksums, and write the checksums anew
+  --plain                         the server has aof-checksum no: an empty file is valid
 
 What is cut or replaced is kept: in FILE.cut-OFFSET, or in a directory FILE.before-resign.
 Exit code: 0 valid, or repaired; 1 not valid, or not repaired; 2 wrong arguments.
@@ -31,6 +38,7 @@ Exit code: 0 valid, or repaired; 1 not valid, or not repaired; 2 wrong arguments
 struct Options {
     fix: bool,
     resign: bool,
+    plain: bool,
     until: Option<u64>,
     path: PathBuf,
 }
@@ -76,6 +84,7 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String
         match arg.to_str() {
             Some("--fix") => options.fix = true,
             Some("--resign") => options.resign = true,
+            Some("--plain") => options.plain = true,
             Some("--help" | "-h") => return Ok(None),
             Some("--truncate-to-timestamp") => {
                 let second = args.next().and_then(|s| s.to_str()?.parse().ok());
@@ -147,23 +156,12 @@ fn verdict(path: &Path, problem: Option<&Problem>, text: &mut String) -> bool {
     let name = path.display();
     let _ = match problem {
         None => writeln!(text, "{name} is valid"),
-        Some(Problem { fixable: true, loses: false, .. }) => {
-            writeln!(text, "{name} is not valid. --fix cuts off what a crash has left; it is kept aside")
-        }
-        Some(Problem { fixable: true, .. }) => writeln!(
-            text,
-            "{name} is not valid. No crash does that: restore it from a copy. --fix cuts off the rest, whole commands \
-             among it, and keeps it aside; --resign accepts it as it is"
-        ),
-        Some(_) => writeln!(
-            text,
-            "{name} is not valid. Restore it from a copy; --resign accepts it as it is, if its commands are whole"
-        ),
+        Some(problem) => writeln!(text, "{name} is not valid. {}", problem.cure.text()),
     };
     problem.is_none()
 }
 
-fn accepted(a: Accepted, kept: &Path, text: &mut String) {
+fn accepted(a: &Accepted, kept: &Path, text: &mut String) {
     let _ = writeln!(
         text,
         "Signed {} commands; accepted without a checksum that fits: {}; left out: {} bytes. The files as they were \
@@ -173,22 +171,48 @@ fn accepted(a: Accepted, kept: &Path, text: &mut String) {
         a.left_out,
         kept.display()
     );
+    for gap in &a.gaps {
+        let _ = writeln!(text, "Accepted: {gap}");
+    }
+}
+
+/// What is to be said of a single file, its seal included.
+fn look_alone(path: &Path, role: Role, options: &Options) -> Result<Checked, NotFixed> {
+    let known = As { role, chained: None, until: options.until, plain: options.plain };
+    let mut file = inspect::look(path, known, &mut Scratch::new(role == Role::Single))?;
+    if role == Role::Single {
+        match inspect::seal_of(&file) {
+            Ok(seal) => file.check_seal(seal.map_or(0, |s| s.len)),
+            Err(seal) => {
+                let seal = seal.display();
+                return Err(failed(format!(
+                    "{seal}: the seal is damaged. If the append-only file is trusted, remove it"
+                )));
+            }
+        }
+    }
+    Ok(file)
+}
+
+/// A file that a manifest lists is looked at behind those in front of it.
+fn look_among(path: &Path, options: &Options) -> Result<Option<Checked>, NotFixed> {
+    let Some(manifest) = inspect::manifest_of(path) else { return Ok(None) };
+    let Ok(listed) = Manifest::parse(&std::fs::read(&manifest).map_err(failed)?) else { return Ok(None) };
+    let all = inspect::look_all(dir_of(path), &listed, options.until)?;
+    Ok(all.into_iter().find(|file| file.path.file_name() == path.file_name()))
 }
 
 fn of_file(options: &Options, text: &mut String) -> Result<bool, NotFixed> {
     let path = &options.path;
-    let role = match inspect::parse_name_any(path) {
+    let role = match cure::parse_name_any(path) {
         Some((_, _, true)) => Role::Incr,
         Some((_, _, false)) => Role::Base,
         None => Role::Single,
     };
-    let mut file = inspect::look(path, role, None, options.until)?;
-    if role == Role::Single {
-        match inspect::seal_of(&file) {
-            Ok(seal) => file.check_seal(seal.map_or(0, |s| s.len)),
-            Err(seal) => return Err(failed(format!("{}: the seal is damaged", seal.display()))),
-        }
-    }
+    let file = match look_among(path, options)? {
+        Some(file) => file,
+        None => look_alone(path, role, options)?,
+    };
     told(&file, text);
     if options.resign {
         if role != Role::Single {
@@ -196,8 +220,9 @@ fn of_file(options: &Options, text: &mut String) -> Result<bool, NotFixed> {
         }
         let how = How { torn_ends: options.fix, from: 0 };
         let (signed, kept) = resign::single(&file, how)?;
-        accepted(signed, &kept, text);
-        return Ok(verdict(path, None, text));
+        accepted(&signed, &kept, text);
+        let after = look_alone(path, role, options)?;
+        return Ok(verdict(path, after.problem.as_ref(), text));
     }
     if options.until.is_some() && file.problem.is_none() {
         return truncate(options, &file, text);
@@ -208,7 +233,7 @@ fn of_file(options: &Options, text: &mut String) -> Result<bool, NotFixed> {
 /// Cuts a file that may be cut.
 fn repair(options: &Options, file: &Checked, text: &mut String) -> Result<bool, NotFixed> {
     match &file.problem {
-        Some(Problem { fixable: true, .. }) if options.fix => {
+        Some(Problem { cure, .. }) if options.fix && cure.cuts() => {
             let kept = fix::cut(file)?;
             let bytes = file.bytes.len() as u64 - file.good;
             let _ =
@@ -243,45 +268,43 @@ fn truncate(options: &Options, file: &Checked, text: &mut String) -> Result<bool
     Ok(true)
 }
 
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, NotFixed> {
+    let bytes = std::fs::read(path).map_err(|e| failed(format!("cannot read {}: {e}", path.display())))?;
+    Manifest::parse(&bytes).map_err(|e| {
+        failed(format!("{}: the manifest is damaged: {e}. Restore it, or write it by hand", path.display()))
+    })
+}
+
 fn of_manifest(options: &Options, text: &mut String) -> Result<bool, NotFixed> {
     let path = &options.path;
-    let bytes = std::fs::read(path).map_err(|e| failed(format!("cannot read {}: {e}", path.display())))?;
-    let manifest = Manifest::parse(&bytes).map_err(|e| {
-        failed(format!("{}: the manifest is damaged: {e}. Restore it, or write it by hand", path.display()))
-    })?;
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let manifest = read_manifest(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let prefix = name.strip_suffix(".manifest").unwrap_or(&name);
-    let mut files = inspect::look_all(dir, &manifest, options.until)?;
+    let mut files = inspect::look_all(dir_of(path), &manifest, options.until)?;
     files.iter().for_each(|file| told(file, text));
+    if let Some(newer) = unlisted(dir_of(path), prefix, &manifest)? {
+        return Err(failed(format!(
+            "{}: it is older than {newer}, which holds data and is not listed. Restore the manifest that belongs to \
+             the files",
+            path.display()
+        )));
+    }
     if options.resign {
         let how = How { torn_ends: options.fix, from: 0 };
         let (signed, kept) = resign::all(path, prefix, &manifest, &files, how)?;
-        accepted(signed, &kept, text);
-        return Ok(verdict(path, None, text));
+        accepted(&signed, &kept, text);
+        let after = inspect::look_all(dir_of(path), &read_manifest(path)?, None)?;
+        let bad = after.iter().find(|f| f.problem.is_some());
+        return Ok(verdict(bad.map_or(path, |f| &f.path), bad.and_then(|f| f.problem.as_ref()), text));
     }
     let bad = files.iter().filter(|f| f.problem.is_some()).count();
     let last = files.len().saturating_sub(1);
     if options.until.is_some() && bad == 0 {
-        let Some(n) = files.iter().position(|f| f.times.stopped_at.is_some()) else {
-            let _ = writeln!(text, "Nothing is later");
-            return Ok(true);
-        };
-        if n != last {
-            // As redis-check-aof.
-            return Err(failed(format!(
-                "{} is not the last file: what follows is all later, and has to be taken from the manifest by hand",
-                files[n].path.display()
-            )));
-        }
-        if files[n].chain.is_none() {
-            return truncate(options, &files[n], text);
-        }
-        let at = files[n].times.stopped_at.unwrap_or(0);
-        files[n].bytes.truncate(at as usize);
-        let (signed, kept) = resign::all(path, prefix, &manifest, &files, How { torn_ends: false, from: n })?;
-        accepted(signed, &kept, text);
-        return Ok(true);
+        return truncate_all(options, prefix, &manifest, &mut files, text);
     }
     if bad == 1 && options.fix && files[last].problem.is_some() {
         return repair(options, &files[last], text);
@@ -293,4 +316,45 @@ fn of_manifest(options: &Options, text: &mut String) -> Result<bool, NotFixed> {
         let _ = writeln!(text, "All AOF files and manifest are valid");
     }
     Ok(bad == 0)
+}
+
+/// An incr file that holds data and is newer than all that the manifest lists.
+fn unlisted(dir: &Path, prefix: &str, manifest: &Manifest) -> Result<Option<String>, NotFixed> {
+    let last = manifest.incrs().next_back().map_or(0, |f| f.seq);
+    for name in disk::names(dir)?.into_iter().filter(|_| !manifest.foreign) {
+        let newer = parse_name(prefix, &name).is_some_and(|(seq, incr)| incr && seq > last);
+        if newer && holds_commands(&dir.join(&name)).map_err(failed)? {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+fn truncate_all(
+    options: &Options,
+    prefix: &str,
+    manifest: &Manifest,
+    files: &mut [Checked],
+    text: &mut String,
+) -> Result<bool, NotFixed> {
+    let Some(n) = files.iter().position(|f| f.times.stopped_at.is_some()) else {
+        let _ = writeln!(text, "Nothing is later");
+        return Ok(true);
+    };
+    if n != files.len() - 1 {
+        // As redis-check-aof.
+        return Err(failed(format!(
+            "{} is not the last file: what follows is all later, and has to be taken from the manifest by hand",
+            files[n].path.display()
+        )));
+    }
+    if files[n].chain.is_none() {
+        return truncate(options, &files[n], text);
+    }
+    let at = files[n].times.stopped_at.unwrap_or(0);
+    files[n].bytes.truncate(at as usize);
+    let how = How { torn_ends: false, from: n };
+    let (signed, kept) = resign::all(&options.path, prefix, manifest, files, how)?;
+    accepted(&signed, &kept, text);
+    Ok(true)
 }

@@ -18,10 +18,17 @@ pub(super) enum NotFixed {
     Refused(String),
 }
 
-/// Where the cut bytes are kept.
-pub(super) fn aside(path: &Path, at: u64) -> PathBuf {
+/// A name for what is kept aside that nothing has yet.
+pub(super) fn aside(path: &Path, suffix: &str) -> Result<PathBuf, FileError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    sibling(path, &format!("{name}.cut-{at}"))
+    let mut kept = sibling(path, &format!("{name}.{suffix}"));
+    for n in 2.. {
+        if !disk::exists(&kept)? {
+            break;
+        }
+        kept = sibling(path, &format!("{name}.{suffix}-{n}"));
+    }
+    Ok(kept)
 }
 
 fn dir_of(path: &Path) -> &Path {
@@ -30,7 +37,7 @@ fn dir_of(path: &Path) -> &Path {
 
 /// Keeps the bytes from `at` on aside, durably.
 fn keep(path: &Path, bytes: &[u8], at: u64) -> Result<PathBuf, FileError> {
-    let kept = aside(path, at);
+    let kept = aside(path, &format!("cut-{at}"))?;
     disk::write_synced(&kept, |out| out.write_all(bytes.get(at as usize..).unwrap_or_default()))?;
     disk::sync_dir(dir_of(path))?;
     Ok(kept)

@@ -1,12 +1,16 @@
 //! Looking at a file, and at all files that a manifest lists. Nothing here changes the disk.
 
 use crate::aof::{
-    Chain, FileKind, Manifest, OUR_LINES, RespError, ScanFault, Seal, Times, scan_chained, scan_plain,
+    Chain, FileEntry, FileKind, Manifest, OUR_LINES, RespError, ScanFault, Seal, Times, scan_chained,
+    scan_plain,
 };
+use crate::command::{ReplayError, Replayer};
+use crate::keyspace::Keyspace;
+use crate::persist::cure::{self, Cure};
 use crate::persist::error::{At, FileError};
 use crate::persist::load::{begins_chain, preamble_crc};
-use crate::persist::log::parse_name;
-use crate::rdb;
+use crate::persist::until::number_in;
+use crate::{clock, rdb};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,10 +28,45 @@ pub(super) enum Role {
 pub(super) struct Problem {
     pub(super) offset: u64,
     pub(super) what: String,
-    /// Cutting the file there makes a good file of it.
-    pub(super) fixable: bool,
-    /// More than what a crash takes would go with that.
-    pub(super) loses: bool,
+    pub(super) cure: Cure,
+}
+
+/// What the files hold, as far as they were looked at.
+pub(super) struct Scratch {
+    keyspace: Keyspace,
+    /// `false` once it is not what the next file goes on from: commands are then only read.
+    pub(super) whole: bool,
+    now_ms: u64,
+}
+
+impl Scratch {
+    /// To begin with the first file, or (`whole` is false) with one of which nothing else is known.
+    pub(super) fn new(whole: bool) -> Scratch {
+        Scratch { keyspace: Keyspace::default(), whole, now_ms: clock::now_ms() }
+    }
+
+    fn apply(&mut self, replayer: &mut Replayer, argv: &[&[u8]]) -> Result<(), ReplayError> {
+        match replayer.apply(&mut self.keyspace, argv, self.now_ms) {
+            // Without the files before it, it cannot be known what a command meets.
+            Err(ReplayError::Refused { command, .. })
+                if !self.whole && !command.eq_ignore_ascii_case("select") =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// What is known of a file from elsewhere.
+#[derive(Clone, Copy)]
+pub(super) struct As {
+    pub(super) role: Role,
+    /// Whether a manifest says that it has a chain.
+    pub(super) chained: Option<bool>,
+    pub(super) until: Option<u64>,
+    /// The server is one that writes no checksums: an empty file is a good one.
+    pub(super) plain: bool,
 }
 
 /// A file that was looked at.
@@ -60,29 +99,30 @@ impl Checked {
     }
 }
 
-fn problem(offset: u64, what: impl Into<String>) -> Problem {
-    Problem { offset, what: what.into(), fixable: false, loses: false }
+fn problem(offset: u64, what: impl Into<String>, cure: Cure) -> Problem {
+    Problem { offset, what: what.into(), cure }
 }
 
-/// Looks at one file. `chained`: whether the manifest says that it has a chain, where there is one.
-pub(super) fn look(
-    path: &Path,
-    role: Role,
-    chained: Option<bool>,
-    until: Option<u64>,
-) -> Result<Checked, FileError> {
-    let bytes = fs::read(path).at("read", path)?;
+/// Looks at one file.
+pub(super) fn look(path: &Path, known: As, scratch: &mut Scratch) -> Result<Checked, FileError> {
     let mut checked = Checked {
         path: path.to_owned(),
         bytes: Vec::new(),
-        role,
+        role: known.role,
         preamble: 0,
         chain: None,
         header: None,
         good: 0,
         commands: 0,
-        times: Times::until(until),
+        times: Times::until(known.until),
         problem: None,
+    };
+    let bytes = match fs::read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && known.chained.is_some() => {
+            checked.problem = Some(problem(0, cure::NOT_THERE, Cure::Missing));
+            return Ok(checked);
+        }
+        other => other.at("read", path)?,
     };
     let mut crc = 0;
     if bytes.starts_with(rdb::MAGIC) {
@@ -90,118 +130,127 @@ pub(super) fn look(
             Ok(loaded) => {
                 checked.preamble = usize::try_from(loaded.len).unwrap_or(usize::MAX).min(bytes.len());
                 crc = preamble_crc(&bytes[..checked.preamble]);
+                scratch.keyspace = loaded.keyspace;
             }
-            Err(e) => checked.problem = Some(problem(e.offset, format!("the snapshot: {}", e.what))),
+            Err(e) => {
+                let what = format!("the snapshot: {}", e.what);
+                checked.problem = Some(problem(e.offset, what, Cure::Snapshot));
+            }
         }
     }
     checked.bytes = bytes;
     if checked.problem.is_none() {
         let here = begins_chain(&checked.bytes[checked.preamble..]);
-        if chained.unwrap_or(here) {
-            checked.look_chained(crc);
+        if known.chained.unwrap_or(here) {
+            checked.look_chained(crc, scratch);
         } else {
-            checked.look_plain();
+            checked.look_plain(known, scratch);
         }
     }
     Ok(checked)
 }
 
 impl Checked {
-    fn look_plain(&mut self) {
-        let scanned = scan_plain(&self.bytes, self.preamble, self.times, &mut |_| Ok::<(), ()>(()));
-        let scan = match scanned {
+    fn look_plain(&mut self, known: As, scratch: &mut Scratch) {
+        let mut replayer = Replayer::default();
+        let apply = &mut |argv: &[&[u8]]| scratch.apply(&mut replayer, argv);
+        let scan = match scan_plain(&self.bytes, self.preamble, self.times, apply) {
             Ok(scan) => scan,
-            Err(fault) => return self.problem = Some(fault_problem(&fault)),
+            Err(fault) => return self.faulty(&fault),
         };
         (self.good, self.commands, self.times) = (scan.good, scan.commands, scan.times);
-        let size = self.bytes.len() as u64;
-        let ours = |bytes: &[u8]| !bytes.is_empty() && OUR_LINES[1].starts_with(bytes);
+        let (size, from) = (self.bytes.len() as u64, self.preamble as u64);
+        // A file that no manifest speaks of may have lost its chain.
+        let alone = self.role == Role::Single && known.chained.is_none();
+        let cut_short = OUR_LINES[1].starts_with(&self.bytes) && !(known.plain && self.bytes.is_empty());
+        let torn = |what: &str| Some(problem(scan.good, what, Cure::Torn));
         self.problem = match scan.stop {
-            // A header that is damaged, of a file that no manifest speaks of.
-            _ if self.role == Role::Single && (scan.chained_at.is_some() || ours(&self.bytes)) => {
-                let at = scan.chained_at.unwrap_or(0);
-                Some(problem(at, "a line of a checksum chain, whose first line is not there"))
+            _ if alone && cut_short => Some(problem(0, cure::CUT_SHORT, Cure::Empty)),
+            _ if alone && from > 0 && number_in(&self.bytes, b"aof-base") == Some(1) => {
+                Some(problem(from, cure::NO_CHAIN, Cure::Restore))
             }
-            Some(RespError::Truncated) => {
-                Some(Problem { fixable: true, ..problem(self.good, "the file ends inside a command") })
+            _ if alone && scan.chained_at.is_some() => {
+                let what = "a line of a checksum chain, whose first line is not there";
+                Some(problem(scan.chained_at.unwrap_or(0), what, Cure::Restore))
+            }
+            Some(RespError::Truncated) => torn("the file ends inside a command"),
+            Some(RespError::Malformed) if self.bytes[self.good as usize..].iter().all(|b| *b == 0) => {
+                torn("nothing but zeros follows")
             }
             Some(RespError::Malformed) => {
-                let zeros = self.bytes[self.good as usize..].iter().all(|b| *b == 0);
-                let what = if zeros { "nothing but zeros follows" } else { "no command begins there" };
-                Some(Problem { fixable: true, loses: !zeros, ..problem(self.good, what) })
+                Some(problem(self.good, "no command begins there", Cure::Damaged))
             }
-            None if self.good < size => {
-                Some(Problem { fixable: true, ..problem(self.good, "an open MULTI") })
-            }
+            None if self.good < size => torn("an open MULTI"),
             None => None,
         };
     }
 
-    fn look_chained(&mut self, preamble_crc: u64) {
-        let scanned = scan_chained(&self.bytes, self.preamble, self.times, &mut |_| Ok::<(), ()>(()));
-        let scan = match scanned {
+    fn look_chained(&mut self, preamble_crc: u64, scratch: &mut Scratch) {
+        let mut replayer = Replayer::default();
+        let apply = &mut |argv: &[&[u8]]| scratch.apply(&mut replayer, argv);
+        let scan = match scan_chained(&self.bytes, self.preamble, self.times, apply) {
             Ok(scan) => scan,
-            Err(fault) => return self.problem = Some(fault_problem(&fault)),
+            Err(fault) => return self.faulty(&fault),
         };
         (self.good, self.commands, self.times) = (scan.chain.len, scan.commands, scan.times);
         (self.chain, self.header) = (Some(scan.chain), Some(scan.header));
         let size = self.bytes.len() as u64;
         let names = (scan.header.prev_len, scan.header.prev_crc);
-        let single = self.role == Role::Single && parse_name_any(&self.path).is_none();
+        let single = self.role == Role::Single && !cure::of_several(&self.path);
         let ends = match self.role {
             Role::Base => scan.end_line == Some(size),
             Role::Single if single => scan.end_line.is_some(),
             _ => true,
         };
         self.problem = if self.preamble > 0 && names != (self.preamble as u64, preamble_crc) {
-            Some(problem(
-                self.preamble as u64,
-                "the snapshot is not the one that the chain's first line names",
-            ))
+            let what = "the snapshot is not the one that the chain's first line names";
+            Some(problem(self.preamble as u64, what, Cure::Restore))
         } else if !ends {
-            Some(problem(self.good, "a checksum fails in what was synced before the file got its name"))
+            let what = "a checksum fails in what was synced before the file got its name";
+            Some(problem(self.good, what, Cure::Restore))
         } else if self.good == size {
             None
         } else if let Some((at, mark)) = scan.proof {
             let what = format!(
                 "a checksum fails, and the annotation at offset {at} says that the first {mark} bytes had been synced"
             );
-            Some(Problem { fixable: true, loses: true, ..problem(self.good, what) })
+            Some(problem(self.good, what, Cure::Damaged))
         } else {
-            Some(Problem { fixable: true, ..problem(self.good, "the file does not end with a whole batch") })
+            Some(problem(self.good, "the file does not end with a whole batch", Cure::Torn))
         };
+    }
+
+    /// A walk stopped for good: what is in front of that is good.
+    fn faulty(&mut self, fault: &ScanFault<ReplayError>) {
+        let cuttable = self.role != Role::Base;
+        let (at, what, cure) = cure::of_fault(&self.path, &self.bytes, self.preamble, cuttable, fault);
+        let head = self.bytes.get(..at as usize).unwrap_or_default();
+        let skip = &mut |_: &[&[u8]]| Ok::<(), ()>(());
+        if let Ok(scan) = scan_chained(head, self.preamble, self.times, skip) {
+            (self.chain, self.header, self.commands) = (Some(scan.chain), Some(scan.header), scan.commands);
+        } else if let Ok(scan) = scan_plain(head, self.preamble, self.times, skip) {
+            self.commands = scan.commands;
+        }
+        self.good = at;
+        self.problem = Some(problem(at, what, cure));
     }
 
     /// The file was whole at a stop in order; whether it still is.
     pub(super) fn check_seal(&mut self, sealed: u64) {
-        if self.good < sealed {
-            let what = format!("{sealed} bytes were good when the server stopped in order");
-            let fixable = self.problem.as_ref().is_none_or(|p| p.fixable);
-            self.problem = Some(Problem { fixable, loses: true, ..problem(self.good, what) });
+        let cure = self.problem.as_ref().map(|p| p.cure);
+        if self.good >= sealed || cure.is_some_and(|cure| !cure.cuts() && cure != Cure::Restore || cure == Cure::Unfit)
+        {
+            return;
         }
+        let what = format!("{sealed} bytes were good when the server stopped in order");
+        let cure = if cure.is_none_or(Cure::cuts) { Cure::Damaged } else { Cure::Restore };
+        self.problem = Some(problem(self.good, what, cure));
     }
-}
-
-fn fault_problem(fault: &ScanFault<()>) -> Problem {
-    match fault {
-        ScanFault::NoHeader => problem(0, "its first line, synced before the file was listed, is damaged"),
-        ScanFault::Apply(at, ()) => problem(*at, "a command there cannot be applied"),
-        ScanFault::Brackets(at) => problem(*at, "MULTI and EXEC do not pair"),
-    }
-}
-
-/// Whether a path is that of a file of a directory of files: prefix, number, and whether it is an incr file.
-pub(super) fn parse_name_any(path: &Path) -> Option<(String, u64, bool)> {
-    let name = path.file_name()?.to_str()?;
-    let stem = name.rsplit_once('.')?.0.rsplit_once('.')?.0;
-    let prefix = stem.rsplit_once('.')?.0;
-    let (seq, incr) = parse_name(prefix, name)?;
-    Some((prefix.to_owned(), seq, incr))
 }
 
 /// The manifest that may list the file.
 pub(super) fn manifest_of(file: &Path) -> Option<PathBuf> {
-    let (prefix, _, _) = parse_name_any(file)?;
+    let (prefix, _, _) = cure::parse_name_any(file)?;
     let path = file.with_file_name(format!("{prefix}.manifest"));
     path.exists().then_some(path)
 }
@@ -224,46 +273,55 @@ pub(super) fn look_all(
     until: Option<u64>,
 ) -> Result<Vec<Checked>, FileError> {
     let mut all: Vec<Checked> = Vec::new();
+    let mut scratch = Scratch::new(true);
     let listed = manifest.base().into_iter().chain(manifest.incrs());
     for f in listed.filter(|f| f.kind != FileKind::History) {
-        let taken_over =
-            f.kind == FileKind::Base && !f.name.ends_with(".base.aof") && !f.name.ends_with(".rdb");
+        let taken_over = f.kind == FileKind::Base && !f.name.ends_with(".base.aof") && !f.name.ends_with(".rdb");
         let role = match f.kind {
             FileKind::Base if !taken_over => Role::Base,
             FileKind::Base => Role::Single,
             _ => Role::Incr,
         };
-        let chained = (!manifest.foreign).then_some(f.chained).or(Some(false));
-        let mut checked = look(&dir.join(&f.name), role, chained, until)?;
-        if let (Some(header), None) = (checked.header, &checked.problem)
-            && role != Role::Base
-            && !taken_over
-        {
-            let before = all.last().filter(|b| b.role != Role::Base);
-            let ends = before.map(|b| (b.good, b.chain.map_or(0, |c| c.crc)));
-            if header.seq != f.seq {
-                checked.problem = Some(problem(0, "it begins as another file of the chain"));
-            } else if ends.is_some_and(|ends| ends != (header.prev_len, header.prev_crc)) {
-                checked.problem =
-                    Some(problem(0, "the file before it does not end as this one's header says"));
-            }
+        let known = As { role, chained: Some(!manifest.foreign && f.chained), until, plain: true };
+        let mut checked = look(&dir.join(&f.name), known, &mut scratch)?;
+        if checked.problem.is_none() {
+            checked.problem = belongs(f, &checked, manifest.foreign, all.last());
         }
         if let Some((_, len)) = manifest.sealed.as_ref().filter(|(name, _)| *name == f.name) {
             checked.check_seal(*len);
         }
+        scratch.whole &= checked.problem.is_none();
         all.push(checked);
     }
     // What a crash can leave, it can leave only of the last one.
     let last = all.len().saturating_sub(1);
-    for checked in &mut all[..last] {
-        if let Some(problem) = &mut checked.problem {
-            problem.fixable = false;
+    for (n, checked) in all.iter_mut().enumerate() {
+        if let Some(problem) = checked.problem.as_mut().filter(|_| n < last || checked.role == Role::Base) {
+            problem.cure = problem.cure.uncut();
         }
     }
-    if let Some(Problem { fixable, .. }) =
-        all.last_mut().filter(|c| c.role == Role::Base).and_then(|c| c.problem.as_mut())
-    {
-        *fixable = false;
-    }
     Ok(all)
+}
+
+/// Whether a file that is good by itself is the one that belongs there, behind `before`.
+fn belongs(f: &FileEntry, file: &Checked, foreign: bool, before: Option<&Checked>) -> Option<Problem> {
+    let wrong = |at, what: &str| Some(problem(at, what, Cure::Restore));
+    if file.role == Role::Base && !foreign {
+        if file.preamble > 0 && file.preamble < file.bytes.len() {
+            return wrong(file.preamble as u64, "bytes follow the snapshot's end");
+        }
+        if file.preamble == 0 && f.name.ends_with(".rdb") {
+            return wrong(0, "it is listed as a snapshot and does not begin as one");
+        }
+    }
+    let header = file.header.filter(|_| file.role != Role::Single)?;
+    if header.seq != f.seq {
+        return wrong(0, "it begins as another file of the chain");
+    }
+    let before = before.filter(|b| b.role != Role::Base && file.role == Role::Incr)?;
+    let ends = (before.good, before.chain.map_or(0, |c| c.crc));
+    if ends == (header.prev_len, header.prev_crc) {
+        return None;
+    }
+    wrong(0, "the file before it does not end as this one's header says")
 }

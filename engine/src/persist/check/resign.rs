@@ -1,7 +1,7 @@
 //! Renewing the checksum chain over bytes that were changed by hand, or that never had one.
 
 use super::fix::{NotFixed, replace};
-use super::inspect::{Checked, Role};
+use super::inspect::{Checked, Problem, Role};
 use crate::aof::{Chain, END_LINE, FileEntry, FileKind, Header, Item, Manifest, OUR_LINES, Seal, next_item};
 use crate::persist::disk::{self, ReplaceError};
 use crate::persist::error::FileError;
@@ -16,13 +16,15 @@ use std::path::{Path, PathBuf};
 const BATCH: usize = 64 << 10;
 
 /// What was accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Accepted {
     pub(super) commands: u64,
     /// Commands of batches whose checksum does not fit, or that have none.
     pub(super) unverified: u64,
     /// Bytes that are no whole command.
     pub(super) left_out: u64,
+    /// Where the checksums of a file stop fitting, one line for each file.
+    pub(super) gaps: Vec<String>,
 }
 
 /// A file with a new chain.
@@ -114,7 +116,39 @@ fn sign(
     let verified = if file.chain.is_some() { file.commands } else { 0 };
     accepted.unverified = accepted.commands.saturating_sub(verified);
     accepted.left_out = (bytes.len() - at) as u64;
+    accepted.gaps.extend(gap(file, at));
     Ok(Signed { bytes: out, chain, accepted })
+}
+
+/// Where the checksums of the file stop fitting, as far as `end`: what is accepted is everything from there on.
+fn gap(file: &Checked, end: usize) -> Option<String> {
+    let from = file.chain.map_or(file.preamble, |chain| chain.len as usize);
+    let (mut at, mut args) = (from, Vec::new());
+    let (mut first, mut annotations, mut commands) = (None, 0u64, 0u64);
+    while at < end {
+        args.clear();
+        let Ok(parsed) = next_item(&file.bytes, at, &mut args) else { break };
+        match parsed.item {
+            Item::Command => commands += 1,
+            Item::Line if file.bytes[at..].starts_with(OUR_LINES[0]) => {
+                first.get_or_insert(at);
+                annotations += 1;
+            }
+            Item::Line => {}
+        }
+        at = parsed.end;
+    }
+    let path = file.path.display();
+    if from >= end {
+        return None;
+    }
+    Some(match first {
+        Some(first) => format!(
+            "{path}: the annotation at offset {first} does not fit the bytes from offset {from} to it; with it, \
+             {annotations} annotations and {commands} commands in front of them or between them"
+        ),
+        None => format!("{path}: {commands} commands from offset {from} on, behind which no annotation stands"),
+    })
 }
 
 fn seal_path(path: &Path) -> PathBuf {
@@ -127,9 +161,22 @@ fn dir_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Signing helps only where the bytes can be read and their commands be executed.
+fn may_sign(file: &Checked) -> Result<(), NotFixed> {
+    match &file.problem {
+        Some(Problem { offset, what, cure }) if !cure.signs() => Err(NotFixed::Refused(format!(
+            "{}: at offset {offset}: {what}. Signing does not change that. {}",
+            file.path.display(),
+            cure.text()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Renews the chain of a single file, and its seal.
 pub(super) fn single(file: &Checked, how: How) -> Result<(Accepted, PathBuf), NotFixed> {
     let dir = dir_of(&file.path);
+    may_sign(file)?;
     let seq = file.header.map_or(0, |h| h.seq).max(seal_seq(&file.path)) + 1;
     let prev_crc = preamble_crc(&file.bytes[..file.preamble]);
     let header = Header { seq, prev_len: file.preamble as u64, prev_crc };
@@ -157,6 +204,7 @@ pub(super) fn all(
     how: How,
 ) -> Result<(Accepted, PathBuf), NotFixed> {
     let dir = dir_of(path);
+    files.iter().try_for_each(may_sign)?;
     let mut new = New {
         prefix,
         dir,
@@ -234,6 +282,7 @@ impl New<'_> {
         self.total.commands += signed.accepted.commands;
         self.total.unverified += signed.accepted.unverified;
         self.total.left_out += signed.accepted.left_out;
+        self.total.gaps.extend(signed.accepted.gaps);
         self.before = (signed.chain.len, signed.chain.crc);
         self.put(if base { FileKind::Base } else { FileKind::Incr }, false, signed.bytes);
         Ok(())
