@@ -16,6 +16,8 @@ mod interop;
 mod layouts;
 #[path = "persist/races.rs"]
 mod races;
+#[path = "persist/rebuild.rs"]
+mod rebuild;
 #[path = "persist/single.rs"]
 mod single;
 #[path = "persist/steps.rs"]

@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(checked.error.is_none(), "{:?}", checked.error);
     }
     let Ok(loaded) = loaded else { return };
-    let options = WriteOptions { now_ms: 0, aof_base: false, checksum: true, compress: true };
+    let options = WriteOptions { now_ms: 0, aof_base: false, first_incr: None, checksum: true, compress: true };
     let mut written = Vec::new();
     if rdb::write(&mut written, &loaded.keyspace, options, &mut |_, _| ()).is_err() {
         panic!("memory takes what is written to it");

@@ -15,7 +15,8 @@ pub const END_LINE: &[u8] = b"#UNPLUG-END\r\n";
 pub struct Header {
     /// The file's sequence number.
     pub seq: u64,
-    /// Length of the incr file before it; 0 if there was none. In a single file: length of the preamble.
+    /// Length of the incr file before it; 0 if there was none. In a single file: length of the preamble. In a base:
+    /// number of the first incr file that goes on from it.
     pub prev_len: u64,
     /// Last checksum of the incr file before it; 0 if there was none, or it has no chain. In a single file: the
     /// preamble's checksum.

@@ -34,6 +34,9 @@
 //! A base that holds commands (`aof-use-rdb-preamble no`) is chained too, and its last batch is the line
 //! `#UNPLUG-END\r\n`, so that a base cut between batches is seen.
 //!
+//! A base says which incr file goes on from it, so that a lost manifest can be written anew: in the field
+//! `aof-first-incr` of a snapshot, or in the place of the header's length.
+//!
 //! # A single file (`aof-layout single`)
 //! As Redis 6: one file `<name>` that begins with a snapshot (the *preamble*) or not, and goes on with commands. The
 //! chain begins behind the preamble; its header holds the preamble's length and its CRC-64, and the number of the

@@ -1,6 +1,7 @@
 //! First logs: in an empty directory, from a snapshot, or switched on while running.
 
 use super::core::Aof;
+use super::cure::Cure;
 use super::disk;
 use super::error::{At, FileError, OpenError};
 use super::files::Place;
@@ -29,7 +30,7 @@ pub(super) fn first_start(
     for name in names.iter().filter(|n| parse_name(&place.prefix, n).is_some_and(|(_, incr)| incr)) {
         // Before the first manifest is durable no incr file is written to.
         if holds_commands(&multi.dir.join(name))? {
-            let repair = "Restore the manifest from a copy, or write it by hand";
+            let repair = Cure::Manifest.text();
             return Err(corrupt(
                 &multi.manifest_path(),
                 0,

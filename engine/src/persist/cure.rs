@@ -26,6 +26,8 @@ pub(super) enum Cure {
     Snapshot,
     /// There is nothing in it.
     Empty,
+    /// It is a manifest.
+    Manifest,
 }
 
 impl Cure {
@@ -72,6 +74,10 @@ impl Cure {
             Cure::Program => {
                 "No command here repairs that: load it with the program that wrote it, take out there what this server \
                  does not have, and SAVE"
+            }
+            Cure::Manifest => {
+                "`unplug-engine check-aof --fix` on the manifest writes it anew from its files, where they leave no doubt; \
+                 else restore it from a copy"
             }
             Cure::Missing => "Restore it from a copy: no command can bring it back",
             Cure::Snapshot => {

@@ -89,17 +89,25 @@ impl Place {
         }
     }
 
-    /// Writes and syncs a base under its temporary name.
-    pub(super) fn write_base(&self, keyspace: &Keyspace, seq: u64, now_ms: u64) -> Result<(), FileError> {
+    /// Writes and syncs a base under its temporary name. It says which incr file goes on from it, if one does.
+    pub(super) fn write_base(
+        &self,
+        keyspace: &Keyspace,
+        seq: u64,
+        first_incr: Option<u64>,
+        now_ms: u64,
+    ) -> Result<(), FileError> {
         disk::write_synced_by(&self.base_temp(seq), self.incremental, |out| {
             if self.rdb_base {
                 // Always with a checksum: the manifest has none of the base's bytes. In a single file the field
                 // `aof-base` promises a chain behind it; Redis's own preambles have another field.
                 let aof_base = self.layout == AofLayout::Multi || self.chained;
-                let options = rdb::WriteOptions { now_ms, aof_base, checksum: true, compress: self.compress };
+                // Without checksums the bytes are Redis's own.
+                let (first_incr, compress) = (first_incr.filter(|_| self.chained), self.compress);
+                let options = rdb::WriteOptions { now_ms, aof_base, first_incr, checksum: true, compress };
                 rdb::write(out, keyspace, options, &mut |_, _| ())
             } else {
-                self.write_commands(out, keyspace, seq, now_ms)
+                self.write_commands(out, keyspace, seq, first_incr, now_ms)
             }
         })
     }
@@ -110,9 +118,11 @@ impl Place {
         out: &mut dyn Write,
         keyspace: &Keyspace,
         seq: u64,
+        first_incr: Option<u64>,
         now_ms: u64,
     ) -> io::Result<()> {
-        let header = self.chained.then_some(Header { seq, prev_len: 0, prev_crc: 0 });
+        let prev_len = first_incr.unwrap_or(0);
+        let header = self.chained.then_some(Header { seq, prev_len, prev_crc: 0 });
         let mut sink = BaseSink {
             out,
             chain: header.as_ref().map(Chain::new),

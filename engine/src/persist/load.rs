@@ -187,8 +187,8 @@ impl<'c> Loader<'c> {
             return Ok((0, 0));
         }
         until::check_snapshot(path, bytes, self.times.until)?;
-        let loaded = rdb::read(bytes, None)
-            .map_err(|e| corrupt(path, e.offset, e.what, Cure::Snapshot.text()))?;
+        let loaded =
+            rdb::read(bytes, None).map_err(|e| corrupt(path, e.offset, e.what, Cure::Snapshot.text()))?;
         self.keyspace = loaded.keyspace;
         self.report.snapshot_keys = (loaded.keys, loaded.expired);
         self.based = true;

@@ -2,6 +2,7 @@
 
 use super::begin::{begin, first_start};
 use super::core::{Aof, Persistence, RewriteStats};
+use super::cure::Cure;
 use super::disk::{self, ReplaceError};
 use super::error::{At, FileError, OpenError};
 use super::files::{Place, writable};
@@ -176,14 +177,8 @@ pub(super) fn load_multi(
     found: &Path,
 ) -> Result<(Manifest, Option<Tail>), OpenError> {
     let bytes = fs::read(found).at("read", found)?;
-    let manifest = Manifest::parse(&bytes).map_err(|e| {
-        corrupt(
-            found,
-            0,
-            format!("the manifest is damaged: {e}"),
-            "Restore it from a copy, or write it by hand",
-        )
-    })?;
+    let manifest = Manifest::parse(&bytes)
+        .map_err(|e| corrupt(found, 0, format!("the manifest is damaged: {e}"), Cure::Manifest.text()))?;
     if manifest.foreign && place.chained {
         loader.report.warnings.push(format!(
             "{}: written by another program; the files that it lists are loaded without checksums",
@@ -230,12 +225,7 @@ fn leftovers(place: &Place, manifest: &Manifest, names: &[String]) -> Result<Vec
         let Some((seq, incr)) = parse_name(&place.prefix, name) else { continue };
         if incr && seq > last && holds_commands(&place.dir.join(name))? {
             let what = format!("it is older than {name}, which holds data and is not listed");
-            return Err(corrupt(
-                &place.manifest_path(),
-                0,
-                what,
-                "Restore the manifest that belongs to the files",
-            ));
+            return Err(corrupt(&place.manifest_path(), 0, what, Cure::Manifest.text()));
         }
         all.push(name.clone());
     }

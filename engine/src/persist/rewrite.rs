@@ -65,7 +65,7 @@ impl Persistence {
         let base_seq = aof.take_base();
         let place = aof.place.clone();
         let spawned = fork::spawn_reporting(&self.not_for_children, |reporter| {
-            let written = place.write_base(keyspace, base_seq, now_ms);
+            let written = place.write_base(keyspace, base_seq, (!single).then_some(first_incr), now_ms);
             let temp = place.base_temp(base_seq);
             if std::fs::metadata(temp).is_ok_and(|m| m.len() >= WORTH_MEASURING) {
                 reporter.tell(0);
@@ -224,7 +224,7 @@ pub(super) fn write_anew(
     let base_path = place.dir.join(&entry.name);
     let incr_path = place.dir.join(incr_name(&place.prefix, incr_seq));
     let files = || {
-        place.write_base(keyspace, base_seq, now_ms)?;
+        place.write_base(keyspace, base_seq, Some(incr_seq), now_ms)?;
         place.name_base(&entry)?;
         place.new_incr(incr_seq, None)
     };

@@ -127,7 +127,7 @@ impl Place {
         seq: u64,
         now_ms: u64,
     ) -> Result<Log, ReplaceError> {
-        let mut base = self.write_base(keyspace, seq, now_ms);
+        let mut base = self.write_base(keyspace, seq, None, now_ms);
         if !self.chained && base.is_ok() {
             // It speaks of checksums, and would be missing them.
             base = disk::remove_replaced(&self.dir, &self.seal_path());

@@ -123,6 +123,7 @@ impl Persistence {
             options: WriteOptions {
                 now_ms,
                 aof_base: false,
+                first_incr: None,
                 checksum: self.config.rdbchecksum,
                 compress: self.config.rdbcompression,
             },

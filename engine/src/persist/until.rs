@@ -116,8 +116,13 @@ mod tests {
     #[test]
     fn a_snapshot_says_when_it_was_made() {
         let mut ours = Vec::new();
-        let options =
-            rdb::WriteOptions { now_ms: 1_700_000_000_123, aof_base: true, checksum: true, compress: true };
+        let options = rdb::WriteOptions {
+            now_ms: 1_700_000_000_123,
+            aof_base: true,
+            first_incr: None,
+            checksum: true,
+            compress: true,
+        };
         rdb::write(&mut ours, &Keyspace::default(), options, &mut |_, _| ()).unwrap();
         assert_eq!(snapshot_time(&ours), Some(1_700_000_000));
         let redis = b"REDIS0010\xfa\x09redis-ver\x057.0.0\xfa\x0aredis-bits\xc0\x40\xfa\x05ctime\xc2\x00\xf1\x53\x65\xff";

@@ -1,6 +1,7 @@
 //! The snapshot's bytes, in Redis's RDB format. Nothing here does I/O but through the sink that it is given.
 //!
-//! Written: version 9, the auxiliary fields `redis-ver`, `redis-bits`, `ctime`, `used-mem` and `aof-base`,
+//! Written: version 9, the auxiliary fields `redis-ver`, `redis-bits`, `ctime`, `used-mem` and `aof-base`
+//! (and in a base `aof-first-incr`),
 //! then per database SELECTDB, RESIZEDB and its keys (EXPIRETIME_MS, and each type in its plain form), EOF and a
 //! CRC-64/Jones. Strings that are integers are written as such, and long ones compressed, as Redis does both.
 //! `used-mem` is always 0: what it would hold is not a matter of the data, and files are to be equal for equal

@@ -14,6 +14,8 @@ pub struct WriteOptions {
     pub now_ms: u64,
     /// It is the base of an append-only file.
     pub aof_base: bool,
+    /// Number of the first incr file behind it, where it is a base that has one.
+    pub first_incr: Option<u64>,
     /// It ends with its checksum (`rdbchecksum`).
     pub checksum: bool,
     /// Long strings are compressed (`rdbcompression`).
@@ -206,6 +208,9 @@ pub fn write(
     sink.aux("ctime", &(options.now_ms / 1000).to_string())?;
     sink.aux("used-mem", "0")?;
     sink.aux("aof-base", if options.aof_base { "1" } else { "0" })?;
+    if let Some(seq) = options.first_incr {
+        sink.aux("aof-first-incr", &seq.to_string())?;
+    }
     let mut keys = 0;
     for (n, db) in keyspace.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
         sink.db(n, db, &mut |len| {

@@ -39,7 +39,8 @@ fn turns() -> Vec<Vec<u8>> {
 
 fn snapshot() -> Vec<u8> {
     let mut out = Vec::new();
-    let options = WriteOptions { now_ms: 1, aof_base: true, checksum: true, compress: true };
+    let options =
+        WriteOptions { now_ms: 1, aof_base: true, first_incr: None, checksum: true, compress: true };
     rdb::write(&mut out, &Keyspace::default(), options, &mut |_, _| ()).unwrap();
     out
 }

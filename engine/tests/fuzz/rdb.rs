@@ -105,7 +105,8 @@ fn hold(bytes: &[u8], loaded: Option<Loaded>) {
     let checked = rdb::check(bytes, 0, &mut |_, _| ());
     let Some(loaded) = loaded else { return };
     assert!(checked.error.is_none(), "{:?}", checked.error);
-    let options = WriteOptions { now_ms: 0, aof_base: false, checksum: true, compress: true };
+    let options =
+        WriteOptions { now_ms: 0, aof_base: false, first_incr: None, checksum: true, compress: true };
     let mut written = Vec::new();
     rdb::write(&mut written, &loaded.keyspace, options, &mut |_, _| ()).unwrap();
     let again = rdb::read(&written, None).unwrap();

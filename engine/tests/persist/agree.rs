@@ -90,8 +90,7 @@ fn what_cannot_be_executed_in_front_of_other_files() {
     let dir = tempdir();
     let config = config(dir.path(), AppendFsync::Always);
     fs::create_dir(dir.path().join("appendonlydir")).unwrap();
-    let text =
-        "file appendonly.aof.1.incr.aof seq 1 type i\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
+    let text = "file appendonly.aof.1.incr.aof seq 1 type i\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
     fs::write(manifest(dir.path()), text).unwrap();
     fs::write(incr(dir.path(), 1), commands(&["SELECT 0", "SET s 1", "LPUSH s x"])).unwrap();
     // Executed without the one before it, this would be taken for wrong.

@@ -50,7 +50,8 @@ pub(crate) fn accepted(file: &Path) {
 /// What the engine makes of a snapshot: read, and written anew.
 fn rewritten(bytes: &[u8], compress: bool, checksum: bool) -> Vec<u8> {
     let loaded = rdb::read(bytes, None).unwrap();
-    let options = WriteOptions { now_ms: 1_700_000_000_000, aof_base: false, checksum, compress };
+    let options =
+        WriteOptions { now_ms: 1_700_000_000_000, aof_base: false, first_incr: None, checksum, compress };
     let mut out = Vec::new();
     rdb::write(&mut out, &loaded.keyspace, options, &mut |_, _| ()).unwrap();
     let again = rdb::read(&out, None).unwrap();

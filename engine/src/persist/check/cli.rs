@@ -2,13 +2,12 @@
 
 use super::fix::{self, NotFixed};
 use super::inspect::{self, As, Checked, Problem, Role, Scratch};
+use super::listed::{dir_of, of_manifest};
 use super::resign::{self, Accepted, How};
 use crate::aof::Manifest;
 use crate::lock::DirLock;
 use crate::persist::cure;
 use crate::persist::disk;
-use crate::persist::log::parse_name;
-use crate::persist::open::holds_commands;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -18,29 +17,31 @@ use std::process::ExitCode;
 /// How it is used.
 pub const HELP: &str = "\
 Usage: unplug-engine check-aof [--fix] [--truncate-to-timestamp SECOND] [--resign] [--plain]
-                               FILE|MANIFEST
+                               FILE|MANIFEST|DIRECTORY
 
 Checks append-only files: a single file, one file of a directory, or all that a manifest lists; the
 engine's, with checksums or without, and Redis's. What the server would refuse is found, and for that
 the commands are executed, in memory.
 
-  --fix                           cut a file where it stops being good
+  --fix                           cut a file where it stops being good; write a damaged or missing
+                                  manifest anew, where its files leave no doubt
   --truncate-to-timestamp SECOND  cut it in front of the first later second (since 1970)
   --resign                        accept the bytes as they are, after a change by hand or without
                                   checksums, and write the checksums anew
   --plain                         the server has aof-checksum no: an empty file is valid
 
-What is cut or replaced is kept: in FILE.cut-OFFSET, or in a directory FILE.before-resign.
+What is cut or replaced is kept: in FILE.cut-OFFSET, or in a directory FILE.before-resign or
+FILE.before-rebuild.
 Exit code: 0 valid, or repaired; 1 not valid, or not repaired; 2 wrong arguments.
 ";
 
 #[derive(Default)]
-struct Options {
-    fix: bool,
-    resign: bool,
+pub(super) struct Options {
+    pub(super) fix: bool,
+    pub(super) resign: bool,
     plain: bool,
-    until: Option<u64>,
-    path: PathBuf,
+    pub(super) until: Option<u64>,
+    pub(super) path: PathBuf,
 }
 
 /// Runs `check-aof` with its arguments (the name not among them).
@@ -54,13 +55,16 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// The same: what is to be printed, and the exit code.
 pub fn check(args: impl Iterator<Item = OsString>) -> (String, u8) {
-    let options = match parse(args) {
+    let mut options = match parse(args) {
         Ok(Some(options)) => options,
         Ok(None) => return (HELP.to_owned(), 0),
         Err(why) => return (format!("{why}\n\n{HELP}"), 2),
     };
     let mut text = String::new();
-    let checked = take_locks(&options).and_then(|_locks| {
+    let resolved = resolve(&options.path);
+    let checked = resolved.and_then(|path| {
+        options.path = path;
+        let _locks = take_locks(&options)?;
         if is_manifest(&options.path)? {
             of_manifest(&options, &mut text)
         } else {
@@ -103,7 +107,7 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String
     }
 }
 
-fn failed(e: impl std::fmt::Display) -> NotFixed {
+pub(super) fn failed(e: impl std::fmt::Display) -> NotFixed {
     NotFixed::Refused(e.to_string())
 }
 
@@ -126,6 +130,32 @@ fn take_locks(options: &Options) -> Result<Vec<DirLock>, NotFixed> {
     Ok(locks)
 }
 
+/// Of a directory, the manifest that is or should be in it.
+fn resolve(path: &Path) -> Result<PathBuf, NotFixed> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let names = disk::names(path)?;
+    let manifest = |name: &String| {
+        let name = name.strip_suffix(".prev").unwrap_or(name);
+        let prefix = name.strip_suffix(".manifest").filter(|name| !name.starts_with("temp-"))?;
+        Some(prefix.to_owned())
+    };
+    let mut prefixes: Vec<String> = names.iter().filter_map(manifest).collect();
+    if prefixes.is_empty() {
+        prefixes.extend(names.iter().filter_map(|name| Some(cure::parse_name_any(Path::new(name))?.0)));
+    }
+    prefixes.sort();
+    prefixes.dedup();
+    match &prefixes[..] {
+        [prefix] => Ok(path.join(format!("{prefix}.manifest"))),
+        [] => Err(failed(format!("{}: there are no append-only files of a directory in it", path.display()))),
+        _ => {
+            Err(failed(format!("{}: there are several sets of files in it: name a manifest", path.display())))
+        }
+    }
+}
+
 fn is_manifest(path: &Path) -> Result<bool, NotFixed> {
     if path.extension().is_some_and(|e| e == "manifest") {
         return Ok(true);
@@ -137,7 +167,7 @@ fn is_manifest(path: &Path) -> Result<bool, NotFixed> {
     Ok(head == b"file ")
 }
 
-fn told(file: &Checked, text: &mut String) {
+pub(super) fn told(file: &Checked, text: &mut String) {
     let name = file.path.display();
     let _ = writeln!(
         text,
@@ -152,7 +182,7 @@ fn told(file: &Checked, text: &mut String) {
     }
 }
 
-fn verdict(path: &Path, problem: Option<&Problem>, text: &mut String) -> bool {
+pub(super) fn verdict(path: &Path, problem: Option<&Problem>, text: &mut String) -> bool {
     let name = path.display();
     let _ = match problem {
         None => writeln!(text, "{name} is valid"),
@@ -161,7 +191,7 @@ fn verdict(path: &Path, problem: Option<&Problem>, text: &mut String) -> bool {
     problem.is_none()
 }
 
-fn accepted(a: &Accepted, kept: &Path, text: &mut String) {
+pub(super) fn accepted(a: &Accepted, kept: &Path, text: &mut String) {
     let _ = writeln!(
         text,
         "Signed {} commands; accepted without a checksum that fits: {}; left out: {} bytes. The files as they were \
@@ -231,7 +261,7 @@ fn of_file(options: &Options, text: &mut String) -> Result<bool, NotFixed> {
 }
 
 /// Cuts a file that may be cut.
-fn repair(options: &Options, file: &Checked, text: &mut String) -> Result<bool, NotFixed> {
+pub(super) fn repair(options: &Options, file: &Checked, text: &mut String) -> Result<bool, NotFixed> {
     match &file.problem {
         Some(Problem { cure, .. }) if options.fix && cure.cuts() => {
             let kept = fix::cut(file)?;
@@ -245,7 +275,7 @@ fn repair(options: &Options, file: &Checked, text: &mut String) -> Result<bool, 
     }
 }
 
-fn truncate(options: &Options, file: &Checked, text: &mut String) -> Result<bool, NotFixed> {
+pub(super) fn truncate(options: &Options, file: &Checked, text: &mut String) -> Result<bool, NotFixed> {
     let until = options.until.unwrap_or(u64::MAX);
     let Some(at) = file.times.stopped_at else {
         let _ = writeln!(text, "Nothing in it is later than {until}");
@@ -265,96 +295,5 @@ fn truncate(options: &Options, file: &Checked, text: &mut String) -> Result<bool
         "Cut at offset {at}, where the second {second} begins; what followed is in {}",
         kept.display()
     );
-    Ok(true)
-}
-
-fn dir_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn read_manifest(path: &Path) -> Result<Manifest, NotFixed> {
-    let bytes = std::fs::read(path).map_err(|e| failed(format!("cannot read {}: {e}", path.display())))?;
-    Manifest::parse(&bytes).map_err(|e| {
-        failed(format!("{}: the manifest is damaged: {e}. Restore it, or write it by hand", path.display()))
-    })
-}
-
-fn of_manifest(options: &Options, text: &mut String) -> Result<bool, NotFixed> {
-    let path = &options.path;
-    let manifest = read_manifest(path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let prefix = name.strip_suffix(".manifest").unwrap_or(&name);
-    let mut files = inspect::look_all(dir_of(path), &manifest, options.until)?;
-    files.iter().for_each(|file| told(file, text));
-    if let Some(newer) = unlisted(dir_of(path), prefix, &manifest)? {
-        return Err(failed(format!(
-            "{}: it is older than {newer}, which holds data and is not listed. Restore the manifest that belongs to \
-             the files",
-            path.display()
-        )));
-    }
-    if options.resign {
-        let how = How { torn_ends: options.fix, from: 0 };
-        let (signed, kept) = resign::all(path, prefix, &manifest, &files, how)?;
-        accepted(&signed, &kept, text);
-        let after = inspect::look_all(dir_of(path), &read_manifest(path)?, None)?;
-        let bad = after.iter().find(|f| f.problem.is_some());
-        return Ok(verdict(bad.map_or(path, |f| &f.path), bad.and_then(|f| f.problem.as_ref()), text));
-    }
-    let bad = files.iter().filter(|f| f.problem.is_some()).count();
-    let last = files.len().saturating_sub(1);
-    if options.until.is_some() && bad == 0 {
-        return truncate_all(options, prefix, &manifest, &mut files, text);
-    }
-    if bad == 1 && options.fix && files[last].problem.is_some() {
-        return repair(options, &files[last], text);
-    }
-    for file in files.iter().filter(|f| f.problem.is_some()) {
-        verdict(&file.path, file.problem.as_ref(), text);
-    }
-    if bad == 0 {
-        let _ = writeln!(text, "All AOF files and manifest are valid");
-    }
-    Ok(bad == 0)
-}
-
-/// An incr file that holds data and is newer than all that the manifest lists.
-fn unlisted(dir: &Path, prefix: &str, manifest: &Manifest) -> Result<Option<String>, NotFixed> {
-    let last = manifest.incrs().next_back().map_or(0, |f| f.seq);
-    for name in disk::names(dir)?.into_iter().filter(|_| !manifest.foreign) {
-        let newer = parse_name(prefix, &name).is_some_and(|(seq, incr)| incr && seq > last);
-        if newer && holds_commands(&dir.join(&name)).map_err(failed)? {
-            return Ok(Some(name));
-        }
-    }
-    Ok(None)
-}
-
-fn truncate_all(
-    options: &Options,
-    prefix: &str,
-    manifest: &Manifest,
-    files: &mut [Checked],
-    text: &mut String,
-) -> Result<bool, NotFixed> {
-    let Some(n) = files.iter().position(|f| f.times.stopped_at.is_some()) else {
-        let _ = writeln!(text, "Nothing is later");
-        return Ok(true);
-    };
-    if n != files.len() - 1 {
-        // As redis-check-aof.
-        return Err(failed(format!(
-            "{} is not the last file: what follows is all later, and has to be taken from the manifest by hand",
-            files[n].path.display()
-        )));
-    }
-    if files[n].chain.is_none() {
-        return truncate(options, &files[n], text);
-    }
-    let at = files[n].times.stopped_at.unwrap_or(0);
-    files[n].bytes.truncate(at as usize);
-    let how = How { torn_ends: false, from: n };
-    let (signed, kept) = resign::all(&options.path, prefix, manifest, files, how)?;
-    accepted(&signed, &kept, text);
     Ok(true)
 }

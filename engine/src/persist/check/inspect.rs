@@ -177,9 +177,7 @@ impl Checked {
             Some(RespError::Malformed) if self.bytes[self.good as usize..].iter().all(|b| *b == 0) => {
                 torn("nothing but zeros follows")
             }
-            Some(RespError::Malformed) => {
-                Some(problem(self.good, "no command begins there", Cure::Damaged))
-            }
+            Some(RespError::Malformed) => Some(problem(self.good, "no command begins there", Cure::Damaged)),
             None if self.good < size => torn("an open MULTI"),
             None => None,
         };
@@ -238,7 +236,8 @@ impl Checked {
     /// The file was whole at a stop in order; whether it still is.
     pub(super) fn check_seal(&mut self, sealed: u64) {
         let cure = self.problem.as_ref().map(|p| p.cure);
-        if self.good >= sealed || cure.is_some_and(|cure| !cure.cuts() && cure != Cure::Restore || cure == Cure::Unfit)
+        if self.good >= sealed
+            || cure.is_some_and(|cure| !cure.cuts() && cure != Cure::Restore || cure == Cure::Unfit)
         {
             return;
         }
@@ -276,7 +275,8 @@ pub(super) fn look_all(
     let mut scratch = Scratch::new(true);
     let listed = manifest.base().into_iter().chain(manifest.incrs());
     for f in listed.filter(|f| f.kind != FileKind::History) {
-        let taken_over = f.kind == FileKind::Base && !f.name.ends_with(".base.aof") && !f.name.ends_with(".rdb");
+        let taken_over =
+            f.kind == FileKind::Base && !f.name.ends_with(".base.aof") && !f.name.ends_with(".rdb");
         let role = match f.kind {
             FileKind::Base if !taken_over => Role::Base,
             FileKind::Base => Role::Single,

@@ -7,6 +7,8 @@
 mod cli;
 mod fix;
 mod inspect;
+mod listed;
+mod rebuild;
 mod resign;
 
 pub use cli::{HELP, check, run};

@@ -147,7 +147,9 @@ fn gap(file: &Checked, end: usize) -> Option<String> {
             "{path}: the annotation at offset {first} does not fit the bytes from offset {from} to it; with it, \
              {annotations} annotations and {commands} commands in front of them or between them"
         ),
-        None => format!("{path}: {commands} commands from offset {from} on, behind which no annotation stands"),
+        None => {
+            format!("{path}: {commands} commands from offset {from} on, behind which no annotation stands")
+        }
     })
 }
 
@@ -274,7 +276,7 @@ impl New<'_> {
 
     fn sign(&mut self, file: &Checked, base: bool, how: How) -> Result<(), NotFixed> {
         let header = if base {
-            Header { seq: self.next.0, prev_len: 0, prev_crc: 0 }
+            Header { seq: self.next.0, prev_len: self.next.1, prev_crc: 0 }
         } else {
             Header { seq: self.next.1, prev_len: self.before.0, prev_crc: self.before.1 }
         };
