@@ -241,7 +241,9 @@ fn told(
         dump: means.memo.dump_of(seen),
     };
     let mut story = tell(&subject);
-    story.disk.insert(0, "power was back after a first loss, and the store was recovered and written to".into());
+    story
+        .disk
+        .insert(0, "power was back after a first loss, and the store was recovered and written to".into());
     let repro = repro_of(search, &subject, phase, &how, space.image(&case.state), &story);
     let deviations = (branch.root.state.deviations, case.state.deviations);
     let rank = (case.violation.class, deviations.0, deviations.1, case.state.prefix);
