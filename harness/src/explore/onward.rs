@@ -28,7 +28,7 @@ use unplug_faults::state::{CrashState, Plan, Space};
 use unplug_faults::trace::{Blind, Trace};
 
 /// How a mechanism that needs writes after a recovery begins.
-pub(super) const AFTER_RECOVERY: &str = "after recovery: ";
+pub(crate) const AFTER_RECOVERY: &str = "after recovery: ";
 /// How many states are tried of what is written after one recovery.
 const STATES_EACH: u64 = 256;
 
@@ -241,7 +241,9 @@ fn told(
         dump: means.memo.dump_of(seen),
     };
     let mut story = tell(&subject);
-    story.disk.insert(0, "power was back after a first loss, and the store was recovered and written to".into());
+    story
+        .disk
+        .insert(0, "power was back after a first loss, and the store was recovered and written to".into());
     let repro = repro_of(search, &subject, phase, &how, space.image(&case.state), &story);
     let deviations = (branch.root.state.deviations, case.state.deviations);
     let rank = (case.violation.class, deviations.0, deviations.1, case.state.prefix);

@@ -7,8 +7,8 @@
 use super::crashed::{Branch, Crashed, Nested, simplest};
 use super::keep::repro_of;
 use super::memo::Memo;
-use super::phases::Ordered;
 use super::onward::{AFTER_RECOVERY, Later, Recovery, write_on};
+use super::phases::Ordered;
 use super::roots::{Root, Roots};
 use super::run::{Run, with_names};
 use super::sweep::{Means, sweep};
@@ -301,7 +301,9 @@ impl<'a, 'm> Tree<'a, 'm> {
         }
         for later in later {
             let during = format!("{DURING_RECOVERY}{}", later.how);
-            if let Some(known) = findings.iter_mut().find(|f| f.mechanism == later.how || f.mechanism == during) {
+            if let Some(known) =
+                findings.iter_mut().find(|f| f.mechanism == later.how || f.mechanism == during)
+            {
                 known.states += later.states;
                 continue;
             }
