@@ -1,5 +1,7 @@
-//! `unplug-engine check-rdb FILE`: what redis-check-rdb is to Redis.
+//! `unplug-engine check-rdb [--fix] FILE`: what redis-check-rdb is to Redis.
 
+use crate::lock::DirLock;
+use crate::persist::check::replace_kept;
 use crate::{clock, rdb};
 use std::ffi::OsString;
 use std::fs;
@@ -15,50 +17,118 @@ const BAD: u8 = 1;
 const USAGE: u8 = 2;
 
 const HELP: &str = "\
-Usage: unplug-engine check-rdb FILE
+Usage: unplug-engine check-rdb [--fix] FILE
 
 Reads a snapshot, of the engine or of Redis, and says what stands where. If something is wrong: at which offset, what,
-and in which key, and the exit code is 1. There is no --fix: a snapshot is whole or it is not; restore it from a copy.
+and in which key, and the exit code is 1.
+
+  --fix  put a snapshot of the keys in front of the error in the file's place; the file as it was is kept in
+         FILE.broken, or FILE.broken-2 and so on
+
+Exit code: 0 valid, or repaired; 1 not valid, or not repaired; 2 wrong arguments.
 ";
 
 /// Checks the file that `args` (after `check-rdb`) name.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
-    let file = match args.as_slice() {
-        [one] if one == "--help" || one == "-h" => {
-            print!("{HELP}");
-            return ExitCode::from(GOOD);
-        }
-        [one] if !one.to_string_lossy().starts_with("--") => PathBuf::from(one),
-        _ => {
-            eprint!("{HELP}");
-            return ExitCode::from(USAGE);
-        }
-    };
     let mut out = io::BufWriter::new(io::stdout().lock());
+    if let [one] = args.as_slice()
+        && (one == "--help" || one == "-h")
+    {
+        let _ = out.write_all(HELP.as_bytes()).and_then(|()| out.flush());
+        return ExitCode::from(GOOD);
+    }
+    let (options, files): (Vec<_>, Vec<_>) =
+        args.iter().partition(|arg| arg.to_string_lossy().starts_with("--"));
+    let ([file], true) = (files.as_slice(), options.iter().all(|option| *option == "--fix")) else {
+        let _ = io::stderr().write_all(HELP.as_bytes());
+        return ExitCode::from(USAGE);
+    };
+    let file = PathBuf::from(file);
     // Whoever reads this may have gone; the exit code says it all the same.
-    let code = check(&file, &mut out).unwrap_or(BAD);
+    let code = if options.is_empty() { check(&file, &mut out) } else { fix(&file, &mut out) };
     let _ = out.flush();
     ExitCode::from(code)
 }
 
+fn wrong(what: impl std::fmt::Display) -> u8 {
+    let _ = writeln!(io::stderr(), "unplug-engine: {what}");
+    BAD
+}
+
 /// Writes what stands in `file` to `out`; gives the exit code.
-fn check(file: &Path, out: &mut dyn Write) -> io::Result<u8> {
+fn check(file: &Path, out: &mut dyn Write) -> u8 {
+    match fs::read(file) {
+        Ok(bytes) => {
+            let found = look(&bytes);
+            let _ = tell(file, &bytes, &found, out);
+            if found.0.error.is_some() { BAD } else { GOOD }
+        }
+        Err(error) => wrong(format!("cannot open {}: {error}", file.display())),
+    }
+}
+
+/// The same; a snapshot that is not whole makes room for one of what can be read of it.
+fn fix(file: &Path, out: &mut dyn Write) -> u8 {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A server could replace it meanwhile.
+    let _lock = match DirLock::take(dir) {
+        Ok(lock) => lock,
+        Err(e) => return wrong(e),
+    };
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
-        Err(error) => {
-            eprintln!("unplug-engine: cannot open {}: {error}", file.display());
-            return Ok(BAD);
-        }
+        Err(error) => return wrong(format!("cannot open {}: {error}", file.display())),
     };
-    writeln!(out, "[offset 0] Checking RDB file {}", file.display())?;
-    let mut written = Ok(());
-    let found = rdb::check(&bytes, clock::now_ms(), &mut |offset, text| {
-        if written.is_ok() {
-            written = writeln!(out, "[offset {offset}] {text}");
+    let found = look(&bytes);
+    let _ = tell(file, &bytes, &found, out);
+    if found.0.error.is_none() {
+        return GOOD;
+    }
+    let (keyspace, keys) = rdb::salvage(&bytes);
+    if keys == 0 {
+        return wrong(format!("{}: no key can be read: nothing was changed", file.display()));
+    }
+    let options = rdb::WriteOptions {
+        now_ms: clock::now_ms(),
+        aof_base: false,
+        first_incr: None,
+        checksum: true,
+        compress: true,
+    };
+    let mut new = Vec::new();
+    let written = rdb::write(&mut new, &keyspace, options, &mut |_, _| ()).map_err(|e| e.to_string());
+    match written.and_then(|()| replace_kept(file, "broken", &new).map_err(|e| e.to_string())) {
+        Ok(kept) => {
+            let _ = writeln!(
+                out,
+                "[info] The {keys} keys in front of the error are in {} now; the file as it was is {}",
+                file.display(),
+                kept.display()
+            );
+            GOOD
         }
-    });
-    written?;
+        Err(e) => wrong(e),
+    }
+}
+
+/// What was found, and what was said of it on the way.
+fn look(bytes: &[u8]) -> (rdb::Checked, Vec<(u64, String)>) {
+    let mut said = Vec::new();
+    let found = rdb::check(bytes, clock::now_ms(), &mut |offset, text| said.push((offset, text)));
+    (found, said)
+}
+
+fn tell(
+    file: &Path,
+    bytes: &[u8],
+    (found, said): &(rdb::Checked, Vec<(u64, String)>),
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "[offset 0] Checking RDB file {}", file.display())?;
+    for (offset, text) in said {
+        writeln!(out, "[offset {offset}] {text}")?;
+    }
     if let Some(error) = &found.error {
         writeln!(out, "--- RDB ERROR DETECTED ---")?;
         writeln!(out, "[offset {}] {error}", error.offset)?;
@@ -77,6 +147,5 @@ fn check(file: &Path, out: &mut dyn Write) -> io::Result<u8> {
     }
     writeln!(out, "[info] {} keys read", found.keys)?;
     writeln!(out, "[info] {} expires", found.expires)?;
-    writeln!(out, "[info] {} already expired", found.expired)?;
-    Ok(if found.error.is_some() { BAD } else { GOOD })
+    writeln!(out, "[info] {} already expired", found.expired)
 }

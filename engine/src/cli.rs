@@ -16,8 +16,9 @@ const FAILED: u8 = 1;
 
 const HELP: &str = "\
 Usage: unplug-engine [CONFIG-FILE] [--name value ...]
-       unplug-engine check-aof [--fix] [--truncate-to-timestamp SECOND] [--resign] FILE|MANIFEST
-       unplug-engine check-rdb FILE
+       unplug-engine check-aof [--fix] [--truncate-to-timestamp SECOND] [--resign] [--plain]
+                               FILE|MANIFEST|DIRECTORY
+       unplug-engine check-rdb [--fix] FILE
 
 A Redis-compatible store. Options are redis.conf's; those given here override the file's.
   unplug-engine --port 7777 --appendonly yes --appendfsync always --dir /var/lib/data
@@ -34,8 +35,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut args = args.peekable();
     if let Some(first) = args.peek() {
         if first == "--help" || first == "-h" {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
+            return say(HELP);
         }
         if first == "check-aof" {
             return crate::persist::check::run(args.skip(1));
@@ -44,8 +44,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             return crate::check_rdb::main(args.skip(1));
         }
         if first == "--version" || first == "-v" {
-            println!("unplug-engine {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
+            return say(concat!("unplug-engine ", env!("CARGO_PKG_VERSION"), "\n"));
         }
     }
     match Start::read(args) {
@@ -54,8 +53,19 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Whoever reads this may have gone.
+fn say(text: &str) -> ExitCode {
+    let mut stdout = std::io::stdout();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    ExitCode::SUCCESS
+}
+
+fn warn(text: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "unplug-engine: {text}");
+}
+
 fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("unplug-engine: {error}");
+    warn(&error);
     ExitCode::from(code)
 }
 
@@ -69,10 +79,10 @@ fn serve(start: Start) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (mut engine, report) = Engine::open_locked(config, lock)?;
     engine.config_file = start.file;
     for warning in &report.warnings {
-        eprintln!("unplug-engine: {warning}");
+        warn(warning);
     }
     for cut in &report.cuts {
-        eprintln!("unplug-engine: {cut}");
+        warn(cut);
     }
     let mut server = Server::new(engine, sockets)?;
     let mut stdout = std::io::stdout();

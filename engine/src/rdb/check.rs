@@ -2,7 +2,7 @@
 
 use super::read::{Visit, walk};
 use super::{RdbError, values};
-use crate::keyspace::{DATABASES, Entry};
+use crate::keyspace::{DATABASES, Entry, Keyspace};
 use std::collections::HashSet;
 
 /// What a check found.
@@ -82,4 +82,34 @@ pub fn check(bytes: &[u8], now_ms: u64, say: &mut dyn FnMut(u64, String)) -> Che
         Err(error) => found.error = Some(error),
     }
     found
+}
+
+/// The keys in front of the first error.
+#[derive(Default)]
+struct Salvage {
+    keyspace: Keyspace,
+    keys: u64,
+}
+
+impl Visit for Salvage {
+    fn module_aux(&mut self, _name: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn key(&mut self, db: usize, key: &[u8], entry: Entry) -> Result<(), String> {
+        if self.keyspace.dbs[db].get(key).is_some() {
+            return Err("it stands there twice".into());
+        }
+        self.keyspace.dbs[db].insert(key, entry);
+        self.keys += 1;
+        Ok(())
+    }
+}
+
+/// What can be read of a snapshot in front of the first error, and how many keys that are.
+pub fn salvage(bytes: &[u8]) -> (Keyspace, u64) {
+    let mut salvage = Salvage::default();
+    // The error is what `check` tells.
+    let _ = walk(bytes, &mut salvage);
+    (salvage.keyspace, salvage.keys)
 }

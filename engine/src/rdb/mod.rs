@@ -22,7 +22,7 @@ mod read;
 mod values;
 mod write;
 
-pub use check::{Checked, check};
+pub use check::{Checked, check, salvage};
 pub use read::{Loaded, RdbError, read};
 pub use write::{WriteOptions, write};
 

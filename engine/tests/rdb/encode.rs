@@ -190,6 +190,7 @@ pub(crate) fn text_score(score: f64) -> Vec<u8> {
 }
 
 /// A snapshot, put together part by part.
+#[derive(Clone)]
 pub(crate) struct Rdb(pub(crate) Vec<u8>);
 
 impl Rdb {

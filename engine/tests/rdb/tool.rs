@@ -88,9 +88,74 @@ fn wrong_arguments() {
     let missing = Path::new("/nonexistent/file.rdb");
     let (code, text) = check(&[missing.to_str().unwrap()]);
     assert!(code == 1 && text.contains("cannot open /nonexistent/file.rdb"), "{text}");
-    for args in [&["--fix", "x.rdb"][..], &[], &["a", "b"]] {
+    for args in [&["--repair", "x.rdb"][..], &[], &["a", "b"]] {
         let (code, text) = check(args);
         assert!(code == 2 && text.contains("There is no --fix"), "{text}");
     }
     assert_eq!(check(&["--help"]).0, 0);
+}
+
+/// What stands in front of the error is put in the file's place, and the file as it was is kept, each time under a name
+/// that nothing had.
+#[test]
+fn what_can_be_read_of_a_damaged_file_is_put_in_its_place() {
+    let good = encode::Rdb::new(9).select(0).key(0, "good", encode::string(b"x"));
+    let good = good.select(3).key(0, "other", encode::string(b"y"));
+    let list = encode::string(&encode::ziplist(&[b"a".to_vec()]));
+    let mut broken = good.clone().key(10, "bad", &list).key(0, "behind", encode::string(b"z")).end();
+    let at = broken.windows(3).position(|w| w == b"bad").unwrap() + 4;
+    broken[at] ^= 1;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("dump.rdb");
+    let name = file.to_str().unwrap();
+    for (n, damaged) in [broken.clone(), broken[..at].to_vec(), broken.clone()].into_iter().enumerate() {
+        std::fs::write(&file, &damaged).unwrap();
+        assert_eq!(check(&[name]).0, 1);
+        assert_eq!(std::fs::read(&file).unwrap(), damaged, "without --fix nothing changes");
+        let (code, text) = check(&["--fix", name]);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("The 2 keys in front of the error are in"), "{text}");
+        let kept = if n == 0 { "dump.rdb.broken".to_owned() } else { format!("dump.rdb.broken-{}", n + 1) };
+        assert!(text.contains(&kept), "{text}");
+        assert_eq!(std::fs::read(dir.path().join(kept)).unwrap(), damaged);
+        let (code, text) = check(&[name]);
+        assert!(code == 0 && text.contains("2 keys read"), "{text}");
+        let loaded = unplug_engine::rdb::read(&std::fs::read(&file).unwrap(), None).unwrap().keyspace;
+        assert!(loaded == unplug_engine::rdb::read(&good.clone().end(), None).unwrap().keyspace);
+    }
+    assert_eq!(std::fs::read(dir.path().join("dump.rdb.broken")).unwrap(), broken);
+    // Nothing to repair, and nothing that can be.
+    let whole = std::fs::read(&file).unwrap();
+    assert_eq!(check(&["--fix", name]).0, 0);
+    assert_eq!(std::fs::read(&file).unwrap(), whole);
+    std::fs::write(&file, b"REDIS0009\xff").unwrap();
+    let (code, text) = check(&["--fix", name]);
+    assert!(code == 1 && text.contains("no key can be read"), "{text}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"REDIS0009\xff");
+    // A server that runs there could put its own in its place.
+    std::fs::write(&file, &broken).unwrap();
+    let _lock = unplug_engine::lock::DirLock::take(dir.path()).unwrap();
+    let (code, text) = check(&["--fix", name]);
+    assert!(code == 1 && text.contains("in use"), "{text}");
+    assert_eq!(check(&["--fix"]).0, 2);
+    assert_eq!(check(&["--nope", name]).0, 2);
+}
+
+/// Nobody reads, or nothing more can be written: no reason to panic.
+#[test]
+fn nobody_reads_what_is_printed() {
+    for args in [&["--help"][..], &["--version"], &["check-rdb", "--help"], &["check-aof", "--help"]] {
+        for full in [true, false] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_unplug-engine"));
+            if full {
+                command.args(args).stdout(std::fs::File::create("/dev/full").unwrap());
+            } else {
+                let line = format!("exec {} {} >&-", env!("CARGO_BIN_EXE_unplug-engine"), args.join(" "));
+                command = Command::new("sh");
+                command.args(["-c", &line]);
+            }
+            let out = command.output().unwrap();
+            assert!(out.status.success() && out.stderr.is_empty(), "{args:?} {full}: {out:?}");
+        }
+    }
 }

@@ -124,3 +124,13 @@ pub(super) fn second_at(file: &Checked, at: u64) -> Option<u64> {
     let end = line.iter().position(|b| *b == b'\n')?;
     time_of(&line[..end])
 }
+
+/// Puts `content` at `path`; the file as it was is kept under the name that this gives.
+pub(crate) fn replace_kept(path: &Path, suffix: &str, content: &[u8]) -> Result<PathBuf, FileError> {
+    let kept = aside(path, suffix)?;
+    disk::link_or_copy(path, &kept)?;
+    disk::sync_dir(dir_of(path))?;
+    // A start removes a temporary file of this name without reading it.
+    disk::replace_with(path, &sibling(path, "temp-0.rdb"), content)?;
+    Ok(kept)
+}

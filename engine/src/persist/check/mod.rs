@@ -12,3 +12,4 @@ mod rebuild;
 mod resign;
 
 pub use cli::{HELP, check, run};
+pub(crate) use fix::replace_kept;
