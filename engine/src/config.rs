@@ -7,7 +7,7 @@ mod options;
 use std::path::PathBuf;
 
 pub use file::{ConfigError, Start, rewrite};
-pub use options::{immutable, names};
+pub use options::{check_file_name, immutable, names};
 
 /// When the append-only file is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

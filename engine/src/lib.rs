@@ -24,6 +24,10 @@
 //!   batch, or everything there was at the last SHUTDOWN.
 //! - The sync policy is about the log; bases, manifests, single files and snapshots are synced whole before they count,
 //!   under every policy.
+//! - A directory that this process may not write is served as it is: the start says so, and every write is refused
+//!   (MISCONF). Where there is nothing in it that could be served, the start fails.
+//! - What fails in the background (a save, a rewrite, a write or a sync that is tried again) is told on the standard
+//!   error output, once for each failure, with its reason.
 //!
 //! # Commands
 //! Those of Redis 7.0 for strings (bits included), lists, sets, hashes, sorted sets, keys, expiry, transactions,

@@ -1,5 +1,6 @@
 //! The manifest's text.
 
+use crate::resp::split_line;
 use crc64fast::Digest;
 use std::fmt::Write as _;
 
@@ -96,7 +97,7 @@ impl Manifest {
         let ordered = || of(FileKind::Base).chain(of(FileKind::History)).chain(of(FileKind::Incr));
         for f in ordered() {
             // Writing into a String cannot fail.
-            let _ = writeln!(text, "file {} seq {} type {}", f.name, f.seq, f.kind.letter());
+            let _ = writeln!(text, "file {} seq {} type {}", shown(&f.name), f.seq, f.kind.letter());
         }
         if self.foreign {
             return text;
@@ -164,17 +165,38 @@ impl Manifest {
     }
 }
 
-/// One `file` line. Names that would need Redis's quoting are refused: neither side writes them by default.
+/// A name as Redis writes it: in quotes, with escapes, where it has to be.
+fn shown(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_graphic() && !b"\"'\\".contains(&b);
+    if !name.is_empty() && name.bytes().all(plain) {
+        return name.to_owned();
+    }
+    let mut text = String::from("\"");
+    for b in name.bytes() {
+        match b {
+            b'"' | b'\\' => text.extend(['\\', char::from(b)]),
+            b' '..=b'~' => text.push(char::from(b)),
+            // Writing into a String cannot fail.
+            _ => drop(write!(text, "\\x{b:02x}")),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// One `file` line; quotes and escapes are Redis's.
 fn parse_line(line: &str) -> Option<FileEntry> {
-    let mut words = line.split_ascii_whitespace();
+    let words = split_line(line.as_bytes())?;
+    let words: Vec<String> = words.into_iter().map(|w| String::from_utf8(w).ok()).collect::<Option<_>>()?;
+    let mut words = words.into_iter();
     let (mut name, mut seq, mut kind) = (None, None, None);
     while let Some(key) = words.next() {
         let value = words.next()?;
-        match key {
-            "file" => name = Some(value.to_owned()),
+        match key.as_str() {
+            "file" => name = Some(value),
             "seq" => seq = Some(value.parse().ok()?),
             "type" => {
-                kind = Some(match value {
+                kind = Some(match value.as_str() {
                     "b" => FileKind::Base,
                     "i" => FileKind::Incr,
                     "h" => FileKind::History,
@@ -185,6 +207,6 @@ fn parse_line(line: &str) -> Option<FileEntry> {
             _ => {}
         }
     }
-    let name = name.filter(|n: &String| !n.contains(['/', '"', '\'', '\\']))?;
+    let name = name.filter(|n: &String| !n.is_empty() && !n.contains(['/', '\0', '\n']))?;
     Some(FileEntry { name, seq: seq?, kind: kind?, chained: false })
 }

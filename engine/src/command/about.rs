@@ -91,7 +91,11 @@ pub(super) fn command(
         [_, sub, ..] if is(sub, "list") => return Err(SYNTAX),
         [_, sub, ..] => {
             let name = sub.to_ascii_lowercase();
-            return Err(CommandError::arity(&format!("command|{}", String::from_utf8_lossy(&name))));
+            return Err(CommandError::quoting(
+                "ERR wrong number of arguments for 'command|",
+                &name,
+                "' command",
+            ));
         }
         [] => {}
     }

@@ -198,7 +198,7 @@ fn serve_one(engine: &mut Engine, (db, key): (usize, &[u8]), id: u64, want: &Wan
         // The destination of a move is no list: the client is told, and the item stays.
         engine.stats.errors += 1;
         reply.clear();
-        reply.error(&error.0);
+        reply.error_bytes(&error.0);
     }
     engine.hooks.blocked.wake(id, reply);
     true

@@ -110,10 +110,7 @@ fn kind(arg: &[u8]) -> Result<bool, CommandError> {
     match arg.to_ascii_lowercase().as_slice() {
         b"normal" => Ok(true),
         b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
-        _ => {
-            let arg = String::from_utf8_lossy(arg);
-            Err(CommandError::text(format!("ERR Unknown client type '{arg}'")))
-        }
+        _ => Err(CommandError::quoting("ERR Unknown client type '", arg, "'")),
     }
 }
 
@@ -151,7 +148,8 @@ fn kill(engine: &mut Engine, session: &Session, options: &[&[u8]], out: &mut Out
         for pair in options.chunks(2) {
             let [option, value] = *pair else { return Err(SYNTAX) };
             if is(option, "id") {
-                let wanted = client_id(value)?;
+                let wanted = client_id(value)
+                    .map_err(|_| CommandError::fixed("ERR client-id should be greater than 0"))?;
                 filters.push(Box::new(move |id, _| id == wanted));
             } else if is(option, "addr") {
                 filters.push(Box::new(move |_, client| client.address.as_bytes() == value));
@@ -162,8 +160,7 @@ fn kill(engine: &mut Engine, session: &Session, options: &[&[u8]], out: &mut Out
                 filters.push(Box::new(move |_, _| normal));
             } else if is(option, "user") {
                 if value != b"default" {
-                    let user = String::from_utf8_lossy(value);
-                    return Err(CommandError::text(format!("ERR No such user '{user}'")));
+                    return Err(CommandError::quoting("ERR No such user '", value, "'"));
                 }
             } else if is(option, "skipme") && (is(value, "yes") || is(value, "no")) {
                 skip_me = is(value, "yes");

@@ -59,13 +59,17 @@ fn set(engine: &mut Engine, pairs: &[&[u8]]) -> Result<(), CommandError> {
     let refused = |name: &str, why: &str| {
         CommandError::text(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
     };
-    let mut first = String::new();
+    let (mut first, mut set) = (String::new(), Vec::new());
     for pair in pairs.chunks_exact(2) {
         let name = String::from_utf8_lossy(pair[0]).to_ascii_lowercase();
         if !config::names().any(|n| n == name) {
             let text = format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
             return Err(CommandError::text(text));
         }
+        if set.contains(&name) {
+            return Err(refused(&name, "duplicate parameter"));
+        }
+        set.push(name.clone());
         if config::immutable(&name) {
             return Err(refused(&name, "can't set immutable config"));
         }

@@ -99,8 +99,7 @@ pub(super) fn hello(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: 
             log_in(rest[1])?;
             rest = &rest[3..];
         } else {
-            let option = String::from_utf8_lossy(option);
-            return Err(CommandError::text(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(CommandError::quoting("ERR Syntax error in HELLO option '", option, "'"));
         }
     }
     if let Some(name) = name {

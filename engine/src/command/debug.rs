@@ -2,7 +2,7 @@
 
 use super::args::{self, is};
 use super::digest::{digest, value_digest};
-use super::error::{CommandError, NOT_FLOAT, SYNTAX};
+use super::error::{CommandError, NOT_FLOAT};
 use crate::engine::Engine;
 use crate::keyspace::Value;
 use crate::number::parse_double;
@@ -42,10 +42,11 @@ pub(super) fn debug(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], 
             out.ok();
         }
         _ => {
-            let sub = String::from_utf8_lossy(&argv[1][..argv[1].len().min(128)]);
-            return Err(CommandError::text(format!(
-                "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try DEBUG HELP."
-            )));
+            return Err(CommandError::quoting(
+                "ERR unknown subcommand or wrong number of arguments for '",
+                &argv[1][..argv[1].len().min(128)],
+                "'. Try DEBUG HELP.",
+            ));
         }
     }
     Ok(Outcome::Done)
@@ -93,7 +94,9 @@ fn reload(engine: &mut Engine, options: &[&[u8]]) -> Result<(), CommandError> {
         } else if is(option, "noflush") {
             flush = false;
         } else if !is(option, "merge") {
-            return Err(SYNTAX);
+            return Err(CommandError::fixed(
+                "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+            ));
         }
     }
     if !flush {

@@ -1,9 +1,11 @@
 //! From a client's arguments to a reply: checks, queueing, execution, logging.
 
 use super::blocking;
-use super::error::{CommandError, DB_RANGE};
+use super::error::{CommandError, DB_RANGE, printed};
 use super::table::{self, CONTAINER, NO_MULTI, Run, Spec, UNQUEUED, WRITE};
+use super::transaction::unwatch_all;
 use crate::engine::Engine;
+use crate::persist::complain;
 use crate::resp::Out;
 use crate::session::{Outcome, Session};
 
@@ -15,6 +17,14 @@ pub fn execute(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: 
     let spec = match check(engine, session, argv) {
         Ok(spec) => spec,
         Err(error) => {
+            if argv[0].eq_ignore_ascii_case(b"exec") {
+                // As Redis: an EXEC that is refused ends the transaction.
+                session.transaction = None;
+                unwatch_all(&mut engine.hooks, session);
+                let why = error.0.strip_prefix(b"ERR ").unwrap_or(&error.0);
+                let text = [b"EXECABORT Transaction discarded because of: ", why].concat();
+                return refuse(engine, out, out.len(), &CommandError::bytes(text));
+            }
             if let Some(transaction) = &mut session.transaction {
                 transaction.broken = true;
             }
@@ -39,7 +49,7 @@ pub fn execute(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: 
 fn refuse(engine: &mut Engine, out: &mut Out, from: usize, error: &CommandError) -> Outcome {
     engine.stats.errors += 1;
     out.truncate(from);
-    out.error(&error.0);
+    out.error_bytes(&error.0);
     Outcome::Done
 }
 
@@ -73,24 +83,16 @@ fn check(engine: &Engine, session: &Session, argv: &[&[u8]]) -> Result<&'static 
 
 fn unknown(argv: &[&[u8]]) -> CommandError {
     const LONGEST: usize = 128;
-    let shown = |arg: &[u8], room: usize| {
-        let arg = &arg[..arg.len().min(room)];
-        // Redis prints with %s: a NUL byte ends it.
-        let end = arg.iter().position(|b| *b == 0).unwrap_or(arg.len());
-        String::from_utf8_lossy(&arg[..end]).into_owned()
-    };
-    let mut args = String::new();
+    let mut args = Vec::new();
     for arg in &argv[1..] {
         if args.len() >= LONGEST {
             break;
         }
-        let text = shown(arg, LONGEST - args.len());
-        args.push_str(&format!("'{text}' "));
+        let room = LONGEST - args.len();
+        args.extend([b"'", printed(&arg[..arg.len().min(room)]), b"' "].concat());
     }
-    CommandError::text(format!(
-        "ERR unknown command '{}', with args beginning with: {args}",
-        shown(argv[0], LONGEST)
-    ))
+    let name = printed(&argv[0][..argv[0].len().min(LONGEST)]);
+    CommandError::bytes([b"ERR unknown command '", name, b"', with args beginning with: ", &args].concat())
 }
 
 /// Executes a command that was checked, and logs what it did.
@@ -118,7 +120,9 @@ pub(super) fn call(
             if flushed {
                 // As in Redis, the data are gone whether or not the empty snapshot could be written; that it
                 // could not shows in INFO and refuses the next write.
-                let _ = engine.persistence.flushed(&engine.keyspace, engine.now_ms);
+                if let Err(e) = engine.persistence.flushed(&engine.keyspace, engine.now_ms) {
+                    complain("no snapshot can be made after FLUSHALL", &e);
+                }
             }
             if log && result.is_ok() {
                 engine.persistence.log(session.db, argv);

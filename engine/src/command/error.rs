@@ -4,17 +4,22 @@ use std::borrow::Cow;
 
 /// An error reply, with its code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct CommandError(pub Cow<'static, str>);
+#[error("{}", String::from_utf8_lossy(.0))]
+pub struct CommandError(pub Cow<'static, [u8]>);
 
 impl CommandError {
     /// A fixed text.
     pub const fn fixed(text: &'static str) -> CommandError {
-        CommandError(Cow::Borrowed(text))
+        CommandError(Cow::Borrowed(text.as_bytes()))
     }
 
     /// A text made for this reply.
     pub fn text(text: String) -> CommandError {
+        CommandError::bytes(text.into_bytes())
+    }
+
+    /// The same, with bytes in it that a client has sent.
+    pub fn bytes(text: Vec<u8>) -> CommandError {
         CommandError(Cow::Owned(text))
     }
 
@@ -28,11 +33,22 @@ impl CommandError {
         CommandError::text(format!("ERR invalid expire time in '{command}' command"))
     }
 
+    /// A text with what a client has sent in the middle, byte for byte.
+    pub fn quoting(before: &str, sent: &[u8], after: &str) -> CommandError {
+        CommandError::bytes([before.as_bytes(), printed(sent), after.as_bytes()].concat())
+    }
+
     /// A container command with a subcommand that it does not have.
     pub fn subcommand(command: &str, subcommand: &[u8]) -> CommandError {
-        let subcommand = String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)]);
-        CommandError::text(format!("ERR unknown subcommand '{subcommand}'. Try {command} HELP."))
+        let sent = &subcommand[..subcommand.len().min(128)];
+        CommandError::quoting("ERR unknown subcommand '", sent, &format!("'. Try {command} HELP."))
     }
+}
+
+/// As Redis prints with %s: a NUL byte ends it.
+pub(super) fn printed(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
+    &text[..end]
 }
 
 macro_rules! errors {

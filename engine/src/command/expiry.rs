@@ -91,8 +91,7 @@ impl Conditions {
                 b"gt" => &mut c.later,
                 b"lt" => &mut c.sooner,
                 _ => {
-                    let option = String::from_utf8_lossy(option);
-                    return Err(CommandError::text(format!("ERR Unsupported option {option}")));
+                    return Err(CommandError::quoting("ERR Unsupported option ", option, ""));
                 }
             };
             *flag = true;

@@ -33,8 +33,7 @@ pub(super) fn replconf(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mu
     let known = ["listening-port", "ip-address", "capa", "ack", "getack", "rdb-only", "rdb-filter-only"];
     for pair in argv[1..].chunks_exact(2) {
         if !known.iter().any(|name| is(pair[0], name)) {
-            let name = String::from_utf8_lossy(pair[0]);
-            return Err(CommandError::text(format!("ERR Unrecognized REPLCONF option: {name}")));
+            return Err(CommandError::quoting("ERR Unrecognized REPLCONF option: ", pair[0], ""));
         }
     }
     out.ok();

@@ -43,10 +43,19 @@ impl<'a> Options<'a> {
     }
 }
 
-/// A cursor is a number without a sign; Redis takes all of 64 bits.
+/// A cursor is a number of 64 bits, which Redis reads with strtoul: a sign turns it round.
 fn cursor(arg: &[u8]) -> Result<u64, CommandError> {
-    let text = std::str::from_utf8(arg).ok();
-    text.and_then(|text| text.parse().ok()).ok_or(CommandError::fixed("ERR invalid cursor"))
+    let (digits, turned) = match arg {
+        // Nothing is left to complain of.
+        b"" => return Ok(0),
+        [b'-', digits @ ..] => (digits, true),
+        [b'+', digits @ ..] => (digits, false),
+        digits => (digits, false),
+    };
+    let number = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    let number = number.and_then(|text| text.parse::<u64>().ok());
+    let number = number.ok_or(CommandError::fixed("ERR invalid cursor"))?;
+    Ok(if turned { number.wrapping_neg() } else { number })
 }
 
 fn page(next: u64, items: &[&[u8]], out: &mut Out) {

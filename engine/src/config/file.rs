@@ -5,8 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::inert::is_inert;
+use super::inert;
 use super::{Config, names};
+use crate::glob;
 use crate::persist::{FileError, current, replace_with};
 use crate::resp::split_line;
 use crate::server::ListenError;
@@ -18,7 +19,7 @@ pub enum ConfigError {
     #[error("can't open config file '{0}': {1}")]
     Open(String, io::Error),
     /// A line of the file, or an argument.
-    #[error("{place}: '{line}': {why}")]
+    #[error("{place}: '{}': {why}", one_line(line))]
     Line {
         /// File and line, or the command line.
         place: String,
@@ -30,6 +31,11 @@ pub enum ConfigError {
     /// The options do not go together.
     #[error("{0}")]
     Contradiction(String),
+}
+
+/// A message has one line, whatever somebody has written.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 /// A configuration as a start finds it.
@@ -81,7 +87,7 @@ impl Start {
                 }
             }
         }
-        let config = apply(&lines)?;
+        let config = apply(&expand(lines, 0)?)?;
         config.check().map_err(ConfigError::Contradiction)?;
         if config.port == 0 && config.unixsocket.is_none() {
             return Err(ConfigError::Contradiction(ListenError::Nowhere.to_string()));
@@ -129,24 +135,76 @@ fn file_lines(path: &Path) -> Result<Vec<Line>, ConfigError> {
 fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     let mut save_named = false;
-    for line in lines {
+    for (n, line) in lines.iter().enumerate() {
         let wrong =
             |why: String| ConfigError::Line { place: line.place.clone(), line: line.text.clone(), why };
         let name = &line.words[0];
+        let words: Vec<&str> = line.words[1..].iter().map(String::as_str).collect();
         if !names().any(|n| n == name) {
-            if is_inert(name) && line.words.len() > 1 {
-                continue;
-            }
-            return Err(wrong("unknown option".into()));
+            inert::check(name, &words).unwrap_or_else(|| Err("unknown option".into())).map_err(wrong)?;
+            continue;
+        }
+        // A file that was written for a service names what is not supported; what is said later takes its place.
+        let later = |name: &String| lines[n + 1..].iter().any(|l| l.words[0] == *name);
+        if UNSUPPORTED.contains(&name.as_str()) && later(name) {
+            continue;
         }
         if name == "save" && !std::mem::replace(&mut save_named, true) {
             // The first save point takes the place of the defaults.
             config.save.clear();
         }
-        let words: Vec<&str> = line.words[1..].iter().map(String::as_str).collect();
         config.set(name, &words).map_err(wrong)?;
     }
     Ok(config)
+}
+
+/// Options of which only one value is supported.
+const UNSUPPORTED: [&str; 5] = ["daemonize", "databases", "maxmemory", "maxmemory-policy", "supervised"];
+/// As Redis: files that include one another have an end.
+const DEEPEST: usize = 16;
+
+/// Puts the lines of included files in the place of what includes them.
+fn expand(lines: Vec<Line>, depth: usize) -> Result<Vec<Line>, ConfigError> {
+    let mut all = Vec::new();
+    for line in lines {
+        if line.words[0] != "include" {
+            all.push(line);
+            continue;
+        }
+        let wrong = |why: &str| ConfigError::Line {
+            place: line.place.clone(),
+            line: line.text.clone(),
+            why: why.into(),
+        };
+        let [_, pattern] = &line.words[..] else { return Err(wrong("wrong number of arguments")) };
+        if depth == DEEPEST {
+            return Err(wrong("files include one another too deeply"));
+        }
+        for path in matching(Path::new(pattern))? {
+            all.extend(expand(file_lines(&path)?, depth + 1)?);
+        }
+    }
+    Ok(all)
+}
+
+/// The files that a pattern names in its last part, in order; the path itself where it is none.
+fn matching(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let pattern = path.file_name().unwrap_or_default().to_string_lossy();
+    if !pattern.contains(['*', '?', '[']) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let unread = |e| ConfigError::Open(dir.display().to_string(), e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(unread)? {
+        let name = entry.map_err(unread)?.file_name();
+        let hidden = name.to_string_lossy().starts_with('.');
+        if !hidden && glob::matches(pattern.as_bytes(), name.to_string_lossy().as_bytes()) {
+            found.push(dir.join(name));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Quotes a value if it needs it.
@@ -249,6 +307,49 @@ mod tests {
         assert_eq!(config, expected);
         fs::write(&file, format!("{text}requirepass secret\n")).unwrap();
         assert!(read(&[file.to_str().unwrap()]).is_err());
+    }
+
+    #[test]
+    fn files_include_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("b.inc"), "hz 20\n").unwrap();
+        fs::write(at("a.inc"), "hz 30\nsave \"60 100 5 1\"\n").unwrap();
+        let main = at("main");
+        let read = |args: &[&str]| read(&[&[main.to_str().unwrap()], args].concat());
+        fs::write(&main, format!("hz 40\ninclude {}\nport 7\n", at("*.inc").display())).unwrap();
+        let config = read(&[]).unwrap().config;
+        assert_eq!((config.hz, config.port, config.save), (20, 7, vec![(60, 100), (5, 1)]));
+        // What stands later wins, and the command line is the last.
+        fs::write(&main, format!("include {}\nhz 40\n", at("b.inc").display())).unwrap();
+        assert_eq!(read(&[]).unwrap().config.hz, 40);
+        assert_eq!(read(&["--include", at("b.inc").to_str().unwrap()]).unwrap().config.hz, 20);
+        for wrong in ["include".to_owned(), format!("include {}", at("none").display())] {
+            fs::write(&main, wrong).unwrap();
+            assert!(read(&[]).is_err());
+        }
+        fs::write(&main, format!("include {}\n", main.display())).unwrap();
+        let error = read(&[]).unwrap_err().to_string();
+        assert!(error.contains("too deeply"), "{error}");
+    }
+
+    /// Debian's own file says that it is for a service that goes to the background.
+    #[test]
+    fn what_is_not_supported_is_overridden() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("redis.conf");
+        fs::write(&file, "daemonize yes\nsupervised systemd\nmaxmemory 1gb\n").unwrap();
+        let file = file.to_str().unwrap();
+        let error = read(&[file]).unwrap_err().to_string();
+        assert!(error.contains("line 1") && error.contains("background"), "{error}");
+        let words = [file, "--daemonize", "no", "--supervised", "no", "--maxmemory", "0"];
+        assert!(read(&words).is_ok());
+        assert!(read(&words[..5]).is_err());
+        let debian = "/etc/redis/redis.conf";
+        if fs::read(debian).is_ok() {
+            let config = read(&[debian, "--daemonize", "no", "--supervised", "no"]).unwrap().config;
+            assert_eq!((config.port, config.dir), (6379, PathBuf::from("/var/lib/redis")));
+        }
     }
 
     #[test]

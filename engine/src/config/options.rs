@@ -92,7 +92,12 @@ impl Config {
                 self.auto_aof_rewrite_percentage = number(word, 0, i32::MAX.unsigned_abs().into())?
             }
             "daemonize" if !yes_no(word)? => {}
-            "daemonize" => return Err("only 'no' is supported: run it under a supervisor".into()),
+            "daemonize" => {
+                return Err(
+                    "it does not go to the background: only 'no' is supported; run it under a supervisor"
+                        .into(),
+                );
+            }
             "databases" if *word == "16" => {}
             "databases" => return Err("only 16 databases are supported".into()),
             "dir" => self.dir = text(word, "a directory")?.into(),
@@ -129,17 +134,15 @@ impl Config {
             self.save.clear();
             return Ok(());
         }
-        if words.is_empty() || !words.len().is_multiple_of(2) {
-            return Err("pairs of seconds and changes, or \"\", are needed".into());
-        }
-        let mut points = Vec::new();
-        for pair in words.chunks_exact(2) {
-            points.push((
-                number(pair[0], 1, i64::MAX.unsigned_abs())?,
-                number(pair[1], 0, i64::MAX.unsigned_abs())?,
-            ));
-        }
-        self.save.extend(points);
+        // "60 100" is one word where it stands in quotes.
+        let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
+        let point = |pair: &[&str]| {
+            let [seconds, changes] = pair else { return None };
+            let seconds = number(seconds, 1, i64::MAX.unsigned_abs()).ok()?;
+            Some((seconds, number(changes, 0, i64::MAX.unsigned_abs()).ok()?))
+        };
+        let points: Option<Vec<_>> = words.chunks(2).map(point).collect();
+        self.save.extend(points.filter(|points| !points.is_empty()).ok_or("Invalid save parameters")?);
         Ok(())
     }
 
@@ -235,7 +238,7 @@ impl Config {
     }
 }
 
-fn yes_no(word: &str) -> Result<bool, String> {
+pub(super) fn yes_no(word: &str) -> Result<bool, String> {
     match word.to_ascii_lowercase().as_str() {
         "yes" => Ok(true),
         "no" => Ok(false),
@@ -272,12 +275,20 @@ fn text(word: &str, what: &str) -> Result<String, String> {
     if word.is_empty() { Err(format!("{what} is needed")) } else { Ok(word.into()) }
 }
 
-fn file_name(word: &str) -> Result<String, String> {
-    match word {
+/// What the name of a file in a directory of the engine's must be.
+pub fn check_file_name(name: &str) -> Result<(), String> {
+    match name {
         "" | "." | ".." => Err("a file name is needed".into()),
-        w if w.contains(['/', '\0', '\n']) => Err("it can't be a path, just a file name".into()),
-        w => Ok(w.into()),
+        w if w.contains('/') => Err("it can't be a path, just a file name".into()),
+        w if w.contains(char::is_control) => Err("a file name must have no control characters".into()),
+        // As long as a file system takes it, with what is put in front of it and behind it.
+        w if w.len() > 200 => Err("a file name must have no more than 200 bytes".into()),
+        _ => Ok(()),
     }
+}
+
+fn file_name(word: &str) -> Result<String, String> {
+    check_file_name(word).map(|()| word.to_owned())
 }
 
 fn number<T: TryFrom<u64>>(word: &str, low: u64, high: u64) -> Result<T, String> {
@@ -288,7 +299,7 @@ fn number<T: TryFrom<u64>>(word: &str, low: u64, high: u64) -> Result<T, String>
 }
 
 /// A size with redis.conf's units: 1k is 1000, 1kb is 1024, and so on.
-fn memory(word: &str) -> Result<u64, String> {
+pub(super) fn memory(word: &str) -> Result<u64, String> {
     let lower = word.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor: u64 = match &lower[digits.len()..] {

@@ -1,5 +1,6 @@
 //! The state that all parts of the protocol share, and what the server asks of it.
 
+use super::complain::complain;
 use super::error::{At, FileError, WriteError};
 use super::files::Place;
 use super::fork::Reports;
@@ -115,6 +116,8 @@ pub struct Persistence {
     /// The second of this turn.
     pub(super) now_s: u64,
     pub(super) stats: RewriteStats,
+    /// The trouble with the log that was last told.
+    pub(super) told: Option<String>,
     /// Descriptors that a child closes at once.
     pub(super) not_for_children: Vec<RawFd>,
 }
@@ -182,7 +185,10 @@ impl Persistence {
             (Some(trouble), AppendFsync::Always) => {
                 return Err(WriteError::Broken(trouble.text().to_owned()));
             }
-            (Some(Trouble::Rebase(_)), _) => return Ok(()),
+            (Some(Trouble::Rebase(_)), _) => {
+                self.tell_trouble();
+                return Ok(());
+            }
             // The buffer waits for cron's retry, and writes are refused meanwhile. What the file has is synced in time
             // all the same.
             (Some(Trouble::Write(_)) | None, _) => {}
@@ -215,7 +221,25 @@ impl Persistence {
         if policy == AppendFsync::EverySec && !no_sync {
             start_sync_if_due(aof, &mut self.syncer, self.config.hz, now_ms);
         }
+        self.tell_trouble();
         Ok(())
+    }
+
+    /// Says once what is the matter with the log, and once that it is over.
+    fn tell_trouble(&mut self) {
+        let trouble = self.aof.as_ref().and_then(|aof| aof.trouble.as_ref()).map(Trouble::text);
+        if trouble == self.told.as_deref() {
+            return;
+        }
+        match trouble {
+            Some(why) => {
+                complain("the append-only file cannot be written, and writes are refused until it can", &why)
+            }
+            None => {
+                complain("the append-only file", &"it can be written again, and nothing is missing in it")
+            }
+        }
+        self.told = trouble.map(str::to_owned);
     }
 
     /// Why writes must be refused, as the error reply's text.

@@ -1,7 +1,8 @@
 //! What the timer does, and the end.
 
+use super::complain::complain;
 use super::core::{Aof, Child, Job, Persistence, start_sync_if_due};
-use super::error::{FileError, SaveError, WriteError};
+use super::error::{FileError, RewriteError, SaveError, WriteError};
 use super::files::Place;
 use super::fork;
 use super::log::{Log, Trouble};
@@ -110,9 +111,13 @@ impl Persistence {
     }
 
     fn start_what_is_due(&mut self, keyspace: &Keyspace, now_ms: u64) {
-        // A failure of any of these shows in INFO and in the refusal of writes; there is no client to tell.
+        // There is no client to tell; INFO and the refusal of writes show it, too.
         if self.rewrite_scheduled || self.grown(now_ms) {
-            let _ = self.begin_rewrite(keyspace, now_ms);
+            if let Err(e @ (RewriteError::File(_) | RewriteError::Write(_))) =
+                self.begin_rewrite(keyspace, now_ms)
+            {
+                complain("the append-only file cannot be rewritten", &e);
+            }
             if self.background_running() {
                 return;
             }
@@ -127,8 +132,12 @@ impl Persistence {
         let due = |&(seconds, changes): &(u64, u64)| {
             s.changes >= changes && since_save > seconds.saturating_mul(1000)
         };
-        if !self.read_only && may_try && self.config.save.iter().any(due) {
-            let _ = self.begin_bgsave(keyspace, now_ms);
+        if !self.read_only
+            && may_try
+            && self.config.save.iter().any(due)
+            && let Err(e @ SaveError::File(_)) = self.begin_bgsave(keyspace, now_ms)
+        {
+            complain("no snapshot can be made", &e);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Child processes that write a copy of the data as it was at the fork.
 
+use super::complain::complain;
 use crate::clock;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -127,7 +128,12 @@ pub(super) fn spawn(shut: &[RawFd], work: impl FnOnce() -> bool) -> io::Result<i
 
 /// Asks whether a child of [`spawn`] has ended.
 pub(super) fn poll(pid: i32) -> Option<Ended> {
-    reap(pid, libc::WNOHANG)
+    let (ended, signal) = reap(pid, libc::WNOHANG)?;
+    if let Some(signal) = signal {
+        // One that fails says why itself.
+        complain("the child that wrote a copy of the data was ended", &format!("signal {signal}"));
+    }
+    Some(ended)
 }
 
 /// Kills a child of [`spawn`] and waits for its end.
@@ -137,7 +143,8 @@ pub(super) fn kill(pid: i32) {
     reap(pid, 0);
 }
 
-fn reap(pid: i32, flags: i32) -> Option<Ended> {
+/// How the child has ended, and by which signal.
+fn reap(pid: i32, flags: i32) -> Option<(Ended, Option<i32>)> {
     let mut status = 0;
     loop {
         // SAFETY: `status` is a valid place for the answer.
@@ -145,9 +152,11 @@ fn reap(pid: i32, flags: i32) -> Option<Ended> {
             0 => return None,
             -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             // Someone else waited for it: how it ended is not known, so it did not succeed.
-            -1 => return Some(Ended::Failed),
-            _ if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 => return Some(Ended::Ok),
-            _ => return Some(Ended::Failed),
+            -1 => return Some((Ended::Failed, None)),
+            _ if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 => {
+                return Some((Ended::Ok, None));
+            }
+            _ => return Some((Ended::Failed, libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)))),
         }
     }
 }

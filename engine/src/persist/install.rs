@@ -3,6 +3,7 @@
 //! The log goes on meanwhile: it is the last incr file of each manifest that can be the durable one. Whoever changes the
 //! manifest, or reads what it lists, waits for the end first.
 
+use super::complain::complain;
 use super::core::Persistence;
 use super::disk::{self, ReplaceError};
 use super::files::Place;
@@ -58,7 +59,8 @@ impl Base {
     /// only when the new manifest is durable, and both manifests say the same data.
     fn install(self) -> Installed {
         let Base { place, manifest: old, entry, first_incr, log_seq } = self;
-        if place.name_base(&entry).is_err() {
+        if let Err(e) = place.name_base(&entry) {
+            complain("the rewritten file cannot be put in place", &e);
             let _ = disk::remove_if_there(&place.base_temp(entry.seq));
             return Installed { manifest: old, settled_size: None };
         }
@@ -71,12 +73,16 @@ impl Base {
         }
         match place.put_manifest(&manifest) {
             Ok(()) => {}
-            Err(ReplaceError::Before(_)) => {
+            Err(ReplaceError::Before(e)) => {
+                complain("the rewritten file cannot be put in place", &e);
                 let _ = disk::remove_if_there(&base_path);
                 return Installed { manifest: old, settled_size: None };
             }
             // Nothing is deleted: history goes with the next manifest that is known to be durable.
-            Err(ReplaceError::Unknown(_)) => return Installed { manifest, settled_size: None },
+            Err(ReplaceError::Unknown(e)) => {
+                complain("whether the rewritten file is in place cannot be known", &e);
+                return Installed { manifest, settled_size: None };
+            }
         }
         let _ = place.purge(&mut manifest);
         let incrs: u64 = manifest

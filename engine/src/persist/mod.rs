@@ -160,6 +160,7 @@
 
 mod begin;
 pub mod check;
+mod complain;
 mod core;
 mod cron;
 mod cure;
@@ -193,6 +194,7 @@ mod sync;
 mod trouble_tests;
 mod until;
 
+pub(crate) use complain::complain;
 pub(crate) use disk::{current, replace_with};
 
 pub use core::{LogPosition, Persistence};

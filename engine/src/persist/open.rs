@@ -16,7 +16,7 @@ use super::snapshot_state::Snapshots;
 use super::sync::Syncer;
 use super::until;
 use crate::aof::{FileKind, Manifest, Times, scan_plain};
-use crate::config::{AofLayout, Config};
+use crate::config::{AofLayout, Config, check_file_name};
 use crate::keyspace::Keyspace;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,9 @@ impl Persistence {
             loader.snapshot(&snapshot)?;
             None
         };
-        if !read_only {
+        if read_only {
+            warn_of_read_only(&mut loader)?;
+        } else {
             tidy_snapshots(&config.dir, &snapshot)?;
         }
         let persistence = Persistence {
@@ -63,10 +65,25 @@ impl Persistence {
             read_only,
             now_s: now_ms / 1000,
             stats: RewriteStats::default(),
+            told: None,
             not_for_children: Vec::new(),
         };
         Ok((persistence, loader.keyspace, loader.report))
     }
+}
+
+/// What is there is served, and nothing is where there is nothing.
+fn warn_of_read_only(loader: &mut Loader<'_>) -> Result<(), OpenError> {
+    let dir = loader.config.dir.display();
+    if loader.report.files.is_empty() {
+        return Err(OpenError::Config(format!(
+            "the directory {dir} cannot be written, and there is nothing in it that could be served"
+        )));
+    }
+    let warning =
+        format!("the directory {dir} cannot be written: what it holds is served, and writes are refused");
+    loader.report.warnings.push(warning);
+    Ok(())
 }
 
 fn check_names(config: &Config) -> Result<(), OpenError> {
@@ -76,12 +93,7 @@ fn check_names(config: &Config) -> Result<(), OpenError> {
         ("dbfilename", &config.dbfilename),
     ];
     for (option, name) in named {
-        let plain = |b: u8| b.is_ascii_graphic() && !b"/\"'\\#".contains(&b);
-        if name.is_empty() || !name.bytes().all(plain) || name == "." || name == ".." {
-            return Err(OpenError::Config(format!(
-                "{option} '{name}' must be a plain file name, not a path"
-            )));
-        }
+        check_file_name(name).map_err(|why| OpenError::Config(format!("{option} '{name}': {why}")))?;
     }
     Ok(())
 }

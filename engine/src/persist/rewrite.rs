@@ -1,5 +1,6 @@
 //! BGREWRITEAOF: new incr file, child, new base.
 
+use super::complain::{complain, complain_in_child};
 use super::core::{Aof, Child, Job, Persistence};
 use super::disk::{self, ReplaceError};
 use super::error::{FileError, RewriteError, RewriteStart, WriteError};
@@ -70,7 +71,7 @@ impl Persistence {
             if std::fs::metadata(temp).is_ok_and(|m| m.len() >= WORTH_MEASURING) {
                 reporter.tell(0);
             }
-            written.is_ok()
+            written.inspect_err(|e| complain_in_child("the append-only file was not rewritten", e)).is_ok()
         });
         let (pid, reports) =
             spawned.map_err(|source| FileError { doing: "fork for", path: place.dir.clone(), source })?;
@@ -203,7 +204,10 @@ impl Aof {
 fn install_single(aof: &mut Aof, place: &Place, seq: u64) -> bool {
     match single::finish_single(aof, place, seq) {
         Ok(()) => true,
-        Err(ReplaceError::Before(_)) => false,
+        Err(ReplaceError::Before(e)) => {
+            complain("the rewritten file cannot be put in place", &e);
+            false
+        }
         Err(ReplaceError::Unknown(e)) => {
             // Neither file may grow: the other one may be what a start finds.
             aof.trouble = Some(Trouble::Rebase(e.to_string()));

@@ -1,5 +1,6 @@
 //! SAVE, BGSAVE, and what calls for them.
 
+use super::complain::{complain, complain_in_child};
 use super::core::{Child, Job, Persistence};
 use super::disk::{self, ReplaceError};
 use super::error::{FileError, SaveError};
@@ -52,7 +53,7 @@ impl Persistence {
                     reporter.tell(keys);
                 }
             });
-            done.is_ok()
+            done.inspect_err(|e| complain_in_child("the snapshot was not made", e)).is_ok()
         });
         match spawned {
             Ok((pid, reports)) => {
@@ -152,7 +153,10 @@ impl Persistence {
                     self.snapshots.only_for_sync = true;
                     self.snapshots.feed.snapshot_begun();
                 }
-                Err(_) => self.snapshots.feed.snapshot_failed(),
+                Err(e) => {
+                    complain("no snapshot can be made for the replica", &e);
+                    self.snapshots.feed.snapshot_failed();
+                }
             }
         }
         self.remove_what_was_sent();

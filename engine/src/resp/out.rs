@@ -64,8 +64,13 @@ impl Out {
 
     /// An error, given with its code (`ERR ...`). Line ends would break the framing and become spaces.
     pub fn error(&mut self, text: &str) {
+        self.error_bytes(text.as_bytes());
+    }
+
+    /// The same, of a text that has bytes in it that a client has sent.
+    pub fn error_bytes(&mut self, text: &[u8]) {
         self.bytes.push(b'-');
-        self.bytes.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        self.bytes.extend(text.iter().map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
         self.end_line();
     }
 

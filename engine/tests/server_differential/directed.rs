@@ -252,3 +252,53 @@ fn what_was_drawn_at_random_is_drawn_again_by_the_same_commands() {
     };
     assert_eq!(run(), run());
 }
+
+/// Errors have Redis's text, byte for byte.
+#[test]
+fn what_is_wrong_is_said_in_the_words_of_redis() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let Some(redis) = redis(theirs.path(), &[]) else { return };
+    let engine = Running::engine(ours.path(), &["--save", ""]);
+    let mut both = [engine.connect(), redis.connect()];
+    let lines: [&[&[u8]]; 30] = [
+        &[b"CONFIG", b"SET", b"hz", b"10", b"hz", b"11"],
+        &[b"CONFIG", b"SET", b"save", b"abc"],
+        &[b"CONFIG", b"SET", b"save", b"60 x"],
+        &[b"CONFIG", b"SET", b"save", b"0 1"],
+        &[b"CLIENT", b"KILL", b"ID", b"0"],
+        &[b"CLIENT", b"KILL", b"ID", b"x"],
+        &[b"CLIENT", b"KILL", b"TYPE", b"f\xffoo"],
+        &[b"CLIENT", b"KILL", b"USER", b"f\xffoo"],
+        &[b"CLIENT", b"f\xff\xfeoo"],
+        &[b"SCAN", b"-1"],
+        &[b"SCAN", b"+0"],
+        &[b"SCAN", b"00"],
+        &[b"SCAN", b""],
+        &[b"SCAN", b" 1"],
+        &[b"SCAN", b"1 "],
+        &[b"SCAN", b"--1"],
+        &[b"SCAN", b"-"],
+        &[b"SCAN", b"18446744073709551616"],
+        &[b"DEBUG", b"RELOAD", b"foo"],
+        &[b"G\xff\xfeT", b"a\xff", b"b\0c", b"d"],
+        &[b"\0GET", b"x"],
+        &[b"HELLO", b"3", b"f\xffoo"],
+        &[b"EXPIRE", b"k", b"1", b"f\xffoo"],
+        &[b"EXEC", b"x"],
+        &[b"MULTI"],
+        &[b"PING"],
+        &[b"EXEC", b"x"],
+        &[b"EXEC"],
+        &[b"MULTI"],
+        &[b"DISCARD", b"x"],
+    ];
+    for line in lines {
+        let [left, right] = both.each_mut().map(|client| {
+            client.send(line);
+            client.receive()
+        });
+        assert_eq!(left, right, "left ours, right Redis's: {:?}", line.concat().escape_ascii().to_string());
+    }
+    let [left, right] = both.each_mut().map(|client| client.call("EXEC"));
+    assert_eq!(left, right);
+}

@@ -17,8 +17,8 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ("aof-rewrite-incremental-fsync", &["on"], "must be 'yes' or 'no'"),
     ("aof-timestamp-enabled", &["true"], "must be 'yes' or 'no'"),
     ("aof-use-rdb-preamble", &["rdb"], "must be 'yes' or 'no'"),
-    ("appenddirname", &["a/b", "..", ""], "file name"),
-    ("appendfilename", &["/a", ".", ""], "file name"),
+    ("appenddirname", &["a/b", "..", "", "a\tb"], "file name"),
+    ("appendfilename", &["/a", ".", "", "a\u{1}b"], "file name"),
     ("appendfsync", &["sometimes", "yes"], "must be one of the following: everysec, always, no"),
     ("appendonly", &["1"], "must be 'yes' or 'no'"),
     ("auto-aof-rewrite-min-size", &["64mib", "-1", "mb", "99999999999gb"], "must be a memory value"),
@@ -94,7 +94,8 @@ fn every_option_is_checked_before_anything_is_done() {
             fails(&mut engine(&["--dir", at, &option, value]), 2, text);
             std::fs::write(file.path(), format!("# a comment\ndir {at}\n{name} \"{value}\"\n")).unwrap();
             // What is an address is known when all is read.
-            let place = format!("line 3: '{name} \"{value}\"': ");
+            let shown = value.replace(char::is_control, " ");
+            let place = format!("line 3: '{name} \"{shown}\"': ");
             let text = if *name == "bind" { text } else { place.as_str() };
             fails(&mut engine(&[file.path().to_str().unwrap()]), 2, text);
         }
@@ -232,10 +233,16 @@ fn a_directory_that_may_not_be_read_or_written() {
     mode(dir.path(), 0o555);
     mode(&dir.path().join("appendonlydir"), 0o555);
     let before = contents(dir.path());
-    let mut child = without_rights(&mut start("b")).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut command = start("b");
+    let piped = std::process::Stdio::piped;
+    let mut child = without_rights(&mut command).stdout(piped()).stderr(piped()).spawn().unwrap();
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
         .unwrap();
+    let mut warning = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stderr.take().unwrap()), &mut warning)
+        .unwrap();
+    assert!(warning.contains("cannot be written: what it holds is served"), "{warning}");
     let server = Running::over(child, program.path().join("b"));
     let mut client = server.connect();
     assert_eq!(client.call("GET n"), Reply::Bulk(b"1".into()));
@@ -248,6 +255,55 @@ fn a_directory_that_may_not_be_read_or_written() {
     mode(dir.path(), 0o755);
     mode(&dir.path().join("appendonlydir"), 0o755);
     assert!(contents(dir.path()) == before, "the directory has changed");
+    // Where nothing could be served, nothing is.
+    let empty = directory();
+    mode(empty.path(), 0o555);
+    for appendonly in ["yes", "no"] {
+        let mut command = Command::new(&exe);
+        command.args(["--port", "0", "--appendonly", appendonly, "--dir"]).arg(empty.path());
+        command.arg("--unixsocket").arg(program.path().join("c"));
+        fails(without_rights(&mut command), 1, "cannot be written, and there is nothing in it");
+    }
+}
+
+/// Names that have to be quoted in a manifest and in a configuration file.
+#[test]
+fn names_with_spaces_are_names() {
+    let dir = directory();
+    let options = [
+        "--appendonly",
+        "yes",
+        "--appendfilename",
+        "my log \"1\" \u{e9}.aof",
+        "--appenddirname",
+        "my dir",
+        "--dbfilename",
+        "a b.rdb",
+    ];
+    for n in 1..4 {
+        let server = Running::engine(dir.path(), &options);
+        let mut client = server.connect();
+        assert_eq!(client.call("INCR n"), Reply::Int(n));
+        if n == 2 {
+            assert!(!client.call("BGREWRITEAOF").is_error());
+        }
+        assert!(!client.call("SAVE").is_error());
+        client.send(&[b"SHUTDOWN"]);
+        assert!(client.closed());
+    }
+    assert!(dir.path().join("a b.rdb").exists());
+    let manifest = dir.path().join("my dir/my log \"1\" \u{e9}.aof.manifest");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    assert!(text.contains(r#"file "my log \"1\" \xc3\xa9.aof."#), "{text}");
+    let checked = engine(&["check-aof", manifest.to_str().unwrap()]).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    if let Some(redis) = Running::redis(dir.path(), &options) {
+        let mut client = redis.connect();
+        while matches!(client.call("PING"), Reply::Error(e) if e.starts_with("LOADING")) {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(client.call("GET n"), Reply::Bulk(b"3".into()));
+    }
 }
 
 #[test]

@@ -316,3 +316,50 @@ fn whatever_way_it_stops_redis_reads_its_files() {
 fn whatever_way_it_stops_redis_reads_its_single_file() {
     every_end(true);
 }
+
+/// What fails in a child is told by it; a client hears only that it has begun.
+#[test]
+fn what_fails_in_the_background_is_told_with_its_reason() {
+    let dir = directory();
+    let said = dir.path().join("stderr");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_unplug-engine"));
+    command.args(["--port", "0", "--appendonly", "yes", "--dir"]).arg(dir.path());
+    let socket = dir.path().join("s");
+    command.arg("--unixsocket").arg(&socket).stderr(std::fs::File::create(&said).unwrap());
+    let child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let server = Running::over(child, socket);
+    let mut client = server.connect();
+    assert_eq!(client.call("INCR n"), unplug_engine::resp::Reply::Int(1));
+    // Where the files would be made, something lies that cannot be removed.
+    for name in ["temp-0.rdb", "temp-1.rdb", "temp-2.rdb"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    for n in 0..5 {
+        let name = format!("appendonlydir/temp-rewriteaof-bg-{n}.aof");
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    for (command, status, text) in [
+        ("BGSAVE", "rdb_last_bgsave_status:err", "the snapshot was not made: cannot remove"),
+        (
+            "BGREWRITEAOF",
+            "aof_last_bgrewrite_status:err",
+            "the append-only file was not rewritten: cannot remove",
+        ),
+    ] {
+        assert!(!client.call(command).is_error());
+        let begun = std::time::Instant::now();
+        let shows = |reply: &unplug_engine::resp::Reply| match reply {
+            unplug_engine::resp::Reply::Bulk(text) => String::from_utf8_lossy(text).contains(status),
+            _ => false,
+        };
+        while !shows(&client.call("INFO persistence")) {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{command} has not failed");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let text_of_all = std::fs::read_to_string(&said).unwrap();
+        assert_eq!(text_of_all.matches(text).count(), 1, "{text_of_all}");
+    }
+    assert_eq!(std::fs::read_to_string(&said).unwrap().lines().count(), 2);
+    client.send(&[b"SHUTDOWN", b"NOSAVE"]);
+    assert!(client.closed());
+}

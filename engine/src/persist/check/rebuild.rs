@@ -13,6 +13,7 @@ use crate::persist::load::begins_chain;
 use crate::persist::log::parse_name;
 use crate::persist::open::holds_commands;
 use crate::persist::until::{keep_aside, number_in};
+use crate::resp::split_line;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,8 @@ pub(super) fn rebuild(dir: &Dir<'_>, manifest: &Path, old: &[u8]) -> Result<(Man
     let names = disk::names(dir.path)?;
     let incrs = incrs(dir, &names)?;
     let newest = incrs.last().map_or(0, |(entry, _)| entry.seq);
-    for name in String::from_utf8_lossy(old).lines().filter_map(|l| l.split(' ').nth(1).map(str::to_owned)) {
+    let named = |line: &[u8]| String::from_utf8(split_line(line)?.into_iter().nth(1)?).ok();
+    for name in old.split(|b| *b == b'\n').filter_map(named) {
         if parse_name(dir.prefix, &name).is_some_and(|(seq, incr)| incr && seq > newest) {
             return Err(refused(format!("the old manifest names {name}, and that is not there")));
         }
