@@ -16,7 +16,7 @@ const HEAD: &str = "# Persistence models
 
 Printed from the models by `UPDATE_DOCS=1 cargo test -p unplug-faults --test models docs`; the test fails when it is
 stale. *Measured*: seen on genuine crash images of Linux 6.18, as the tests in `faults/tests/models/` write down by
-hand.
+hand. R1 to R7, *What each sync persists* and where each rule comes from: [persistence-rules.md](persistence-rules.md).
 ";
 
 /// What real kernels do beyond the models, and the reverse, as far as it is known.
