@@ -28,7 +28,7 @@ use unplug_faults::state::{CrashState, Plan, Space};
 use unplug_faults::trace::{Blind, Trace};
 
 /// How a mechanism that needs writes after a recovery begins.
-pub(super) const AFTER_RECOVERY: &str = "after recovery: ";
+pub(crate) const AFTER_RECOVERY: &str = "after recovery: ";
 /// How many states are tried of what is written after one recovery.
 const STATES_EACH: u64 = 256;
 
