@@ -1,8 +1,9 @@
 //! Results: one cell is one contract, in one phase, under one model.
 
 use crate::target::policy::Policy;
-use crate::verdict::{Verdict, Violation};
+use crate::verdict::{Class, Verdict, Violation};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use unplug_faults::model::Count;
 use unplug_faults::trace::Blind;
@@ -151,7 +152,7 @@ pub enum Teeth {
         /// What was broken on purpose.
         sabotage: String,
         /// How it showed.
-        class: crate::verdict::Class,
+        class: Class,
     },
     /// The sabotage was not found: *harness broken*.
     Blunt {
@@ -171,6 +172,8 @@ pub struct Finding {
     pub states: u64,
     /// The mechanism: class, effect kinds, call site.
     pub mechanism: String,
+    /// As what its cases show at a later start besides, where the first start has decided the class.
+    pub also: BTreeSet<Class>,
     /// The story, as paragraphs.
     pub story: Story,
     /// Where the repro file stands.

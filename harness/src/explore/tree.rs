@@ -35,7 +35,7 @@ const STATES_EACH: u64 = 256;
 /// How many states of one recovery have recoveries that are crashed in their turn.
 const BRANCHES: usize = 2;
 /// How a mechanism that needs a crash during recovery begins.
-pub(super) const DURING_RECOVERY: &str = "during recovery: ";
+pub const DURING_RECOVERY: &str = "during recovery: ";
 
 /// How many images of a phase have their recovery crashed, where so many states are tried.
 pub(super) fn most_roots(budget: u64) -> usize {
@@ -267,7 +267,8 @@ impl<'a, 'm> Tree<'a, 'm> {
                     .ok()
             });
             let (violation, states) = (nested.violation, nested.states);
-            findings.push(Finding { violation, states, mechanism: how, story, repro });
+            let also = seen.besides(violation.class).into_iter().collect();
+            findings.push(Finding { violation, states, mechanism: how, also, story, repro });
         }
         (done, blind)
     }
