@@ -163,6 +163,9 @@ pub enum Teeth {
     NotNeeded,
 }
 
+/// How a mechanism that needs a crash during recovery begins.
+pub const DURING_RECOVERY: &str = "during recovery: ";
+
 /// One mechanism by which the contract is broken, shown by its smallest case.
 #[derive(Clone, Debug)]
 pub struct Finding {

@@ -21,4 +21,3 @@ pub use run::{explore, explore_deep, explore_last, explore_sharing};
 pub use search::Search;
 pub use shrink::{Again, Shrunk, fewest_operations};
 pub use sweep::Progress;
-pub use tree::DURING_RECOVERY;

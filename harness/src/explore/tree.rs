@@ -11,7 +11,7 @@ use super::phases::Ordered;
 use super::roots::{Root, Roots};
 use super::run::{Run, with_names};
 use super::sweep::{Means, sweep};
-use crate::cell::{Finding, Recoveries, Story};
+use crate::cell::{DURING_RECOVERY, Finding, Recoveries, Story};
 use crate::cluster::{Cluster, Clusters, Kin};
 use crate::judge::{First, Judge};
 use crate::pool::PoolError;
@@ -34,8 +34,6 @@ use unplug_faults::trace::{Blind, Trace};
 const STATES_EACH: u64 = 256;
 /// How many states of one recovery have recoveries that are crashed in their turn.
 const BRANCHES: usize = 2;
-/// How a mechanism that needs a crash during recovery begins.
-pub const DURING_RECOVERY: &str = "during recovery: ";
 
 /// How many images of a phase have their recovery crashed, where so many states are tried.
 pub(super) fn most_roots(budget: u64) -> usize {

@@ -1,8 +1,7 @@
 //! Where a violation is real: under which models one and the same mechanism was seen.
 
 use super::number::grouped;
-use crate::cell::{CellResult, Finding};
-use crate::explore::DURING_RECOVERY;
+use crate::cell::{CellResult, DURING_RECOVERY, Finding};
 use crate::verdict::{Class, Verdict};
 use std::fmt;
 use unplug_faults::model::{self, Kind};
