@@ -98,7 +98,13 @@ impl<'a, 'm> Tree<'a, 'm> {
                 match self.recording(&branch) {
                     Ok(Recorded::Wrote(trace)) => self.crash(&branch, &trace, deeper > 0, &mut next),
                     Ok(Recorded::Quiet) => self.done.quiet += 1,
-                    Ok(Recorded::Refused) => self.done.refused += 1,
+                    Ok(Recorded::Refused) => {
+                        self.done.refused += 1;
+                        self.unclear(
+                            "a recovery that had gone well did not come to its end when it was recorded"
+                                .into(),
+                        );
+                    }
                     Err(why) => self.unclear(why),
                 }
             }
@@ -175,6 +181,7 @@ impl<'a, 'm> Tree<'a, 'm> {
         });
         done.states += swept.states;
         done.images += (means.memo.recovered() - known) as u64;
+        // What was found before is found.
         if let Some(error) = swept.error {
             let detail = if matches!(error, PoolError::Interrupted) {
                 "interrupted".into()
@@ -182,7 +189,6 @@ impl<'a, 'm> Tree<'a, 'm> {
                 error.to_string()
             };
             blind.push(Blind { what: "a crash during recovery".into(), detail });
-            return;
         }
         next.extend(branches.chosen().into_iter().map(|chosen| Branch {
             root: branch.root,

@@ -16,6 +16,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use unplug_faults::event::{Event, Op};
 use unplug_faults::trace::{Meta, Trace};
 
 /// How long a recording may take, in real time.
@@ -153,6 +154,13 @@ impl<S: Store> Target for StoreTarget<S> {
     fn oracle(&self) -> Box<dyn Oracle> {
         Box::new(ModelOracle::<S>(S::Model::default()))
     }
+}
+
+/// Whether a recording like this one is the same each time: calls were granted one by one, or one thread made them all.
+pub(super) fn is_repeatable(trace: &Trace) -> bool {
+    let mut lives = trace.events.split(|event| event.op == Op::Kill);
+    let of_one = |life: &[Event]| life.iter().all(|event| Some(event.task) == life.first().map(|e| e.task));
+    trace.meta.gated || lives.all(of_one)
 }
 
 fn is_empty(dir: &Path) -> Result<bool, RecordError> {
