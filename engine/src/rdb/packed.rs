@@ -361,6 +361,11 @@ mod tests {
         assert_eq!(read(listpack, &uncounted).unwrap(), ["abc"]);
         assert_eq!(read(listpack, b"\x07\0\0\0\0\0\xff").unwrap(), [""; 0]);
         assert_eq!(read(listpack, b"\x06\0\0\0\0\0"), Err(LISTPACK));
+        // A last entry that takes the byte at the end for its own.
+        let swallows = [&b"\x07\x01\0\0\x01\0\xe0\xfd"[..], &[b'x'; 253], b"\x01\xff"].concat();
+        assert_eq!(read(listpack, &swallows), Err(LISTPACK));
+        assert_eq!(read(ziplist, b"\x0e\0\0\0\x0a\0\0\0\x01\0\0\x02h\xff"), Err(ZIPLIST));
+        assert_eq!(read(zipmap, b"\x01\x01a\x01\0\xff"), Err(ZIPMAP));
         let (whole, end) = (old(), old().len() - 1);
         for (at, to) in
             [(0, whole[0] - 1), (0, whole[0] + 1), (4, whole[4] - 1), (4, 10), (8, 9), (8, 11), (end, 0xfe)]
