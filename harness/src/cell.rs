@@ -99,7 +99,9 @@ pub struct Recoveries {
     pub quiet: u64,
     /// Of these, how many did not come to their end.
     pub refused: u64,
-    /// Crash states of recoveries that were judged.
+    /// Of these, after how many was written, and power lost in the middle of that.
+    pub written: u64,
+    /// Crash states of recoveries, and of what was written after them, that were judged.
     pub states: u64,
     /// Images among them that were not known before.
     pub images: u64,
@@ -165,6 +167,8 @@ pub enum Teeth {
 
 /// How a mechanism that needs a crash during recovery begins.
 pub const DURING_RECOVERY: &str = "during recovery: ";
+/// How a mechanism that needs writes after a recovery begins.
+pub const AFTER_RECOVERY: &str = "after recovery: ";
 
 /// One mechanism by which the contract is broken, shown by its smallest case.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ mod crashed;
 mod dumps;
 mod keep;
 mod memo;
+mod onward;
 mod phases;
 mod roots;
 mod run;

@@ -5,7 +5,7 @@ use super::memo::Memo;
 use super::run::{How, explore_with, with_names};
 use super::search::Search;
 use super::sweep::{Means, sweep};
-use crate::cell::{CellResult, DURING_RECOVERY, Finding};
+use crate::cell::{AFTER_RECOVERY, CellResult, DURING_RECOVERY, Finding};
 use crate::cluster::mechanism;
 use crate::history::History;
 use crate::judge::{Judge, JudgeOptions};
@@ -81,7 +81,7 @@ fn shrink(
     cancel: &AtomicBool,
 ) -> Option<Finding> {
     let wanted = (finding.violation.class, finding.mechanism.as_str());
-    if finding.mechanism.starts_with(DURING_RECOVERY) {
+    if [DURING_RECOVERY, AFTER_RECOVERY].iter().any(|begin| finding.mechanism.starts_with(begin)) {
         return shrink_recovery(search, again, finding, pool, cancel);
     }
     let needed = states_until(search, search.trace, wanted, search.plan.budget, pool, cancel)?;

@@ -7,11 +7,12 @@
 use super::crashed::{Branch, Crashed, Nested, simplest};
 use super::keep::repro_of;
 use super::memo::Memo;
+use super::onward::{Later, Recovery, write_on};
 use super::phases::Ordered;
 use super::roots::{Root, Roots};
 use super::run::{Run, with_names};
 use super::sweep::{Means, sweep};
-use crate::cell::{DURING_RECOVERY, Finding, Recoveries, Story};
+use crate::cell::{AFTER_RECOVERY, DURING_RECOVERY, Finding, Recoveries, Story};
 use crate::cluster::{Cluster, Clusters, Kin};
 use crate::judge::{First, Judge};
 use crate::pool::PoolError;
@@ -43,10 +44,8 @@ pub(super) fn most_roots(budget: u64) -> usize {
 /// What came of recording a recovery.
 #[derive(Clone, Debug)]
 pub(super) enum Recorded {
-    /// It wrote this.
-    Wrote(Arc<Trace>),
-    /// It changed nothing.
-    Quiet,
+    /// What it did, and what was written after it.
+    Came(Arc<Recovery>),
     /// It did not come to its end: what that means was judged where it was started for its content.
     Refused,
 }
@@ -62,6 +61,8 @@ pub(super) struct Tree<'a, 'm> {
     /// of recovery may cost anything.
     found: BTreeMap<String, Nested>,
     kin: Kin,
+    /// What shows only when a recovered store is written to.
+    later: Vec<Later>,
     /// Which mechanism cases that look like this turned out to show, and from how simple a beginning.
     known: BTreeMap<(Class, String), (String, (usize, u8))>,
 }
@@ -76,6 +77,7 @@ impl<'a, 'm> Tree<'a, 'm> {
             blind: Vec::new(),
             found: BTreeMap::new(),
             kin: run.kin.clone(),
+            later: Vec::new(),
             known: BTreeMap::new(),
         }
     }
@@ -96,8 +98,13 @@ impl<'a, 'm> Tree<'a, 'm> {
                     return;
                 }
                 match self.recording(&branch) {
-                    Ok(Recorded::Wrote(trace)) => self.crash(&branch, &trace, deeper > 0, &mut next),
-                    Ok(Recorded::Quiet) => self.done.quiet += 1,
+                    Ok(Recorded::Came(recovery)) => {
+                        self.written_to(&branch, &recovery, index);
+                        match Effects::of(&recovery.alone).list.is_empty() {
+                            true => self.done.quiet += 1,
+                            false => self.crash(&branch, &recovery.alone, deeper > 0, &mut next),
+                        }
+                    }
                     Ok(Recorded::Refused) => {
                         self.done.refused += 1;
                         self.unclear(
@@ -126,14 +133,31 @@ impl<'a, 'm> Tree<'a, 'm> {
         let recorded = match record(self.run.search.target, &branch.image) {
             Ok(trace) => match trace.blind.first() {
                 Some(blind) => return Err(format!("{}: {}", blind.what, blind.detail)),
-                None if Effects::of(&trace).list.is_empty() => Recorded::Quiet,
-                None => Recorded::Wrote(Arc::new(trace)),
+                None => Recorded::Came(Arc::new(Recovery::of(trace))),
             },
             Err(RecordError::DiedAtStart { .. } | RecordError::Store { .. }) => Recorded::Refused,
             Err(other) => return Err(other.to_string()),
         };
         self.means.memo.note_recovery(branch.hash, recorded.clone());
         Ok(recorded)
+    }
+
+    /// Loses power after a recovery, too, while the store is written to. After a single loss: what a later recovery
+    /// came to would have to be judged by what the ones before it had shown.
+    fn written_to(&mut self, branch: &Branch<'_>, recovery: &Recovery, index: usize) {
+        let Some(written) = recovery.written.as_ref().filter(|_| branch.between.is_empty()) else { return };
+        let at = (self.run.search, self.run.phase(index));
+        let found = write_on(at, (self.means, &mut self.kin), self.judge, branch, written);
+        self.done.written += 1;
+        self.done.states += found.states;
+        self.done.images += found.images;
+        self.blind.extend(found.blind);
+        for later in found.found {
+            match self.later.iter_mut().find(|known| known.how == later.how) {
+                Some(known) => known.join(later),
+                None => self.later.push(later),
+            }
+        }
     }
 
     /// Crashes one recovery everywhere.
@@ -236,7 +260,7 @@ impl<'a, 'm> Tree<'a, 'm> {
         index: usize,
         findings: &mut Vec<Finding>,
     ) -> (Recoveries, Vec<Blind>) {
-        let Tree { run, judge, means, done, mut blind, mut found, .. } = self;
+        let Tree { run, judge, means, done, mut blind, mut found, later, .. } = self;
         for finding in findings.iter_mut() {
             finding.states += found.remove(&finding.mechanism).map_or(0, |nested| nested.states);
         }
@@ -274,6 +298,18 @@ impl<'a, 'm> Tree<'a, 'm> {
             let also = seen.besides(violation.class).into_iter().collect();
             findings.push(Finding { violation, states, mechanism: how, also, story, repro });
         }
+        for later in later {
+            let during = format!("{DURING_RECOVERY}{}", later.how);
+            if let Some(known) =
+                findings.iter_mut().find(|f| f.mechanism == later.how || f.mechanism == during)
+            {
+                known.states += later.states;
+                continue;
+            }
+            let shown = run.shown.contains(&later.how);
+            let how = if shown { later.how.clone() } else { format!("{AFTER_RECOVERY}{}", later.how) };
+            findings.push(later.finding(how, run.search.repro_dir, &mut blind));
+        }
         (done, blind)
     }
 }
@@ -294,8 +330,8 @@ pub(super) fn worth_keeping(memo: &Memo, recorded: &Recorded) -> bool {
     const MOST: usize = 1024;
     const MOST_BYTES: usize = 256 << 10;
     let bytes = match recorded {
-        Recorded::Wrote(trace) => trace.base.iter().map(|node| node.data.len()).sum(),
-        _ => 0,
+        Recorded::Came(recovery) => recovery.alone.base.iter().map(|node| node.data.len()).sum(),
+        Recorded::Refused => 0,
     };
     memo.recoveries() < MOST && bytes <= MOST_BYTES
 }

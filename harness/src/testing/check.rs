@@ -65,7 +65,7 @@ pub fn check<S: Store>(path: TestPath) -> Check<S> {
 }
 
 /// Operations as steps, each of which waits for the one before.
-fn invocations<Op: serde::Serialize>(
+pub(super) fn invocations<Op: serde::Serialize>(
     ops: impl IntoIterator<Item = Op>,
 ) -> Result<Vec<Step>, postcard::Error> {
     let step = |op: Op| Ok(Step::Invoke { client: 0, op: postcard::to_stdvec(&op)? });

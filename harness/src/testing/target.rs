@@ -6,6 +6,7 @@ use crate::record::RecordError;
 use crate::target::rig::{Conditions, Rig, Turn};
 use crate::target::server::{Server, how};
 use crate::target::{Meaning, Oracle, Target};
+use crate::testing::check::invocations;
 use crate::testing::path::TestPath;
 use crate::testing::role::{self, Job, Progress};
 use crate::testing::store::{Recorded, Store, StoreModel};
@@ -142,6 +143,17 @@ impl<S: Store> Target for StoreTarget<S> {
         rig.finish(Meta { target: self.name(), seed: workload.seed, ..Meta::default() })
     }
 
+    /// The probes, where it shows nowhere whether they were written before: those of a recovery come on top.
+    fn after_recovery(&self) -> Workload {
+        let mut model = S::Model::default();
+        let mut after_probes = || {
+            S::probes().iter().for_each(|op| model.apply(op));
+            model.dump()
+        };
+        let steps = if after_probes() == after_probes() { invocations(S::probes()) } else { Ok(Vec::new()) };
+        Workload { steps: steps.unwrap_or_default(), seed: 0 }
+    }
+
     fn worker(&self, _contract: &Contract) -> Command {
         role::worker_command(&self.path, &role::key::<S>(&self.path))
     }
@@ -156,10 +168,16 @@ impl<S: Store> Target for StoreTarget<S> {
     }
 }
 
-/// Whether a recording like this one is the same each time: calls were granted one by one, or one thread made them all.
+/// Whether a recording like this one is the same each time: calls were granted one by one, or one thread of each
+/// life made them all.
 pub(super) fn is_repeatable(trace: &Trace) -> bool {
+    let changes = |event: &&Event| matches!(event.op, Op::Write { .. } | Op::Sync { .. } | Op::Create { .. });
+    let of_one = |life: &[Event]| {
+        let mut tasks = life.iter().filter(changes).map(|event| event.task);
+        let first = tasks.next();
+        tasks.all(|task| Some(task) == first)
+    };
     let mut lives = trace.events.split(|event| event.op == Op::Kill);
-    let of_one = |life: &[Event]| life.iter().all(|event| Some(event.task) == life.first().map(|e| e.task));
     trace.meta.gated || lives.all(of_one)
 }
 
