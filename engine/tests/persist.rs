@@ -18,6 +18,8 @@ mod layouts;
 mod races;
 #[path = "persist/rebuild.rs"]
 mod rebuild;
+#[path = "persist/refusals.rs"]
+mod refusals;
 #[path = "persist/single.rs"]
 mod single;
 #[path = "persist/steps.rs"]

@@ -12,7 +12,7 @@ use crate::recovery::{Lives, Outcome};
 use crate::repro::{AT_REST, Allowed, Repro};
 use crate::target::Target;
 use crate::verdict::{Class, Violation};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use unplug_faults::image::Image;
@@ -78,6 +78,10 @@ pub(super) fn at_rest(
         .into_iter()
         .filter_map(|d| d.apply(image).map(|i| (d, i)))
         .collect();
+    if damages.is_empty() {
+        let detail = "a clean stop has left no file with anything in it".to_owned();
+        return Ok(unmeasured(tally, vec![Blind { what: "nothing to damage".to_owned(), detail }]));
+    }
     tally.count = FaultCount { planned: damages.len() as u64, fired: 0 };
     let images = damages.iter().map(|(_, image)| image.clone()).collect();
     let mut harmless = Harmless::default();
@@ -210,8 +214,8 @@ impl Bench<'_> {
             if self.judge.check_seen(point, point, seen, dump).is_none() {
                 return true;
             }
-            let next = self.judge.history().operations.iter().filter_map(|o| o.acked).find(|a| *a > point);
-            match next {
+            let acked = self.judge.history().operations.iter().filter_map(|o| o.acked);
+            match acked.filter(|acked| *acked > point).min() {
                 Some(next) if next <= end => point = next,
                 _ => return false,
             }
@@ -273,7 +277,7 @@ impl Bench<'_> {
             };
             repro.save(dir).map_err(|e| tally.blind(note(e))).ok()
         });
-        Finding { violation, states: 1, mechanism, story, repro }
+        Finding { violation, states: 1, mechanism, also: BTreeSet::new(), story, repro }
     }
 
     fn repro(

@@ -206,3 +206,24 @@ fn after_an_error_a_new_window_begins() {
     });
     assert_eq!((s.class(&["SET a 1"]), s.class(&[])), (None, None));
 }
+
+/// Of a connection that the target has closed nothing is done any more.
+#[test]
+fn what_was_not_answered_before_its_connection_was_closed_has_happened_before_what_comes_later_or_not_at_all()
+{
+    let with = |unanswered: &[(u32, &str)]| {
+        let mut b = TraceBuilder::new();
+        for (client, command) in unanswered {
+            b.invoke(*client, &line(command));
+        }
+        let later = b.invoke(1 << 16, &line("SET k 2"));
+        b.reply(1 << 16, later, b"+OK\r\n");
+        judged(Contract::Always, b, RespOracle::new())
+    };
+    let s = with(&[(0, "SET k 1")]);
+    assert_eq!((s.class(&["SET k 2"]), s.class(&["SET k 1", "SET k 2"])), (None, None));
+    assert!(s.class(&["SET k 1"]).is_some() && s.class(&[]).is_some());
+    // Which of several was the one that was closed is not known: the others may still be done.
+    let s = with(&[(0, "SET k 1"), (1, "SET j 1")]);
+    assert_eq!((s.class(&["SET k 2", "SET k 1"]), s.class(&["SET k 2", "SET j 1"])), (None, None));
+}
