@@ -9,7 +9,7 @@ mod shape;
 mod unwritten;
 
 pub use derive::Effects;
-pub use kinds::{Back, Effect, EffectId, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
 pub(crate) use kinds::ZEROS;
+pub use kinds::{Back, Effect, EffectId, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
 pub use names::Names;
 pub use orders::{MAX_ORDERS, Orders};

@@ -79,7 +79,10 @@ impl Names {
                 format!("page {page} of {}, whose block is about to be set free,", self.path_at(*file, at))
             }
             EffectKind::Data { file, page, .. } if effect.kind.is_zeros() => {
-                format!("zeros in page {page} of {}, which the write has found zeroed,", self.path_at(*file, at))
+                format!(
+                    "zeros in page {page} of {}, which the write has found zeroed,",
+                    self.path_at(*file, at)
+                )
             }
             EffectKind::Data { file, page, start, bytes, .. } => {
                 let from = page * PAGE + u64::from(*start);

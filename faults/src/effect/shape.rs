@@ -48,7 +48,15 @@ impl Live {
         }
     }
 
-    pub(super) fn allocate(&mut self, index: u32, event: &Event, file: FileId, mode: AllocateMode, at: u64, len: u64) {
+    pub(super) fn allocate(
+        &mut self,
+        index: u32,
+        event: &Event,
+        file: FileId,
+        mode: AllocateMode,
+        at: u64,
+        len: u64,
+    ) {
         let mut end = at.saturating_add(len);
         let punch = mode == AllocateMode::Punch;
         if punch && end >= self.size.get(&file).copied().unwrap_or(0) {

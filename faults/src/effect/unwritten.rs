@@ -35,11 +35,18 @@ impl Unwritten {
     /// Blocks for these pages, of which `had` says whether they had some.
     pub(super) fn allocated(&mut self, file: FileId, pages: Range<u64>, had: impl Fn(u64) -> bool) {
         let of_file = self.files.entry(file).or_default();
-        of_file.extend(pages.filter(|page| !had(*page)).map(|page| (page, Page { zeroed: None, told: false })));
+        of_file
+            .extend(pages.filter(|page| !had(*page)).map(|page| (page, Page { zeroed: None, told: false })));
     }
 
     /// The pages were zeroed; those that `had` data still have them on the disk.
-    pub(super) fn zeroed(&mut self, file: FileId, pages: Range<u64>, by: EffectId, had: impl Fn(u64) -> bool) {
+    pub(super) fn zeroed(
+        &mut self,
+        file: FileId,
+        pages: Range<u64>,
+        by: EffectId,
+        had: impl Fn(u64) -> bool,
+    ) {
         let of_file = self.files.entry(file).or_default();
         for page in pages {
             let before = of_file.get(&page).map(|page| page.zeroed);
