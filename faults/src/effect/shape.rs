@@ -73,7 +73,9 @@ impl Live {
         }
         match mode {
             AllocateMode::Extend | AllocateMode::KeepSize | AllocateMode::Insert => {}
-            AllocateMode::Punch | AllocateMode::Zero { .. } => {
+            // On ext4, whose blocks are meant here, they stay where they are.
+            AllocateMode::Zero { .. } => {}
+            AllocateMode::Punch => {
                 self.frees(index, event, file, at.div_ceil(PAGE)..(end / PAGE).max(at.div_ceil(PAGE)));
             }
             AllocateMode::Collapse => self.frees(index, event, file, at / PAGE..end / PAGE),

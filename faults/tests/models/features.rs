@@ -85,7 +85,7 @@ fn allocate() {
     let two = |mode, offset, new: &str| {
         let script = base().allocate("f", mode, offset, 4096);
         match mode {
-            AllocateMode::Punch | AllocateMode::Zero { keep_size: true } => {
+            AllocateMode::Punch => {
                 same_but_for_freed(&script, &["f=AAA", new], &["f=A?A"]);
             }
             // The first page that is moved is in the block that is set free.
