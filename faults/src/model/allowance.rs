@@ -131,7 +131,8 @@ impl Allowance {
             | Allowance::ReusedBlocks
             | Allowance::RenamesBeforeSizes => &["ext4-writeback"],
             Allowance::ZerosBeside => &["ext4-journal", "ext4-writeback"],
-            Allowance::ZerosAround => &["ext4-ordered", "ext4-writeback"],
+            // With data=writeback the block may show anything, so that it would not be missed there.
+            Allowance::ZerosAround => &["ext4-ordered"],
             Allowance::CutsWithoutZeros | Allowance::HolesWithoutZeros => &["ext4-writeback", "xfs", "btrfs"],
             Allowance::EarlyOverwrites | Allowance::WritesBehindRemovals => {
                 &["ext4-ordered", "ext4-writeback", "xfs"]
