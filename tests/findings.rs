@@ -169,6 +169,50 @@ fn every_finding_has_a_page_that_names_its_repros() {
     }
 }
 
+/// What a page tells, by the words that begin its parts: what is lost, on which file systems, the steps, whether the
+/// target's documentation promises otherwise, which call is missing, and how to see it again.
+const PARTS: [&str; 6] =
+    ["**Lost:**", "**Where:**", "**Steps", "**Documented?**", "**Missing call:**", "## Replay"];
+
+/// The parts that a page lacks, has twice, or begins and says nothing in. The next line that begins a part ends one.
+fn wrong_parts(page: &str) -> Vec<&'static str> {
+    let said_in = |part: &str| {
+        let mut lines = page.lines();
+        let first = lines.find_map(|line| line.strip_prefix(part))?;
+        let rest = lines.clone().take_while(|line| !PARTS.iter().any(|other| line.starts_with(other)));
+        let words = std::iter::once(first).chain(rest).flat_map(str::split_whitespace);
+        let again = lines.clone().any(|line| line.starts_with(part));
+        Some(words.count()).filter(|_| !again)
+    };
+    PARTS.into_iter().filter(|part| said_in(part).is_none_or(|words| words < 3)).collect()
+}
+
+#[test]
+fn every_page_has_all_that_a_finding_must_say() {
+    let dir = root().join("docs/findings");
+    let pages: Vec<PathBuf> = std::fs::read_dir(&dir)
+        .expect("the pages")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "md") && name(path) != "README.md")
+        .collect();
+    assert!(pages.len() >= 16, "{pages:?}");
+    let mut wrong = Vec::new();
+    for path in &pages {
+        let page = std::fs::read_to_string(path).expect("a page");
+        let missing = wrong_parts(&page);
+        if !missing.is_empty() {
+            wrong.push(format!("{}: {missing:?}", name(path)));
+        }
+        for part in PARTS {
+            assert!(wrong_parts(&page.replacen(part, "", 1)).contains(&part), "{}: {part}", name(path));
+        }
+        let finding = name(path).strip_suffix(".md").expect("a page");
+        let has_repro = repros().iter().any(|repro| parts(repro).0 == finding);
+        assert!(has_repro, "{finding} has no repro");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn every_repro_is_violated_as_its_name_says() {
     let Some(version) = real::redis_version() else { return };

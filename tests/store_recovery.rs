@@ -96,6 +96,60 @@ impl<const ASIDE: bool> Store for Log<ASIDE> {
     }
 }
 
+/// The same log, of which a start that finds it believes that it is synced from then on.
+struct Unsynced {
+    log: Log<true>,
+    resumed: bool,
+}
+
+impl Store for Unsynced {
+    type Op = MapOp;
+    type Model = Map;
+
+    fn open(dir: &Path) -> Result<Self, BoxError> {
+        let resumed = fs::metadata(dir.join("log")).is_ok_and(|log| log.len() > 0);
+        Ok(Unsynced { log: Log::open(dir)?, resumed })
+    }
+
+    fn apply(&mut self, op: &MapOp) -> Result<Reply, BoxError> {
+        if !self.resumed {
+            return self.log.apply(op);
+        }
+        let bytes = serde_json::to_vec(op)?;
+        let at = usize::try_from(fs::metadata(self.log.dir.join("log"))?.len())?;
+        let record = [&[u8::try_from(bytes.len())?], checksum(at, &bytes).as_slice(), &bytes].concat();
+        self.log.log.write_all(&record)?;
+        StoreModel::apply(&mut self.log.map, op);
+        Ok(Reply::DONE)
+    }
+
+    fn dump(&mut self) -> Result<Dump, BoxError> {
+        self.log.dump()
+    }
+
+    fn probes() -> Vec<MapOp> {
+        Log::<true>::probes()
+    }
+}
+
+/// Nothing of it shows in a run from an empty directory, nor in a recovery by itself.
+#[test]
+fn what_is_written_after_a_recovery_is_crashed_too() {
+    let report = unplug::check!(Unsynced).ops(workload()).assert_violated();
+    if report.is_elsewhere() {
+        return;
+    }
+    assert_eq!(report.gravest(), Some(Class::AcknowledgedLoss), "{report}");
+    assert!(report.to_string().contains("written to after a recovery"), "{report}");
+    let findings = report.cells().iter().flat_map(|cell| &cell.findings);
+    assert!(findings.clone().all(|f| f.mechanism.starts_with("after recovery: ")), "{report}");
+}
+
+#[test]
+fn without_a_second_power_loss_what_is_written_later_is_not() {
+    unplug::check!(Unsynced).ops(workload()).recovery_depth(0).assert_holds();
+}
+
 fn workload() -> Vec<MapOp> {
     ["a", "b", "c", "d"].map(|key| MapOp::put(key, "some value, so that a record is not tiny")).into()
 }

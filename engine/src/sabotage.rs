@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 41] = [
+pub const NAMES: [&str; 42] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -57,10 +57,14 @@ pub const NAMES: [&str; 41] = [
     "torn-tail-panics",
     "torn-tail-loops",
     "log-rewritten-to-cut",
+    "resumed-log-unsynced",
 ];
 
 /// Some client did not take all that was sent to it: of `slow-client-answered-early`.
 pub static SLOW: AtomicBool = AtomicBool::new(false);
+
+/// The log was there when the engine started: of `resumed-log-unsynced`.
+pub static RESUMED: AtomicBool = AtomicBool::new(false);
 
 /// Whether the bug `name` is asked for.
 pub fn on(name: &str) -> bool {

@@ -98,7 +98,9 @@ pub struct Recoveries {
     pub quiet: u64,
     /// Of these, how many did not come to their end.
     pub refused: u64,
-    /// Crash states of recoveries that were judged.
+    /// Of these, after how many was written, and power lost in the middle of that.
+    pub written: u64,
+    /// Crash states of recoveries, and of what was written after them, that were judged.
     pub states: u64,
     /// Images among them that were not known before.
     pub images: u64,

@@ -69,6 +69,10 @@ pub struct History {
     times: Vec<(Clock, Nanos)>,
 }
 
+/// How many clients a workload has at the most. Whoever connects after the target has closed a connection is another
+/// client: its number is so much higher.
+pub(crate) const CLIENTS: u32 = 1 << 16;
+
 /// The name of what comes before the first phase.
 pub const START: &str = "start";
 

@@ -1,6 +1,7 @@
 //! The boundary between an exploration and the processes that recover images for it.
 
 use crate::recovery::{Aside, Lives};
+use std::sync::atomic::{AtomicU64, Ordering};
 use unplug_faults::image::SharedImage;
 
 /// Workers that lay out images, start the target on them, and say what came back.
@@ -46,6 +47,13 @@ pub trait Pool {
         let _ = on;
         Ok(false)
     }
+}
+
+/// The first of a few thousand million job numbers that nobody else in this process has: what is left in a pool by
+/// something that was broken off is never taken for an answer to something else.
+pub fn first_job() -> u64 {
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+    TAKEN.fetch_add(1, Ordering::Relaxed) << 32
 }
 
 /// The harness could not recover an image. Says nothing about the target: such a state is *not measured*.

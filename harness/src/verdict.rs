@@ -102,20 +102,17 @@ pub struct Violation {
 
 impl ExitCode {
     /// The exit code of several cells: the gravest verdict. Violations and gaps of measurement count only
-    /// under the models of `fail_on`, where it is given; a broken harness always does. No cell at all is
-    /// nothing measured.
+    /// under the models of `fail_on`, where it is given; a broken harness always does. No cell at all, or
+    /// none under these models, is nothing measured.
     pub fn of(cells: &[crate::cell::CellResult], fail_on: Option<&[String]>) -> ExitCode {
         let gates = |c: &&crate::cell::CellResult| {
             c.verdict == Verdict::HarnessBroken || fail_on.is_none_or(|models| models.contains(&c.model))
         };
-        let Some(verdict) = cells.iter().filter(gates).map(|c| c.verdict).max() else {
-            return if cells.is_empty() { ExitCode::NotMeasured } else { ExitCode::Holds };
-        };
-        match verdict {
-            Verdict::Holds => ExitCode::Holds,
-            Verdict::NotMeasured => ExitCode::NotMeasured,
-            Verdict::Violated => ExitCode::Violated,
-            Verdict::HarnessBroken => ExitCode::HarnessBroken,
+        match cells.iter().filter(gates).map(|c| c.verdict).max() {
+            Some(Verdict::Holds) => ExitCode::Holds,
+            None | Some(Verdict::NotMeasured) => ExitCode::NotMeasured,
+            Some(Verdict::Violated) => ExitCode::Violated,
+            Some(Verdict::HarnessBroken) => ExitCode::HarnessBroken,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Workloads: what clients do to a target, as plain data that can be generated, shrunk and stored.
 
 mod commands;
+pub mod onward;
 pub mod phases;
 pub mod random;
 pub mod resp;

@@ -117,6 +117,8 @@ impl Log {
     /// Goes on with a file that was loaded, cut to `len`, and synced.
     pub(super) fn resume(path: PathBuf, seq: u64, len: u64, chain: Option<Chain>) -> Result<Log, FileError> {
         let file = disk::open_append(&path)?;
+        #[cfg(unplug_sabotage)]
+        crate::sabotage::RESUMED.fetch_or(len > 1000, std::sync::atomic::Ordering::Relaxed);
         Ok(Log::over(file, path, seq, len, chain))
     }
 
@@ -262,6 +264,12 @@ impl Log {
     /// The same, and does not note it.
     pub(super) fn force(&self) -> Result<(), FileError> {
         // The size is part of what fdatasync keeps, and nothing else of the inode matters.
+        #[cfg(unplug_sabotage)]
+        if sabotaged!("resumed-log-unsynced")
+            && crate::sabotage::RESUMED.load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return Ok(());
+        }
         let mut synced = self.file.sync_data();
         if sabotaged!("fsync-tried-again") && synced.is_err() {
             synced = self.file.sync_data();

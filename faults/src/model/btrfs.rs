@@ -1,4 +1,4 @@
-//! `btrfs`: commits, copy-on-write, and the log that fsync writes. Measured: notes/persistence-models.md, *btrfs*.
+//! `btrfs`: commits, copy-on-write, and the log that fsync writes. Measured: docs/persistence-rules.md, *btrfs*.
 //!
 //! After a crash the disk holds some commit at or after the last forced one, and the logs written since then are
 //! replayed on it. So an effect can come by a commit, with everything before it, or by a log, with what that log

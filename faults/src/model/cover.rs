@@ -119,6 +119,12 @@ pub fn change_after_failure(trace: &Trace) -> Option<Clock> {
     trace.events.iter().filter(changes).map(|event| event.begin).find(|begin| *begin > failed)
 }
 
+/// Whether an error is the device's or its space's. A sync that fails so has lost what it was to keep; after any other
+/// one it can be asked for again.
+pub fn is_of_storage(errno: i32) -> bool {
+    [libc::EIO, libc::ENOSPC, libc::EDQUOT].contains(&errno)
+}
+
 /// All syncs that count, in the order of the trace.
 pub(crate) fn points(trace: &Trace) -> Vec<Point> {
     let mut points = Vec::new();
@@ -126,7 +132,7 @@ pub(crate) fn points(trace: &Trace) -> Vec<Point> {
         if event.end == Event::NEVER {
             continue;
         }
-        let failed = [libc::EIO, libc::ENOSPC, libc::EDQUOT].contains(&event.errno);
+        let failed = is_of_storage(event.errno);
         if event.errno != 0 && !failed {
             continue;
         }

@@ -1,4 +1,4 @@
-//! ext4, as it is mounted by default and otherwise. The rules R1 to R7: `journal`, notes/persistence-models.md.
+//! ext4, as it is mounted by default and otherwise. The rules R1 to R7: `journal`, docs/persistence-rules.md.
 
 use crate::model::Kind;
 use crate::model::graph::Oddities;

@@ -1,5 +1,5 @@
 //! What the journalling file systems have in common: the rules R1 to R7, measured on genuine crash images of ext4
-//! and XFS (notes/persistence-models.md), with what tells one from the other as data.
+//! and XFS (docs/persistence-rules.md), with what tells one from the other as data.
 
 use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::{AllocateMode, Clock, Event, FileId};

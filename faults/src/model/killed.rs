@@ -25,9 +25,19 @@ impl Model for Killed {
 
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
         let mut edges = Vec::new();
+        let spans: Vec<(Clock, Clock)> = effects.list.iter().map(|e| span(trace, e.event)).collect();
+        let latest: Vec<Clock> = spans
+            .iter()
+            .scan(0, |max, (_, end)| {
+                *max = (*max).max(*end);
+                Some(*max)
+            })
+            .collect();
         for id in 1..effects.list.len() as u32 {
             let need = |on, grain| Need { on: EffectId(on), grain, rule: Rule::InOrder };
-            edges.push((EffectId(id), need(id - 1, Grain::Whole)));
+            for on in before(id as usize, effects, &spans, &latest) {
+                edges.push((EffectId(id), need(on, Grain::Whole)));
+            }
             // As in `prefix`: a size never stands there before the data that it covers.
             let (before, here) = (&effects.list[id as usize - 1], &effects.list[id as usize]);
             let shape = before.event == here.event
@@ -46,6 +56,41 @@ impl Model for Killed {
 /// When a call had returned. One in which the target was killed may have come as far as it did, or not.
 fn end(trace: &Trace, event: u32) -> Clock {
     trace.events.get(event as usize).map_or(Event::NEVER, |e| e.end)
+}
+
+/// When a call began, and when it was over for those that came later: one in which the target was killed was over then.
+fn span(trace: &Trace, event: u32) -> (Clock, Clock) {
+    let Some(event) = trace.events.get(event as usize) else { return (0, Event::NEVER) };
+    let killed = || trace.events.iter().find(|e| e.op == Op::Kill && e.begin > event.begin).map(|e| e.begin);
+    let end = if event.end == Event::NEVER { killed().unwrap_or(Event::NEVER) } else { event.end };
+    (event.begin, end)
+}
+
+/// Whether two changes keep their order, also where their calls overlap: the other one is another order of the trace.
+fn conflict(a: &EffectKind, b: &EffectKind) -> bool {
+    match (a.content_of(), b.content_of()) {
+        (None, None) => true,
+        (a, b) => a == b,
+    }
+}
+
+/// Without which effects this one cannot be there: the one before it of the same call, those that it keeps its order
+/// with, and those of calls that were over when its own began, as far as others of these do not need them already.
+/// `latest` has the latest end up to each.
+fn before(id: usize, effects: &Effects, spans: &[(Clock, Clock)], latest: &[Clock]) -> Vec<u32> {
+    let mut found: Vec<u32> = Vec::new();
+    let mut earliest = Event::NEVER;
+    for on in (0..id).rev() {
+        let same = on + 1 == id && effects.list[on].event == effects.list[id].event;
+        if same || spans[on].1 < spans[id].0 || conflict(&effects.list[on].kind, &effects.list[id].kind) {
+            found.push(on as u32);
+            earliest = earliest.min(spans[on].0);
+        }
+        if same || on > 0 && latest[on - 1] < earliest && earliest != Event::NEVER {
+            break;
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -86,5 +131,42 @@ mod tests {
         assert_eq!(at(16), [b"x".to_vec()], "between two calls there is one state");
         assert_eq!(at(12).len(), 2, "inside a call it is there or not");
         assert_eq!(at(25), [b"xx".to_vec()]);
+    }
+
+    /// Of two calls that overlap either may be there first, where one changes nothing that the other does.
+    #[test]
+    fn calls_that_overlap_do_not_wait_for_each_other() {
+        let (f, g) = (FileId(1), FileId(2));
+        let node = |file, name: &str| BaseNode {
+            file,
+            dir: FileId::ROOT,
+            name: name.as_bytes().to_vec(),
+            kind: crate::event::NodeKind::File,
+            data: Vec::new(),
+        };
+        let write = |file, offset, begin, end| Event {
+            begin,
+            end,
+            at: 0,
+            task: Task::default(),
+            site: None,
+            errno: 0,
+            op: Op::Write { file, offset, data: vec![b'x'], sync: WriteSync::None },
+        };
+        // A child's write lasts, while the parent writes twice.
+        let events = vec![write(f, 0, 10, 60), write(g, 0, 20, 30), write(g, 1, 40, 50), write(g, 2, 70, 80)];
+        let trace = Trace { base: vec![node(f, "f"), node(g, "g")], events, ..Trace::default() };
+        let effects = Effects::of(&trace);
+        let at = |point: Clock| -> std::collections::BTreeSet<(usize, usize)> {
+            let space = Space::new(&trace, &effects, &Killed, &[]).within(point..=point);
+            let states: Vec<_> = space.states(&Plan { bound: 4, budget: 100, seed: 0 }).collect();
+            let len = |image: &crate::image::Image, name: &[u8]| image.nodes[name].data.len();
+            states.iter().map(|s| space.image(s)).map(|i| (len(&i, b"f"), len(&i, b"g"))).collect()
+        };
+        assert_eq!(at(35), [(0, 1), (1, 1)].into());
+        assert_eq!(at(45), [(0, 1), (0, 2), (1, 1), (1, 2)].into());
+        assert_eq!(at(55), [(0, 2), (1, 2)].into());
+        assert_eq!(at(65), [(1, 2)].into());
+        assert_eq!(at(75), [(1, 2), (1, 3)].into());
     }
 }

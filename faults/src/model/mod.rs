@@ -30,7 +30,7 @@ use num_bigint::BigUint;
 
 pub use allowance::{Allowance, Altered, Lacks};
 pub use btrfs::Btrfs;
-pub use cover::change_after_failure;
+pub use cover::{change_after_failure, is_of_storage};
 pub use graph::{Grain, Graph, Need};
 pub use killed::Killed;
 pub use list::{all, by_name, usual};

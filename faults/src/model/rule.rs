@@ -38,6 +38,26 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Every rule, in the order of the type.
+    pub const ALL: [Rule; 16] = [
+        Rule::InOrder,
+        Rule::SizeChain,
+        Rule::DataInSize,
+        Rule::OutOfReach,
+        Rule::Journal,
+        Rule::AllocationAfterNames,
+        Rule::PageHoldsEarlier,
+        Rule::DataAfterTruncate,
+        Rule::ReplaceViaRename,
+        Rule::HoleAfterZeros,
+        Rule::SizeAfterData,
+        Rule::TruncateAfterData,
+        Rule::Commit,
+        Rule::Log,
+        Rule::Place,
+        Rule::Assumed,
+    ];
+
     /// The name in stories.
     pub fn name(self) -> &'static str {
         match self {

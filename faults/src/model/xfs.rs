@@ -1,4 +1,4 @@
-//! XFS. The rules R1 to R7: `journal`, notes/persistence-models.md.
+//! XFS. The rules R1 to R7: `journal`, docs/persistence-rules.md.
 
 use crate::effect::EffectKind;
 use crate::event::FileId;

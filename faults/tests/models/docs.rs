@@ -2,13 +2,13 @@
 //! `UPDATE_DOCS=1 cargo test -p unplug-faults --test models docs` writes it anew.
 
 use crate::litmus::{Litmus, of_files, of_others};
-use crate::script::Script;
+use crate::script::{Script, pages};
 use crate::workloads;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use unplug_faults::effect::EffectId;
-use unplug_faults::event::AllocateMode;
-use unplug_faults::model::{self, Kind, Model};
+use unplug_faults::event::{AllocateMode, Op, WriteSync};
+use unplug_faults::model::{self, Kind, Model, Rule};
 use unplug_faults::state::Assumption::NoTear;
 use unplug_faults::state::Space;
 
@@ -16,7 +16,7 @@ const HEAD: &str = "# Persistence models
 
 Printed from the models by `UPDATE_DOCS=1 cargo test -p unplug-faults --test models docs`; the test fails when it is
 stale. *Measured*: seen on genuine crash images of Linux 6.18, as the tests in `faults/tests/models/` write down by
-hand.
+hand. R1 to R7, *What each sync persists* and where each rule comes from: [persistence-rules.md](persistence-rules.md).
 ";
 
 /// What real kernels do beyond the models, and the reverse, as far as it is known.
@@ -136,6 +136,43 @@ fn contents() -> Vec<(&'static str, Script)> {
         ("mkdir p, create p/a, rename p to q", Script::new().mkdir("p").create("p/a").rename("p", "q")),
         ("create a, create b", Script::new().create("a").create("b")),
         ("rename f to h", f().rename("f", "h")),
+        ("overwrite a page, overwrite it again", f().write("f", 0, 'B', 1).write("f", 0, 'C', 1)),
+        ("append a page, truncate f to a page more", f().append("f", 'B', 1).truncate("f", 3 * 4096)),
+        ("truncate f to one page, create n, append to f", {
+            three().truncate("f", 4096).create("n").append("f", 'B', 1)
+        }),
+        ("mkdir p, create n, create p/a", Script::new().mkdir("p").create("n").create("p/a")),
+        ("remove f while it is open, overwrite it", {
+            let removed = f().unlink("f");
+            let write =
+                Op::Write { file: f().id("f"), offset: 0, data: pages('B', 1), sync: WriteSync::None };
+            removed.op(write)
+        }),
+        ("ZERO_RANGE of two pages, write the first", {
+            three().allocate("f", AllocateMode::Zero { keep_size: true }, 4096, 8192).write("f", 1, 'B', 1)
+        }),
+        ("insert a range of a page, write into it", {
+            three().allocate("f", AllocateMode::Insert, 4096, 4096).write("f", 1, 'B', 1)
+        }),
+        ("fallocate two pages behind the end, write the first", {
+            f().allocate("f", AllocateMode::Extend, 4096, 8192).write("f", 1, 'B', 1)
+        }),
+        ("fallocate with KEEP_SIZE two pages behind the end, append a page", {
+            f().allocate("f", AllocateMode::KeepSize, 4096, 8192).append("f", 'B', 1)
+        }),
+        ("overwrite two pages of f, the second with RWF_DSYNC", {
+            let two = Script::new().base("f", 'A', 2).write("f", 0, 'B', 1);
+            two.bytes("f", 4096, pages('B', 1), WriteSync::Data)
+        }),
+        ("append to f, overwrite g, create n, sync(2)", {
+            f().base("g", 'A', 1).append("f", 'B', 1).write("g", 0, 'C', 1).create("n").sync_all()
+        }),
+        ("write a temporary of one page, rename it over f: with auto_da_alloc, but for ext4-writeback", {
+            f().create("t").append("t", 'B', 1).rename("t", "f")
+        }),
+        ("write a temporary of one page, rename it to a free name: auto_da_alloc says nothing of that", {
+            Script::new().create("t").append("t", 'B', 1).rename("t", "n")
+        }),
         ("append, fsync fails with EIO, fsync succeeds", {
             f().append("f", 'B', 1).fsync("f").failed(libc::EIO).fsync("f")
         }),
@@ -239,12 +276,23 @@ fn print() -> String {
     let all: BTreeSet<_> = by_model.iter().flat_map(|(_, rules)| rules.iter().copied()).collect();
     row(&mut out, ["rule", "models", "source"].map(str::to_owned));
     row(&mut out, ["---", "---", "---"].map(str::to_owned));
-    for rule in all {
-        let names = by_model.iter().filter(|(_, rules)| rules.contains(&rule)).map(|(name, _)| *name);
+    for rule in &all {
+        let names = by_model.iter().filter(|(_, rules)| rules.contains(rule)).map(|(name, _)| *name);
         row(&mut out, [rule.0.to_owned(), names.collect::<Vec<_>>().join(", "), rule.1.to_owned()]);
     }
+    // A rule that no program here has an edge of would be missing in the table, without a word.
+    let shown: BTreeSet<_> = all.into_iter().map(|(name, _)| name).collect();
+    let rules = Rule::ALL.into_iter().filter(|rule| *rule != Rule::Assumed);
+    assert_eq!(shown, rules.map(Rule::name).collect());
     out.push_str(BEYOND);
     out
+}
+
+#[test]
+fn every_rule_has_its_place_in_the_list_of_them() {
+    assert!(Rule::ALL.iter().enumerate().all(|(at, rule)| *rule as usize == at));
+    // The last one of the type.
+    assert_eq!(Rule::ALL.len(), Rule::Assumed as usize + 1);
 }
 
 #[test]

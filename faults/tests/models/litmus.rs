@@ -120,25 +120,36 @@ pub fn of_files() -> Vec<Litmus> {
             |s| has(s, "f=A000"),
         ),
         row(
-            "O_DSYNC write: itself and its size",
+            "write with O_DSYNC or RWF_DSYNC: itself and its size",
             NOTES,
             base().bytes("f", 4096, pages('B', 1), WriteSync::Data),
             |s| has(s, "f=AB"),
         ),
         row(
-            "O_SYNC write: itself and its size",
+            "write with O_SYNC or RWF_SYNC: itself and its size",
             NOTES,
             base().bytes("f", 4096, pages('B', 1), WriteSync::Full),
             |s| has(s, "f=AB"),
         ),
         row(
-            "O_DSYNC write: an earlier rename of the file",
+            "write with O_DSYNC or RWF_DSYNC: an earlier write to another page of the file",
+            "open(2): as if followed by fdatasync, of this write alone",
+            base().append("g", 'A', 1).fsync("g").write("g", 1, 'B', 1).bytes(
+                "g",
+                0,
+                pages('B', 1),
+                WriteSync::Data,
+            ),
+            |s| has(s, "g=BB"),
+        ),
+        row(
+            "write with O_DSYNC or RWF_DSYNC: an earlier rename of the file",
             "R7: as fdatasync",
             base().rename("f", "h").bytes("h", 0, pages('B', 1), WriteSync::Data),
             |s| has(s, "h=B"),
         ),
         row(
-            "O_SYNC write: an earlier rename of the file",
+            "write with O_SYNC or RWF_SYNC: an earlier rename of the file",
             "R6: as fsync",
             base().rename("f", "h").bytes("h", 0, pages('B', 1), WriteSync::Full),
             |s| has(s, "h=B"),
@@ -178,9 +189,13 @@ pub fn of_others() -> Vec<Litmus> {
             base().rename("d/x", "e/x").fsync("d"),
             |s| !s.contains("d/x") && has(s, "e/x=A"),
         ),
-        row("syncfs: names", NOTES, base().rename("f", "h").sync_all(), |s| has(s, "h=A")),
-        row("syncfs: appended data", NOTES, base().append("f", 'B', 1).sync_all(), |s| has(s, "f=AB")),
-        row("syncfs: overwritten data", NOTES, base().write("f", 0, 'B', 1).sync_all(), |s| has(s, "f=B")),
+        row("syncfs, sync(2): names", NOTES, base().rename("f", "h").sync_all(), |s| has(s, "h=A")),
+        row("syncfs, sync(2): appended data", NOTES, base().append("f", 'B', 1).sync_all(), |s| {
+            has(s, "f=AB")
+        }),
+        row("syncfs, sync(2): overwritten data", NOTES, base().write("f", 0, 'B', 1).sync_all(), |s| {
+            has(s, "f=B")
+        }),
         row(
             "sync_file_range: overwritten data",
             "sync_file_range(2): no guarantees after a crash",

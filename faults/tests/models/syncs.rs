@@ -1,4 +1,4 @@
-//! "What each sync persists", row by row and model by model: the answers of notes/persistence-models.md by hand.
+//! "What each sync persists", row by row and model by model: the answers of docs/persistence-rules.md by hand.
 
 use crate::litmus::{Litmus, base, end, of_files, of_others};
 use crate::script::{Script, set};
@@ -10,7 +10,7 @@ const MODELS: [&str; 6] = ["ext4-journal", "ext4-ordered", "ext4-writeback", "xf
 /// What is asked, and the answers in the order of [`MODELS`]; `y` forced, `-` not.
 ///
 /// data=journal: a write is in the journal, so that any sync of a later one takes all before it along.
-const ANSWERS: [(&str, &str); 30] = [
+const ANSWERS: [(&str, &str); 31] = [
     ("fsync(f): appended data and size", "yyyyyy"),
     ("fdatasync(f): appended data and size", "yyyyyy"),
     ("fsync(f): overwritten data", "yyyyyy"),
@@ -32,10 +32,12 @@ const ANSWERS: [(&str, &str); 30] = [
     ("rename of a directory, then append and fsync of a child: the new path", "yyyy--"),
     ("ftruncate + fdatasync: the size", "yyyyyy"),
     ("fallocate + fdatasync: the size", "yyyyyy"),
-    ("O_DSYNC write: itself and its size", "yyyyyy"),
-    ("O_SYNC write: itself and its size", "yyyyyy"),
-    ("O_DSYNC write: an earlier rename of the file", "y--yy-"),
-    ("O_SYNC write: an earlier rename of the file", "yyyyy-"),
+    ("write with O_DSYNC or RWF_DSYNC: itself and its size", "yyyyyy"),
+    ("write with O_SYNC or RWF_SYNC: itself and its size", "yyyyyy"),
+    // generic_write_sync: the range that was written, and no other page.
+    ("write with O_DSYNC or RWF_DSYNC: an earlier write to another page of the file", "y-----"),
+    ("write with O_DSYNC or RWF_DSYNC: an earlier rename of the file", "y--yy-"),
+    ("write with O_SYNC or RWF_SYNC: an earlier rename of the file", "yyyyy-"),
     ("fsync(directory): its entries", "yyyyyy"),
     // "the children's data not: size 0".
     ("fsync(directory): the data of the files in it", "------"),
@@ -43,10 +45,10 @@ const ANSWERS: [(&str, &str); 30] = [
     // btrfs: both names. posix renames whole.
     ("rename between directories + fsync(destination): the old name is gone", "yyyy-y"),
     ("rename between directories + fsync(source): the old name is gone, the new there", "yyyyyy"),
-    ("syncfs: names", "yyyyyy"),
-    ("syncfs: appended data", "yyyyyy"),
+    ("syncfs, sync(2): names", "yyyyyy"),
+    ("syncfs, sync(2): appended data", "yyyyyy"),
     // XFS: no flush if the log is clean.
-    ("syncfs: overwritten data", "yyy-yy"),
+    ("syncfs, sync(2): overwritten data", "yyy-yy"),
     ("sync_file_range: overwritten data", "------"),
 ];
 

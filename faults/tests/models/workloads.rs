@@ -1,4 +1,4 @@
-//! The five workloads of notes/persistence-models.md, "States seen at the end of the workload", and protocols.
+//! The five workloads of docs/persistence-rules.md, *Five workloads*, and protocols.
 
 use crate::script::{Script, set};
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! The five workloads of notes/persistence-models.md with the states that real ext4 showed at their end, page
+//! The five workloads of docs/persistence-rules.md with the states that real ext4 showed at their end, page
 //! by page (tearing is assumed away: the measurements are by page).
 
 use crate::script::{Script, set};

@@ -1,4 +1,4 @@
-//! The rows of "What each sync persists" in notes/persistence-models.md, for ext4; and what no sync does.
+//! The rows of "What each sync persists" in docs/persistence-rules.md, for ext4; and what no sync does.
 
 use crate::script::{Script, set};
 use unplug_faults::event::{Op, SyncKind, WriteSync};

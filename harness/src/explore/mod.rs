@@ -6,6 +6,7 @@ mod crashed;
 mod dumps;
 mod keep;
 mod memo;
+mod onward;
 mod phases;
 mod roots;
 mod run;
@@ -17,6 +18,7 @@ mod tests;
 mod tree;
 
 pub use memo::Memo;
+pub(crate) use onward::AFTER_RECOVERY;
 pub use run::{explore, explore_deep, explore_last, explore_sharing};
 pub use search::Search;
 pub use shrink::{Again, Shrunk, fewest_operations};

@@ -2,6 +2,7 @@
 //! that do not matter for it.
 
 use super::memo::Memo;
+use super::onward::AFTER_RECOVERY;
 use super::run::{How, explore_with, with_names};
 use super::search::Search;
 use super::sweep::{Means, sweep};
@@ -81,7 +82,7 @@ fn shrink(
     cancel: &AtomicBool,
 ) -> Option<Finding> {
     let wanted = (finding.violation.class, finding.mechanism.as_str());
-    if finding.mechanism.starts_with(DURING_RECOVERY) {
+    if [DURING_RECOVERY, AFTER_RECOVERY].iter().any(|begin| finding.mechanism.starts_with(begin)) {
         return shrink_recovery(search, again, finding, pool, cancel);
     }
     let needed = states_until(search, search.trace, wanted, search.plan.budget, pool, cancel)?;

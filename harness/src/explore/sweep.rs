@@ -3,7 +3,7 @@
 use super::memo::{Memo, Noted};
 use super::roots::shape;
 use crate::judge::{Judge, Seen};
-use crate::pool::{Pool, PoolError};
+use crate::pool::{Pool, PoolError, first_job};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,7 +81,7 @@ impl<'a> Means<'a> {
             cancel,
             told: Progress::default(),
             counting: true,
-            next_job: 0,
+            next_job: first_job(),
             early: BTreeMap::new(),
             laid: BTreeMap::new(),
             worth: Worth { one_in: USUAL, seen: 0, spared: 0 },
@@ -105,11 +105,12 @@ impl<'a> Means<'a> {
     ) -> Result<(), PoolError> {
         let mut asked: BTreeMap<u64, ImageHash> = BTreeMap::new();
         let result = self.recover_all(space, states, hashes, judge, &mut asked);
-        // Leave nothing of this exploration in the pool for the next one to stumble over.
-        while result.is_err() && self.pool.in_flight() > 0 {
-            match self.pool.next() {
-                Ok((job, lives)) => self.take(job, lives, judge, &mut asked),
-                Err(_) => break,
+        // What is under way is not thrown away; of what fails as well, the pool is not the emptier for being asked.
+        let mut left = if result.is_err() { self.pool.in_flight() } else { 0 };
+        while left > 0 && self.pool.in_flight() > 0 {
+            left -= 1;
+            if let Ok((job, lives)) = self.pool.next() {
+                self.take(job, lives, judge, &mut asked);
             }
         }
         self.laid.clear();

@@ -7,6 +7,7 @@
 use super::crashed::{Branch, Crashed, Nested, simplest};
 use super::keep::repro_of;
 use super::memo::Memo;
+use super::onward::{AFTER_RECOVERY, Later, Recovery, write_on};
 use super::phases::Ordered;
 use super::roots::{Root, Roots};
 use super::run::{Run, with_names};
@@ -45,10 +46,8 @@ pub(super) fn most_roots(budget: u64) -> usize {
 /// What came of recording a recovery.
 #[derive(Clone, Debug)]
 pub(super) enum Recorded {
-    /// It wrote this.
-    Wrote(Arc<Trace>),
-    /// It changed nothing.
-    Quiet,
+    /// What it did, and what was written after it.
+    Came(Arc<Recovery>),
     /// It did not come to its end: what that means was judged where it was started for its content.
     Refused,
 }
@@ -64,6 +63,8 @@ pub(super) struct Tree<'a, 'm> {
     /// of recovery may cost anything.
     found: BTreeMap<String, Nested>,
     kin: Kin,
+    /// What shows only when a recovered store is written to.
+    later: Vec<Later>,
     /// Which mechanism cases that look like this turned out to show, and from how simple a beginning.
     known: BTreeMap<(Class, String), (String, (usize, u8))>,
 }
@@ -78,6 +79,7 @@ impl<'a, 'm> Tree<'a, 'm> {
             blind: Vec::new(),
             found: BTreeMap::new(),
             kin: run.kin.clone(),
+            later: Vec::new(),
             known: BTreeMap::new(),
         }
     }
@@ -98,9 +100,20 @@ impl<'a, 'm> Tree<'a, 'm> {
                     return;
                 }
                 match self.recording(&branch) {
-                    Ok(Recorded::Wrote(trace)) => self.crash(&branch, &trace, deeper > 0, &mut next),
-                    Ok(Recorded::Quiet) => self.done.quiet += 1,
-                    Ok(Recorded::Refused) => self.done.refused += 1,
+                    Ok(Recorded::Came(recovery)) => {
+                        self.written_to(&branch, &recovery, index);
+                        match Effects::of(&recovery.alone).list.is_empty() {
+                            true => self.done.quiet += 1,
+                            false => self.crash(&branch, &recovery.alone, deeper > 0, &mut next),
+                        }
+                    }
+                    Ok(Recorded::Refused) => {
+                        self.done.refused += 1;
+                        self.unclear(
+                            "a recovery that had gone well did not come to its end when it was recorded"
+                                .into(),
+                        );
+                    }
                     Err(why) => self.unclear(why),
                 }
             }
@@ -122,14 +135,31 @@ impl<'a, 'm> Tree<'a, 'm> {
         let recorded = match record(self.run.search.target, &branch.image) {
             Ok(trace) => match trace.blind.first() {
                 Some(blind) => return Err(format!("{}: {}", blind.what, blind.detail)),
-                None if Effects::of(&trace).list.is_empty() => Recorded::Quiet,
-                None => Recorded::Wrote(Arc::new(trace)),
+                None => Recorded::Came(Arc::new(Recovery::of(trace))),
             },
             Err(RecordError::DiedAtStart { .. } | RecordError::Store { .. }) => Recorded::Refused,
             Err(other) => return Err(other.to_string()),
         };
         self.means.memo.note_recovery(branch.hash, recorded.clone());
         Ok(recorded)
+    }
+
+    /// Loses power after a recovery, too, while the store is written to. After a single loss: what a later recovery
+    /// came to would have to be judged by what the ones before it had shown.
+    fn written_to(&mut self, branch: &Branch<'_>, recovery: &Recovery, index: usize) {
+        let Some(written) = recovery.written.as_ref().filter(|_| branch.between.is_empty()) else { return };
+        let at = (self.run.search, self.run.phase(index));
+        let found = write_on(at, (self.means, &mut self.kin), self.judge, branch, written);
+        self.done.written += 1;
+        self.done.states += found.states;
+        self.done.images += found.images;
+        self.blind.extend(found.blind);
+        for later in found.found {
+            match self.later.iter_mut().find(|known| known.how == later.how) {
+                Some(known) => known.join(later),
+                None => self.later.push(later),
+            }
+        }
     }
 
     /// Crashes one recovery everywhere.
@@ -177,6 +207,7 @@ impl<'a, 'm> Tree<'a, 'm> {
         });
         done.states += swept.states;
         done.images += (means.memo.recovered() - known) as u64;
+        // What was found before is found.
         if let Some(error) = swept.error {
             let detail = if matches!(error, PoolError::Interrupted) {
                 "interrupted".into()
@@ -184,7 +215,6 @@ impl<'a, 'm> Tree<'a, 'm> {
                 error.to_string()
             };
             blind.push(Blind { what: "a crash during recovery".into(), detail });
-            return;
         }
         next.extend(branches.chosen().into_iter().map(|chosen| Branch {
             root: branch.root,
@@ -232,7 +262,7 @@ impl<'a, 'm> Tree<'a, 'm> {
         index: usize,
         findings: &mut Vec<Finding>,
     ) -> (Recoveries, Vec<Blind>) {
-        let Tree { run, judge, means, done, mut blind, mut found, .. } = self;
+        let Tree { run, judge, means, done, mut blind, mut found, later, .. } = self;
         for finding in findings.iter_mut() {
             finding.states += found.remove(&finding.mechanism).map_or(0, |nested| nested.states);
         }
@@ -269,6 +299,18 @@ impl<'a, 'm> Tree<'a, 'm> {
             let (violation, states) = (nested.violation, nested.states);
             findings.push(Finding { violation, states, mechanism: how, story, repro });
         }
+        for later in later {
+            let during = format!("{DURING_RECOVERY}{}", later.how);
+            if let Some(known) =
+                findings.iter_mut().find(|f| f.mechanism == later.how || f.mechanism == during)
+            {
+                known.states += later.states;
+                continue;
+            }
+            let shown = run.shown.contains(&later.how);
+            let how = if shown { later.how.clone() } else { format!("{AFTER_RECOVERY}{}", later.how) };
+            findings.push(later.finding(how, run.search.repro_dir, &mut blind));
+        }
         (done, blind)
     }
 }
@@ -289,8 +331,8 @@ pub(super) fn worth_keeping(memo: &Memo, recorded: &Recorded) -> bool {
     const MOST: usize = 1024;
     const MOST_BYTES: usize = 256 << 10;
     let bytes = match recorded {
-        Recorded::Wrote(trace) => trace.base.iter().map(|node| node.data.len()).sum(),
-        _ => 0,
+        Recorded::Came(recovery) => recovery.alone.base.iter().map(|node| node.data.len()).sum(),
+        Recorded::Refused => 0,
     };
     memo.recoveries() < MOST && bytes <= MOST_BYTES
 }

@@ -69,13 +69,15 @@ pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> C
     }
     // Syncs are nothing to a kill: what must be seen here is a call that was never made.
     let sabotage = teeth::WRITE_DELETED.to_owned();
-    let found = teeth::delete_middle_write(&whole(trace), 0, u64::MAX)
-        .and_then(|sabotaged| explore(&sabotaged, &mut memo, budget, None))
-        .and_then(|cell| cell.findings.first().map(|f| f.violation.class));
-    tally.teeth(match found {
-        Some(class) => Teeth::Bit { sabotage, class },
-        None => Teeth::Blunt { sabotage },
-    });
+    let sabotaged = teeth::delete_middle_write(&whole(trace), 0, u64::MAX);
+    if let Some(cell) = sabotaged.and_then(|trace| explore(&trace, &mut memo, budget, None)) {
+        match cell.findings.first().map(|f| f.violation.class) {
+            Some(class) => tally.teeth(Teeth::Bit { sabotage, class }),
+            None if cell.not_measured.is_empty() => tally.teeth(Teeth::Blunt { sabotage }),
+            // Broken off: nothing is known of the harness.
+            None => cell.not_measured.into_iter().for_each(|blind| tally.blind(blind)),
+        }
+    }
     tally.cell()
 }
 

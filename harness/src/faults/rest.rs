@@ -7,7 +7,7 @@ use crate::cell::{CellResult, FaultCount, Finding, Story, Teeth};
 use crate::dump::{Digest, Dump};
 use crate::history::History;
 use crate::judge::{FOREIGN, First, Judge, JudgeOptions, Seen};
-use crate::pool::{Pool, PoolError};
+use crate::pool::{Pool, PoolError, first_job};
 use crate::recovery::{Lives, Outcome};
 use crate::repro::{AT_REST, Allowed, Repro};
 use crate::target::Target;
@@ -78,6 +78,10 @@ pub(super) fn at_rest(
         .into_iter()
         .filter_map(|d| d.apply(image).map(|i| (d, i)))
         .collect();
+    if damages.is_empty() {
+        let detail = "a clean stop has left no file with anything in it".to_owned();
+        return Ok(unmeasured(tally, vec![Blind { what: "nothing to damage".to_owned(), detail }]));
+    }
     tally.count = FaultCount { planned: damages.len() as u64, fired: 0 };
     let images = damages.iter().map(|(_, image)| image.clone()).collect();
     let mut harmless = Harmless::default();
@@ -122,17 +126,17 @@ fn recover(
     sweep: &Sweep<'_>,
 ) -> Result<Vec<Lives>, PoolError> {
     let mut done: BTreeMap<u64, Lives> = BTreeMap::new();
-    let count = images.len();
+    let (count, first) = (images.len(), first_job());
     let take = |pool: &mut dyn Pool, done: &mut BTreeMap<u64, Lives>| {
         let (job, lives) = pool.next()?;
-        // What an exploration that was broken off has left behind has other numbers.
-        if job >= FIRST_JOB {
+        // What was broken off before has other numbers.
+        if job >= first {
             done.insert(job, lives);
             sweep.advance(1);
         }
         Ok::<_, PoolError>(())
     };
-    for (job, image) in (FIRST_JOB..).zip(images) {
+    for (job, image) in (first..).zip(images) {
         if sweep.cancel.load(Ordering::Relaxed) {
             return Err(PoolError::Interrupted);
         }
@@ -146,9 +150,6 @@ fn recover(
     }
     Ok(done.into_values().collect())
 }
-
-/// Numbers that no exploration gives to its jobs.
-const FIRST_JOB: u64 = 1 << 62;
 
 impl Bench<'_> {
     fn verdict(&self, damage: &Damage, lives: &Lives, harmless: &mut Harmless) -> Option<Violation> {
@@ -213,8 +214,8 @@ impl Bench<'_> {
             if self.judge.check_seen(point, point, seen, dump).is_none() {
                 return true;
             }
-            let next = self.judge.history().operations.iter().filter_map(|o| o.acked).find(|a| *a > point);
-            match next {
+            let acked = self.judge.history().operations.iter().filter_map(|o| o.acked);
+            match acked.filter(|acked| *acked > point).min() {
                 Some(next) if next <= end => point = next,
                 _ => return false,
             }

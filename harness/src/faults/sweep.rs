@@ -96,7 +96,7 @@ pub fn sweep(sweep: &Sweep<'_>, pool: &mut dyn Pool) -> Result<Vec<CellResult>, 
     match sweep.asked {
         Asked::Plan { plan, .. } => {
             let single = Single { plan: plan.clone(), group: Group::Plan };
-            let base = sweep.record(&FaultPlan::default(), sweep.workload, Stop::Kill)?.0.trace;
+            let base = sweep.whole(&FaultPlan::default(), sweep.workload)?;
             sweep.runs(vec![(single, sweep.workload)], &base, pool)
         }
         Asked::Sweep(wanted) => sweep.all(wanted, pool),
@@ -123,7 +123,7 @@ impl Sweep<'_> {
         if wanted.has_calls() {
             let seen = |call: &Call| !call.reads() || call.receives() && wanted.names(Call::receives);
             let census = FaultPlan::census_of(Call::all().filter(seen));
-            let base = self.record(&census, self.workload, Stop::Kill)?.0.trace;
+            let base = self.whole(&census, self.workload)?;
             let every = self.target.is_repeatable();
             let census = Census::of(&base, every);
             let mut planned: Vec<(Single, &Workload)> =
@@ -133,7 +133,7 @@ impl Sweep<'_> {
             // contract can say.
             let of_files = |call: Call| call.reads() && !call.receives();
             if wanted.names(of_files) && self.target.policy.appends() {
-                let base = self.record(&FaultPlan::census(true), &restarting, Stop::Kill)?.0.trace;
+                let base = self.whole(&FaultPlan::census(true), &restarting)?;
                 let mut census = Census::of(&base, every);
                 census.sites.retain(|s| of_files(s.call));
                 planned.extend(singles(&census, wanted, every).into_iter().map(|s| (s, &restarting)));
@@ -153,6 +153,12 @@ impl Sweep<'_> {
             }
         }
         Ok(cells)
+    }
+
+    /// A run without faults. One that was broken off tells neither what can fail nor what is promised.
+    fn whole(&self, census: &FaultPlan, workload: &Workload) -> Result<Trace, SweepError> {
+        let survived = self.record(census, workload, Stop::Kill)?.0;
+        survived.ended.map_or(Ok(survived.trace), |error| Err(error.into()))
     }
 
     fn stopped(&self) -> bool {

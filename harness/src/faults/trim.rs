@@ -2,7 +2,7 @@
 
 use crate::repro::cut;
 use unplug_faults::event::{Event, Op};
-use unplug_faults::model::change_after_failure;
+use unplug_faults::model::{change_after_failure, is_of_storage};
 use unplug_faults::plan::Outcome;
 use unplug_faults::trace::Trace;
 use xxhash_rust::xxh3::xxh3_128;
@@ -43,19 +43,19 @@ pub(super) fn whole(trace: &Trace) -> Trace {
 }
 
 /// What two faulted runs must have in common for the disk and the clients to have seen the same: everything but
-/// which error it was.
+/// which error it was, of the storage or else.
 pub(super) fn fingerprint(trace: &Trace) -> Option<u128> {
     let mut same = trace.clone();
     same.meta.options.remove("faults");
     same.sites.clear();
     for event in &mut same.events {
-        event.errno = i32::from(event.errno != 0);
+        event.errno = kind_of(event.errno);
         event.site = None;
         match &mut event.op {
             Op::Fault { rule, outcome, .. } => {
                 *rule = 0;
                 *outcome = match *outcome {
-                    Outcome::Errno(_) => Outcome::Errno(1),
+                    Outcome::Errno(errno) => Outcome::Errno(kind_of(errno)),
                     other => other,
                 };
             }
@@ -68,6 +68,11 @@ pub(super) fn fingerprint(trace: &Trace) -> Option<u128> {
         }
     }
     postcard::to_stdvec(&same).ok().map(|bytes| xxh3_128(&bytes))
+}
+
+/// As far as models tell errors apart.
+fn kind_of(errno: i32) -> i32 {
+    if is_of_storage(errno) { libc::EIO } else { i32::from(errno != 0) }
 }
 
 #[cfg(test)]
@@ -110,5 +115,8 @@ mod tests {
         assert_eq!(of(5, b"-MISCONF I/O error"), of(28, b"-MISCONF no space"));
         assert_ne!(of(5, b"-MISCONF I/O error"), of(5, b"-ERR I/O error"));
         assert_ne!(of(5, b"-ERR x"), of(5, b"+OK"));
+        // After EIO pages are clean and lost; after EINTR they are as dirty as before.
+        assert_ne!(of(libc::EIO, b"+OK"), of(libc::EINTR, b"+OK"));
+        assert_eq!(of(libc::EAGAIN, b"+OK"), of(libc::EINTR, b"+OK"));
     }
 }

@@ -1,6 +1,6 @@
 //! When each state is allowed: the intervals of crash points that a contract gives to every allowed prefix.
 
-use super::orders::Orders;
+use super::orders::{Node, Orders};
 use crate::contract::Contract;
 use crate::dump::Digest;
 use crate::history::History;
@@ -28,8 +28,8 @@ pub(super) struct Allowed {
     promised: Vec<Vec<Option<Clock>>>,
     /// Per client, per number held: when an explicit promise first demands more.
     barriers: Vec<Vec<Clock>>,
-    /// When the target first told a client of an error of its storage.
-    told_at: Option<Nanos>,
+    /// When the target told a client of an error of its storage; ascending.
+    told: Vec<Nanos>,
 }
 
 impl Allowed {
@@ -39,7 +39,7 @@ impl Allowed {
             missing: missing(history, orders),
             promised: promised(history, contract, orders),
             barriers: barriers(history, contract, orders),
-            told_at: told_at(history, oracle),
+            told: told(history, oracle),
         };
         let intervals = match contract {
             Contract::Snapshot => snapshots(history, contract, orders),
@@ -75,8 +75,9 @@ impl Allowed {
     /// The last crash point at which an operation may be missing under a window.
     fn window_ends(&self, history: &History, acked: Clock, acked_at: Nanos, window: u64) -> Clock {
         let limit = history.deadline(acked_at, window);
-        // Once a client was told of an error, the loss grows no more.
-        if self.told_at.is_some_and(|told| told <= limit) {
+        // A client is told of an error before the window is over: the loss grows no more. What is acknowledged later is
+        // promised as ever.
+        if self.told_after(acked_at).is_some_and(|told| told <= limit) {
             return Clock::MAX;
         }
         let end = match history.last_point_within(limit) {
@@ -93,7 +94,12 @@ impl Allowed {
         let missing = held.filter_map(|(client, held)| self.missing[client][*held as usize]);
         let oldest = missing.filter(|(acked, _)| *acked <= point).map(|(_, at)| at).min()?;
         let now = history.latest_time(point);
-        Some(self.told_at.map_or(now, |told| told.min(now)).saturating_sub(oldest))
+        Some(self.told_after(oldest).map_or(now, |told| told.min(now)).saturating_sub(oldest))
+    }
+
+    /// When a client was next told of an error of the storage.
+    fn told_after(&self, acked_at: Nanos) -> Option<Nanos> {
+        self.told.get(self.told.partition_point(|told| *told < acked_at)).copied()
     }
 
     /// The first point in an interval at which the state is not allowed.
@@ -245,11 +251,13 @@ fn barriers(history: &History, contract: &Contract, orders: &Orders) -> Vec<Vec<
     orders.clients.iter().map(of_client).collect()
 }
 
-fn told_at(history: &History, oracle: &dyn Oracle) -> Option<Nanos> {
+fn told(history: &History, oracle: &dyn Oracle) -> Vec<Nanos> {
     let told = |o: &&crate::history::Operation| {
         o.reply.as_deref().is_some_and(|r| oracle.is_error(r) && oracle.is_storage_error(r))
     };
-    history.operations.iter().filter(told).filter_map(|o| o.acked_at).min()
+    let mut all: Vec<Nanos> = history.operations.iter().filter(told).filter_map(|o| o.acked_at).collect();
+    all.sort_unstable();
+    all
 }
 
 /// When each snapshot's content is allowed: from its taking until a newer one is known to be saved.
@@ -261,13 +269,20 @@ fn snapshots(history: &History, contract: &Contract, orders: &Orders) -> Vec<Int
         let newer = saved.iter().find(|(_, other)| *other > taken);
         newer.map_or(Clock::MAX, |(known, _)| known.saturating_sub(1))
     };
+    // Nothing that a node lacks had been acknowledged by then.
+    let is_complete = |node: &Node, by: Clock| {
+        let next = |(client, held): (usize, &u32)| orders.clients[client].get(*held as usize);
+        let mut lacking = node.progress.iter().enumerate().filter_map(next);
+        lacking.all(|i| history.operations[*i].acked.is_none_or(|acked| acked >= by))
+    };
     let mut out = vec![Interval { from: 0, to: until(0), node: 0 }];
     for (node, content) in orders.nodes.iter().enumerate() {
         // The content at a snapshot is that at its operation's place in the order.
         for (client, held) in content.progress.iter().enumerate() {
             let Some(operation) = orders.clients[client].get(*held as usize).copied() else { continue };
             let o = &history.operations[operation];
-            if takes(orders, operation) && issued(history, orders, node) <= o.acked.unwrap_or(Clock::MAX) {
+            let in_time = issued(history, orders, node) <= o.acked.unwrap_or(Clock::MAX);
+            if takes(orders, operation) && in_time && is_complete(content, o.invoked) {
                 out.push(Interval { from: o.invoked, to: until(o.invoked), node });
             }
         }
@@ -286,13 +301,8 @@ fn snapshots(history: &History, contract: &Contract, orders: &Orders) -> Vec<Int
         }
     }
     for fork in &own_snapshots(history, orders) {
-        let must = |client: usize, held: u32| {
-            let next = orders.clients[client].get(held as usize).map(|i| &history.operations[*i]);
-            next.is_none_or(|o| o.acked.is_none_or(|a| a >= *fork))
-        };
         for (node, content) in orders.nodes.iter().enumerate() {
-            let complete = content.progress.iter().enumerate().all(|(c, held)| must(c, *held));
-            if complete && issued(history, orders, node) <= *fork {
+            if is_complete(content, *fork) && issued(history, orders, node) <= *fork {
                 out.push(Interval { from: *fork, to: until(*fork), node });
             }
         }

@@ -10,6 +10,7 @@ use super::slack::{Lens, Slack};
 use crate::contract::Contract;
 use crate::dump::{Digest, Dump};
 use crate::history::History;
+use crate::oracle::onward::Onward;
 use crate::recovery::{Lives, Outcome};
 use crate::target::Oracle;
 use crate::verdict::{Class, Violation};
@@ -86,6 +87,17 @@ impl Judge {
         let caps = Caps { width: options.width, nodes: options.prefixes };
         let orders = Orders::search(history, &contract, oracle.as_ref(), options.now_ms, caps)?;
         Ok(Self::with_orders(history.clone(), contract, oracle, orders, options.now_ms))
+    }
+
+    /// A judge of what was done after a recovery that came to this content, under the same contract. It looks at images
+    /// as this one does.
+    ///
+    /// # Errors
+    /// As [`Judge::new`].
+    pub fn following(&self, history: &History, content: Dump) -> Result<Judge, Blind> {
+        let oracle = Box::new(Onward::new(content, self.oracle.fork()));
+        let judge = Judge::new(history, self.contract.clone(), oracle, JudgeOptions::at(self.now_ms))?;
+        Ok(Judge { slack: self.slack.clone(), ..judge })
     }
 
     fn with_orders(

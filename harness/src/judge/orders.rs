@@ -6,7 +6,7 @@
 
 use crate::contract::Contract;
 use crate::dump::Digest;
-use crate::history::History;
+use crate::history::{CLIENTS, History, Operation};
 use crate::target::{Meaning, Oracle, Outcomes};
 use std::collections::{BTreeMap, HashMap};
 use unplug_faults::event::Clock;
@@ -75,7 +75,7 @@ impl Orders {
         }
         let (meanings, good) = meanings(history, contract, oracle);
         let clients = by_client.into_values().collect();
-        let mut search = Search { history, clients, now_ms, caps, outcomes: Vec::new() };
+        let mut search = Search { history, clients, over: over(history), now_ms, caps, outcomes: Vec::new() };
         let saved_behind = history.operations.iter().map(|o| oracle.may_save_behind(&o.op)).collect();
         let (nodes, last) = search.run(oracle)?;
         let (path, path_nodes) = (vec![], vec![]);
@@ -150,9 +150,31 @@ fn meanings(history: &History, contract: &Contract, oracle: &dyn Oracle) -> (Vec
 struct Search<'h> {
     history: &'h History,
     clients: Vec<Vec<usize>>,
+    /// When each operation can take effect no more.
+    over: Vec<Clock>,
     now_ms: u64,
     caps: Caps,
     outcomes: Vec<Vec<u8>>,
+}
+
+/// When each operation can take effect no more: its reply has left, its target was killed, or its connection was closed.
+/// By whom is not recorded. But all clients connect anew then, as others; and where one operation alone had no answer, it
+/// was the one that was waited for when the target closed the connection.
+fn over(history: &History) -> Vec<Clock> {
+    let mut first: BTreeMap<u32, Clock> = BTreeMap::new();
+    let mut unanswered: BTreeMap<u32, u32> = BTreeMap::new();
+    for o in &history.operations {
+        first.entry(o.client / CLIENTS).or_insert(o.invoked);
+        *unanswered.entry(o.client / CLIENTS).or_default() += u32::from(o.acked.is_none());
+    }
+    let of = |o: &Operation| {
+        let generation = o.client / CLIENTS;
+        let killed = history.kills.iter().copied().find(|k| *k > o.invoked);
+        let alone = unanswered.get(&generation) == Some(&1);
+        let closed = first.get(&(generation + 1)).copied().filter(|_| alone);
+        o.acked.or_else(|| killed.into_iter().chain(closed).min()).unwrap_or(Clock::MAX)
+    };
+    history.operations.iter().map(of).collect()
 }
 
 type Frontier = Vec<(usize, Box<dyn Oracle>)>;
@@ -243,16 +265,13 @@ impl Search<'_> {
         let next = |c: usize| self.clients[c].get(progress[c] as usize).copied();
         let operation = next(client)?;
         let invoked = self.history.operations[operation].invoked;
-        let over_before = |other: usize| self.over(other) < invoked;
+        // Its connection closed is seen by the first who connects anew, at the latest.
+        let over_before = |other: usize| {
+            let over = self.over[other];
+            over < invoked || over == invoked && other != operation
+        };
         let blocked = (0..self.clients.len()).filter(|c| *c != client).filter_map(next).any(over_before);
         (!blocked).then_some(operation)
-    }
-
-    /// When an operation can take effect no more: its reply has left, or its target was killed.
-    fn over(&self, operation: usize) -> Clock {
-        let o = &self.history.operations[operation];
-        let killed = self.history.kills.iter().copied().find(|k| *k > o.invoked);
-        o.acked.or(killed).unwrap_or(Clock::MAX)
     }
 
     /// In which ways the operation can have taken effect, and whether it can have taken none.

@@ -152,3 +152,78 @@ fn where_there_are_save_points_a_flush_makes_a_snapshot_of_nothing() {
     assert_eq!(s(true).class(&["SET b 1"]), Some(Class::SilentCorruption));
     assert!(s(false).class(&[]).is_some());
 }
+
+/// What one client had acknowledged before another one asked for a snapshot is in it.
+#[test]
+fn a_snapshot_holds_what_any_client_had_acknowledged_before_it_was_asked_for() {
+    let with = |saves: u32, save: &'static str| {
+        scene(Contract::Snapshot, |b| {
+            let set = b.invoke(1, &line("SET a 1"));
+            b.reply(1, set, b"+OK\r\n");
+            let save = b.invoke(saves, &line(save));
+            b.reply(saves, save, b"+OK\r\n");
+            commands(b, &[("PING", "+PONG")]);
+        })
+    };
+    for (client, save) in [(0, "SAVE"), (7, "SHUTDOWN SAVE"), (1, "SAVE")] {
+        let s = with(client, save);
+        assert_eq!(s.class(&[]), Some(Class::AcknowledgedLoss), "{save} of {client}");
+        assert_eq!(s.class(&["SET a 1"]), None, "{save} of {client}");
+    }
+    // One that was asked for in the background promises nothing yet; nor does it show anything that came later.
+    let s = with(0, "BGSAVE");
+    assert_eq!((s.class(&[]), s.class(&["SET a 1"])), (None, None));
+    // What was under way when it was asked for may be in it or not.
+    let s = scene(Contract::Snapshot, |b| {
+        let set = b.invoke(1, &line("SET a 1"));
+        let save = b.invoke(0, &line("SAVE"));
+        b.reply(1, set, b"+OK\r\n");
+        b.reply(0, save, b"+OK\r\n");
+    });
+    assert_eq!((s.class(&[]), s.class(&["SET a 1"])), (None, None));
+}
+
+/// An error ends the window of what had been acknowledged before it. What is acknowledged afterwards has one of its own.
+#[test]
+fn after_an_error_a_new_window_begins() {
+    let told = "-MISCONF Errors writing to the AOF file";
+    let s = scene(Contract::EverySec { window: SECOND }, |b| {
+        commands(b, &[("SET a 1", "+OK"), ("SET b 1", told)]);
+        b.advance(5 * SECOND);
+        commands(b, &[("SET c 1", "+OK")]);
+        b.advance(2 * SECOND);
+        b.event(Op::Advance);
+    });
+    assert_eq!(s.class(&["SET a 1"]), Some(Class::WindowExceeded));
+    assert_eq!(s.class(&["SET a 1", "SET c 1"]), None);
+    // Another error within its window ends that as well.
+    let s = scene(Contract::EverySec { window: SECOND }, |b| {
+        commands(b, &[("SET a 1", "+OK"), ("SET b 1", told)]);
+        b.advance(5 * SECOND);
+        commands(b, &[("SET c 1", "+OK"), ("SET d 1", told)]);
+        b.advance(2 * SECOND);
+        b.event(Op::Advance);
+    });
+    assert_eq!((s.class(&["SET a 1"]), s.class(&[])), (None, None));
+}
+
+/// Of a connection that the target has closed nothing is done any more.
+#[test]
+fn what_was_not_answered_before_its_connection_was_closed_has_happened_before_what_comes_later_or_not_at_all()
+{
+    let with = |unanswered: &[(u32, &str)]| {
+        let mut b = TraceBuilder::new();
+        for (client, command) in unanswered {
+            b.invoke(*client, &line(command));
+        }
+        let later = b.invoke(1 << 16, &line("SET k 2"));
+        b.reply(1 << 16, later, b"+OK\r\n");
+        judged(Contract::Always, b, RespOracle::new())
+    };
+    let s = with(&[(0, "SET k 1")]);
+    assert_eq!((s.class(&["SET k 2"]), s.class(&["SET k 1", "SET k 2"])), (None, None));
+    assert!(s.class(&["SET k 1"]).is_some() && s.class(&[]).is_some());
+    // Which of several was the one that was closed is not known: the others may still be done.
+    let s = with(&[(0, "SET k 1"), (1, "SET j 1")]);
+    assert_eq!((s.class(&["SET k 2", "SET k 1"]), s.class(&["SET k 2", "SET j 1"])), (None, None));
+}

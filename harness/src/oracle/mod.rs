@@ -1,6 +1,7 @@
 //! Reference models of targets' logical states, independent of any target's code.
 
 pub mod map;
+pub(crate) mod onward;
 pub mod resp;
 #[cfg(test)]
 pub(crate) mod testing;

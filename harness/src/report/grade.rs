@@ -2,6 +2,7 @@
 
 use super::number::grouped;
 use crate::cell::{CellResult, Finding};
+use crate::explore::AFTER_RECOVERY;
 use crate::verdict::Verdict;
 use std::fmt;
 use unplug_faults::model::{self, Kind};
@@ -112,6 +113,12 @@ fn rank(model: &str) -> u8 {
     }
 }
 
+/// The mistake that a finding shows. One of the writing that shows after a recovery only, in one phase, and by itself in
+/// another one is the same.
+fn mistake(finding: &Finding) -> &str {
+    finding.mechanism.strip_prefix(AFTER_RECOVERY).unwrap_or(&finding.mechanism)
+}
+
 /// All findings, each mechanism of one run of `check` once, in the order of the cells.
 pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
     let mut out: Vec<Graded<'_>> = Vec::new();
@@ -120,7 +127,7 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
             let same = |c: &CellResult, f: &Finding| {
                 (&c.target, c.seed) == (&cell.target, cell.seed)
                     && f.violation.class.family() == finding.violation.class.family()
-                    && f.mechanism == finding.mechanism
+                    && mistake(f) == mistake(finding)
             };
             if out.iter().any(|g| same(g.cell, g.finding)) {
                 continue;
@@ -130,7 +137,7 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
                 .flat_map(|c| c.findings.iter().map(move |f| (c, f)))
                 .filter(|(c, f)| same(c, f))
                 .collect();
-            shown.sort_by_key(|(c, _)| rank(&c.model));
+            shown.sort_by_key(|(c, f)| (rank(&c.model), mistake(f) != f.mechanism));
             let (cell, finding) = shown.first().copied().unwrap_or((cell, finding));
             let places: Vec<&CellResult> = shown.iter().map(|(c, _)| *c).collect();
             let (grade, seen_in) = (grade(cells, &places), seen_in(&shown));
@@ -236,6 +243,19 @@ mod tests {
         let found = graded(&cells);
         assert_eq!(found.len(), 1, "one mechanism, one finding");
         found[0].grade.to_string()
+    }
+
+    /// What an earlier phase shows after a recovery only is told as the later phase shows it.
+    #[test]
+    fn a_mistake_that_shows_by_itself_is_not_another_one_after_a_recovery() {
+        let mut cells = [cell("posix", Verdict::Violated), cell("posix", Verdict::Violated)];
+        cells[0].phase = "start".into();
+        cells[0].findings[0].mechanism = format!("{AFTER_RECOVERY}the same");
+        let found = graded(&cells);
+        assert_eq!((found.len(), found[0].finding.mechanism.as_str()), (1, "the same"));
+        assert_eq!(found[0].seen_in.len(), 2);
+        cells[1].findings.clear();
+        assert_eq!(graded(&cells)[0].finding.mechanism, format!("{AFTER_RECOVERY}the same"));
     }
 
     #[test]

@@ -46,6 +46,7 @@ struct Recovery {
     recorded: u64,
     quiet: u64,
     refused: u64,
+    written: u64,
     states_checked: u64,
     images_recovered: u64,
 }
@@ -118,6 +119,7 @@ fn recovery(done: &Recoveries) -> Recovery {
         recorded: done.recorded,
         quiet: done.quiet,
         refused: done.refused,
+        written: done.written,
         states_checked: done.states,
         images_recovered: done.images,
     }

@@ -43,12 +43,18 @@ pub trait Target: Sync {
     /// What kept it from being recorded; the target is dead and reaped in any case.
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, crate::record::RecordError>;
 
-    /// Starts it once on what stands in `dir`, as a recovery does, and records that.
+    /// Starts it once on what stands in `dir`, as a recovery does, does what is to be done after one, and records that.
     ///
     /// # Errors
     /// As [`Target::record`].
     fn record_recovery(&self, dir: &Path) -> Result<Trace, crate::record::RecordError> {
-        self.record(dir, &Workload::default())
+        self.record(dir, &self.after_recovery())
+    }
+
+    /// What is written after a recovery that is recorded, so that power can be lost in the middle of it. It must not
+    /// depend on what was recovered, nor touch what a workload or a probe touches. By default nothing.
+    fn after_recovery(&self) -> Workload {
+        Workload::default()
     }
 
     /// The command line that starts a recovery worker for this target (see [`crate::worker`]).

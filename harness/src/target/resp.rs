@@ -13,6 +13,7 @@ use crate::target::server::{Program, Server, how, is_serving};
 use crate::target::{Oracle, Target};
 use crate::worker::scratch::Scratch;
 use crate::workload::Workload;
+use crate::workload::onward::onward;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -224,7 +225,11 @@ impl Target for RespTarget {
 
     fn record_recovery(&self, dir: &Path) -> Result<Trace, RecordError> {
         let (extra, recover) = (self.recovery_options(), Vec::new());
-        RespTarget { extra, recover, origin: None, ..self.clone() }.record(dir, &Workload::default())
+        RespTarget { extra, recover, origin: None, ..self.clone() }.record(dir, &self.after_recovery())
+    }
+
+    fn after_recovery(&self) -> Workload {
+        Workload { steps: onward(self.policy), seed: 0 }
     }
 
     fn worker(&self, contract: &Contract) -> Command {

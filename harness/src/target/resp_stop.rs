@@ -1,5 +1,6 @@
 //! Runs of a server that need not come to the end of their workload: under a fault plan it may stop, refuse or die.
 
+use crate::history::CLIENTS;
 use crate::record::RecordError;
 use crate::target::Target;
 use crate::target::client::ClientError;
@@ -85,9 +86,6 @@ impl RespTarget {
         Target::name(self)
     }
 }
-
-/// How many clients a workload has at the most, for all that.
-const CLIENTS: u32 = 1 << 16;
 
 impl Run<'_> {
     /// Goes on after the server has closed a connection and lives. What was not answered stays so: whoever connects from

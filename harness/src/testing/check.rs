@@ -10,7 +10,7 @@ use crate::testing::error::CheckError;
 use crate::testing::path::TestPath;
 use crate::testing::report::Report;
 use crate::testing::store::Store;
-use crate::testing::target::StoreTarget;
+use crate::testing::target::{StoreTarget, is_repeatable};
 use crate::testing::{regressions, role};
 use crate::verdict::Verdict;
 use crate::worker::scratch::Scratch;
@@ -65,7 +65,7 @@ pub fn check<S: Store>(path: TestPath) -> Check<S> {
 }
 
 /// Operations as steps, each of which waits for the one before.
-fn invocations<Op: serde::Serialize>(
+pub(super) fn invocations<Op: serde::Serialize>(
     ops: impl IntoIterator<Item = Op>,
 ) -> Result<Vec<Step>, postcard::Error> {
     let step = |op: Op| Ok(Step::Invoke { client: 0, op: postcard::to_stdvec(&op)? });
@@ -330,7 +330,8 @@ impl<S: Store> Check<S> {
         std::fs::create_dir(&dir)?;
         let trace = self.target.record(&dir, workload)?;
         let budget = settings.budget.unwrap_or(self.budget);
-        let depth = self.recovery_depth.unwrap_or(self.target.usual_recovery_depth());
+        let usual = if is_repeatable(&trace) { self.target.usual_recovery_depth() } else { 0 };
+        let depth = self.recovery_depth.unwrap_or(usual);
         let mut pool = self.pool(self.workers)?;
         let (mut memo, mut cells) = (Memo::new(), Vec::<CellResult>::new());
         for model in &models {

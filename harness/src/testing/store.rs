@@ -47,7 +47,8 @@ pub trait Store: Sized + 'static {
     }
 
     /// Operations that are written after a recovery, to see that a recovered store takes new writes and keeps
-    /// them. They must not touch what a workload touches. None by default.
+    /// them: in order, and, where it makes no difference to write them again, with another power loss in the middle.
+    /// They must not touch what a workload touches. None by default.
     fn probes() -> Vec<Self::Op> {
         Vec::new()
     }

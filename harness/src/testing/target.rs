@@ -6,6 +6,7 @@ use crate::record::RecordError;
 use crate::target::rig::{Conditions, Rig, Turn};
 use crate::target::server::{Server, how};
 use crate::target::{Meaning, Oracle, Target};
+use crate::testing::check::invocations;
 use crate::testing::path::TestPath;
 use crate::testing::role::{self, Job, Progress};
 use crate::testing::store::{Recorded, Store, StoreModel};
@@ -16,6 +17,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use unplug_faults::event::{Event, Op};
 use unplug_faults::trace::{Meta, Trace};
 
 /// How long a recording may take, in real time.
@@ -141,6 +143,17 @@ impl<S: Store> Target for StoreTarget<S> {
         rig.finish(Meta { target: self.name(), seed: workload.seed, ..Meta::default() })
     }
 
+    /// The probes, where it shows nowhere whether they were written before: those of a recovery come on top.
+    fn after_recovery(&self) -> Workload {
+        let mut model = S::Model::default();
+        let mut after_probes = || {
+            S::probes().iter().for_each(|op| model.apply(op));
+            model.dump()
+        };
+        let steps = if after_probes() == after_probes() { invocations(S::probes()) } else { Ok(Vec::new()) };
+        Workload { steps: steps.unwrap_or_default(), seed: 0 }
+    }
+
     fn worker(&self, _contract: &Contract) -> Command {
         role::worker_command(&self.path, &role::key::<S>(&self.path))
     }
@@ -153,6 +166,19 @@ impl<S: Store> Target for StoreTarget<S> {
     fn oracle(&self) -> Box<dyn Oracle> {
         Box::new(ModelOracle::<S>(S::Model::default()))
     }
+}
+
+/// Whether a recording like this one is the same each time: calls were granted one by one, or one thread of each
+/// life made them all.
+pub(super) fn is_repeatable(trace: &Trace) -> bool {
+    let changes = |event: &&Event| matches!(event.op, Op::Write { .. } | Op::Sync { .. } | Op::Create { .. });
+    let of_one = |life: &[Event]| {
+        let mut tasks = life.iter().filter(changes).map(|event| event.task);
+        let first = tasks.next();
+        tasks.all(|task| Some(task) == first)
+    };
+    let mut lives = trace.events.split(|event| event.op == Op::Kill);
+    trace.meta.gated || lives.all(of_one)
 }
 
 fn is_empty(dir: &Path) -> Result<bool, RecordError> {

@@ -178,7 +178,14 @@ impl<'a> Workers<'a> {
         {
             job.alone = true;
             // What convicts is seen where nothing but the target is at work.
-            let mut fresh = self.spawn(false)?;
+            let mut fresh = match self.spawn(false) {
+                Ok(fresh) => fresh,
+                // Its answer is that there is none: nobody waits for it for ever.
+                Err(error) => {
+                    self.done.push_back(Err(error));
+                    continue;
+                }
+            };
             fresh.give(job).map_err(|e| PoolError::Worker(e.to_string()))?;
             self.repeats.push(fresh);
         }
