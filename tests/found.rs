@@ -12,7 +12,15 @@ pub fn mechanisms(ran: &Output) -> BTreeSet<(String, String)> {
         let text = |field: &str| v[field].as_str().unwrap_or_default().to_owned();
         (text("class"), text("mechanism"))
     };
-    cells.flat_map(|c| c["violations"].as_array().into_iter().flatten().map(of).collect::<Vec<_>>()).collect()
+    let violations = |c: serde_json::Value| c["violations"].as_array().cloned().unwrap_or_default();
+    let all: Vec<serde_json::Value> = cells.flat_map(violations).collect();
+    // What a later start shows is no finding of its own where some state shows both.
+    let shown = |v: &serde_json::Value| v["also"].as_array().cloned().unwrap_or_default().into_iter();
+    let also =
+        |v: &serde_json::Value| shown(v).map(|class| (class, v["mechanism"].clone())).collect::<Vec<_>>();
+    let later: Vec<_> = all.iter().flat_map(also).collect();
+    let own = |v: &&serde_json::Value| !later.contains(&(v["class"].clone(), v["mechanism"].clone()));
+    all.iter().filter(own).map(of).collect()
 }
 
 /// The classes of all violations, and what kept the run from being one.

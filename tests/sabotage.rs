@@ -48,7 +48,6 @@ const fn bug(
 /// - Classes were added: acknowledged-loss of `transaction-split`, lost-after-recovery of `incr-ignored`,
 ///   duplicated-operation and resurrection of `bad-batch-skipped` (resurrection is unexplained: the judge may
 ///   miss that it is one gap), not-idempotent of `unsealed-batch-applied`.
-/// - Two rows are run without the tour of all types ([`WITHOUT_TOUR`]), as before there was one.
 /// - Bugs were changed: `transaction-split` syncs, `bad-batch-skipped` skips once. `rename-before-fsync` was also
 ///   a gap until the engine refused an empty base.
 /// - gap of `checksum-skipped`: of one family the gravest class names the finding, and with today's order of states a
@@ -242,16 +241,6 @@ const MORE: &[(&str, usize, &str)] = &[
     ("reply-before-fdatasync,torn-tail-panics", 2, "two bugs"),
 ];
 
-/// Rows that are one finding in the workload that they were written for. With the tour they show in a second class that is
-/// no kin of the first: half a transaction, and a log of several pages whose end is not there yet. To be taken away when
-/// those are joined.
-const WITHOUT_TOUR: [&str; 2] = ["unsealed-batch-applied", "log-rewritten-to-cut"];
-
-/// How many operations a row's workload has: the default, or too few for the tour.
-fn operations(name: &str) -> [&'static str; 2] {
-    ["--ops", if WITHOUT_TOUR.contains(&name) { "39" } else { "60" }]
-}
-
 /// How many findings a row may show at the most.
 fn most_findings(name: &str) -> usize {
     MORE.iter().find(|(row, ..)| *row == name).map_or(1, |(_, most, _)| *most)
@@ -293,7 +282,7 @@ fn every_sabotage_is_found_and_named() {
     for row in ENGINE {
         let mut command = unplug(&built, dir.path(), &["check", "engine", "--policy", row.policy]);
         command.env("UNPLUG_SABOTAGE", row.name).args(["--repro-dir", row.name]);
-        let checked = output(command.args(search("1500", "0")).args(operations(row.name)));
+        let checked = output(command.args(search("1500", "0")));
         table.row("engine", row.name, row.policy, row.found_as, row.because, &checked);
         table.minimal(row.name, &dir.path().join(row.name), &built, Some(row.name));
     }
@@ -312,7 +301,6 @@ fn every_sabotage_is_found_and_named() {
     assert!(table.cases > 30, "{} cases", table.cases);
     for (row, depth) in IN_RECOVERY.iter().flat_map(|row| [(row, "0"), (row, "1")]) {
         let mut command = unplug(&built, dir.path(), &["check", "engine", "--policy", row.policy]);
-        command.args(operations(row.name));
         let checked = output(command.env("UNPLUG_SABOTAGE", row.name).args(search("1500", depth)));
         let expected = if depth == "0" { &[][..] } else { row.found_as };
         table.row(&format!("depth {depth}"), row.name, row.policy, expected, row.because, &checked);

@@ -1,5 +1,6 @@
 //! `unplug show` and the report, as a person sees them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 use unplug::cell::{CellResult, Finding, Story, Teeth};
 use unplug::report::show::{Plain, json, text};
@@ -176,6 +177,7 @@ fn finding(mechanism: &str) -> Finding {
         },
         states: 17,
         mechanism: mechanism.into(),
+        also: BTreeSet::new(),
         story: Story {
             acknowledged: vec!["#2 SET a 1 -> OK".into(), "#3 SET b 2 -> OK".into()],
             disk: vec!["lost: write to aof/log @27 +27".into()],

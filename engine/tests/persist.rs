@@ -14,6 +14,8 @@ mod interop;
 mod layouts;
 #[path = "persist/races.rs"]
 mod races;
+#[path = "persist/refusals.rs"]
+mod refusals;
 #[path = "persist/single.rs"]
 mod single;
 #[path = "persist/steps.rs"]

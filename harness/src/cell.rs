@@ -1,8 +1,9 @@
 //! Results: one cell is one contract, in one phase, under one model.
 
 use crate::target::policy::Policy;
-use crate::verdict::{Verdict, Violation};
+use crate::verdict::{Class, Verdict, Violation};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use unplug_faults::model::Count;
 use unplug_faults::trace::Blind;
@@ -153,7 +154,7 @@ pub enum Teeth {
         /// What was broken on purpose.
         sabotage: String,
         /// How it showed.
-        class: crate::verdict::Class,
+        class: Class,
     },
     /// The sabotage was not found: *harness broken*.
     Blunt {
@@ -164,6 +165,11 @@ pub enum Teeth {
     NotNeeded,
 }
 
+/// How a mechanism that needs a crash during recovery begins.
+pub const DURING_RECOVERY: &str = "during recovery: ";
+/// How a mechanism that needs writes after a recovery begins.
+pub const AFTER_RECOVERY: &str = "after recovery: ";
+
 /// One mechanism by which the contract is broken, shown by its smallest case.
 #[derive(Clone, Debug)]
 pub struct Finding {
@@ -173,6 +179,8 @@ pub struct Finding {
     pub states: u64,
     /// The mechanism: class, effect kinds, call site.
     pub mechanism: String,
+    /// As what its cases show at a later start besides, where the first start has decided the class.
+    pub also: BTreeSet<Class>,
     /// The story, as paragraphs.
     pub story: Story,
     /// Where the repro file stands.

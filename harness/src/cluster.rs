@@ -7,7 +7,7 @@ pub use kin::Kin;
 pub use mechanism::{Mechanism, in_recovery, mechanism, sketch};
 
 use crate::verdict::{Class, Violation};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use unplug_faults::image::ImageHash;
 use unplug_faults::state::CrashState;
 
@@ -41,6 +41,8 @@ pub struct Cluster {
     pub case: Case,
     /// How many states show it.
     pub states: u64,
+    /// As what cases of it show at a later start, where the first start has decided the class.
+    pub also: BTreeSet<Class>,
 }
 
 /// Gathers violations by mechanism.
@@ -63,7 +65,7 @@ impl Clusters {
         match self.by_key.entry(key) {
             std::collections::btree_map::Entry::Vacant(slot) => {
                 let mechanism = slot.key().1.clone();
-                slot.insert(Cluster { mechanism, case, states: 1 });
+                slot.insert(Cluster { mechanism, case, states: 1, also: BTreeSet::new() });
             }
             std::collections::btree_map::Entry::Occupied(mut slot) => {
                 let cluster = slot.get_mut();
@@ -83,10 +85,28 @@ impl Clusters {
             std::collections::btree_map::Entry::Occupied(mut slot) => {
                 let cluster = slot.get_mut();
                 cluster.states += other.states;
+                cluster.also.extend(other.also);
                 let rank = |case: &Case| (case.violation.class, case.rank());
                 if rank(&other.case) < rank(&cluster.case) {
                     cluster.case = other.case;
                 }
+            }
+        }
+    }
+
+    /// Puts what later starts show to the mechanism whose own cases show it, too. The classes are decided in an order,
+    /// and of a state that is wrong at the first start it is not asked any more whether it is kept: where a recovery has
+    /// applied what it then cuts off, one state is half a transaction, its neighbour a whole operation that is gone at
+    /// the second start. Without such a state nothing says that the two are one.
+    pub fn join_later_starts(&mut self) {
+        let shown =
+            |c: &Cluster| c.also.iter().map(|class| (*class, c.mechanism.clone())).collect::<Vec<_>>();
+        let also: BTreeSet<(Class, String)> = self.by_key.values().flat_map(shown).collect();
+        for (class, mechanism) in also {
+            let Some(later) = self.by_key.remove(&(class, mechanism.clone())) else { continue };
+            let mut heads = self.by_key.values_mut();
+            if let Some(head) = heads.find(|c| c.mechanism == mechanism && c.also.contains(&class)) {
+                head.states += later.states;
             }
         }
     }
@@ -136,6 +156,10 @@ mod tests {
         Case { state, image: ImageHash(0), violation, order: 0 }
     }
 
+    fn cluster(case: Case, states: u64, also: &[Class]) -> Cluster {
+        Cluster { mechanism: "a".into(), case, states, also: also.iter().copied().collect() }
+    }
+
     #[test]
     fn the_simplest_case_stands_for_its_mechanism() {
         let mut clusters = Clusters::default();
@@ -152,7 +176,7 @@ mod tests {
     fn clusters_of_one_mechanism_become_one() {
         let mut clusters = Clusters::default();
         for (states, deviations) in [(3, 2), (4, 1), (5, 2)] {
-            clusters.merge(Cluster { mechanism: "a".into(), case: case(deviations, 1), states });
+            clusters.merge(cluster(case(deviations, 1), states, &[]));
         }
         let sorted = clusters.into_sorted();
         assert_eq!((sorted.len(), sorted[0].states, sorted[0].case.state.deviations), (1, 12, 1));
@@ -164,13 +188,35 @@ mod tests {
         let of = |class| {
             let mut case = case(1, 1);
             case.violation.class = class;
-            Cluster { mechanism: "a".into(), case, states: 1 }
+            cluster(case, 1, &[])
         };
         for class in [Class::SilentCorruption, Class::Gap, Class::RefusesToOpen, Class::WindowExceeded] {
             clusters.merge(of(class));
         }
         let classes: Vec<Class> = clusters.into_sorted().iter().map(|c| c.case.violation.class).collect();
         assert_eq!(classes, [Class::RefusesToOpen, Class::WindowExceeded, Class::Gap]);
+    }
+
+    #[test]
+    fn what_a_later_start_shows_is_joined_where_one_case_shows_both() {
+        let joined = |also: &[Class], mechanism: &str| {
+            let of = |class, also| {
+                let mut case = case(1, 1);
+                case.violation.class = class;
+                cluster(case, 3, also)
+            };
+            let mut clusters = Clusters::default();
+            clusters.merge(of(Class::TornOperation, also));
+            clusters.merge(Cluster { mechanism: mechanism.into(), ..of(Class::NotIdempotent, &[]) });
+            clusters.join_later_starts();
+            let all = clusters.into_sorted();
+            all.iter().map(|c| (c.case.violation.class, c.states)).collect::<Vec<_>>()
+        };
+        let apart = [(Class::TornOperation, 3), (Class::NotIdempotent, 3)];
+        assert_eq!(joined(&[Class::NotIdempotent], "a"), [(Class::TornOperation, 6)]);
+        assert_eq!(joined(&[], "a"), apart, "no state shows both");
+        assert_eq!(joined(&[Class::LostAfterRecovery], "a"), apart, "another class");
+        assert_eq!(joined(&[Class::NotIdempotent], "b"), apart, "another mechanism");
     }
 
     #[test]

@@ -196,6 +196,48 @@ mod tests {
     }
 
     #[test]
+    fn a_header_has_one_spelling() {
+        let header = Header { seq: 12, prev_len: 0xab, prev_crc: 0x12 };
+        let line = header.line();
+        assert_eq!(line, b"#UNPLUG:1 12 ab 0000000000000012\r\n");
+        assert_eq!(Header::parse(&line), Some((header, line.len())));
+        for wrong in [
+            "#UNPLUG:1 +12 ab 0000000000000012\r\n",
+            "#UNPLUG:1 012 ab 0000000000000012\r\n",
+            "#UNPLUG:1 12 AB 0000000000000012\r\n",
+            "#UNPLUG:1 12 ab 12\r\n",
+            "#UNPLUG:1 12 ab 0000000000000012 \r\n",
+            "#UNPLUG:1 12 ab\r\n",
+            "#UNPLUG:1 12 ab 0000000000000012\n",
+        ] {
+            assert_eq!(Header::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_chain_is_read_back_from_both_ends_of_a_whole_file() {
+        let header = Header { seq: 3, prev_len: 0, prev_crc: 0 };
+        let (mut chain, mut bytes) = (Chain::new(&header), Vec::new());
+        for batch in [header.line(), b"*1\r\n$1\r\na\r\n".to_vec(), b"*1\r\n$1\r\nb\r\n".to_vec()] {
+            let mut sealed = batch;
+            let crc = chain.seal(&mut sealed, 0);
+            chain.accept(sealed.len() as u64, crc);
+            bytes.extend(sealed);
+        }
+        let read = |bytes: &[u8]| Chain::reopen(bytes, bytes, bytes.len() as u64);
+        assert_eq!(read(&bytes), Some(chain));
+        for other in [bytes[..bytes.len() - 1].to_vec(), [bytes.as_slice(), b"*"].concat(), Vec::new()] {
+            assert_eq!(read(&other), None, "{}", other.escape_ascii());
+        }
+        // The first line, and the annotation behind it.
+        for at in [10, 14, 40, 60] {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert_eq!(read(&other), None, "{at}");
+        }
+    }
+
+    #[test]
     fn an_annotation_has_one_spelling() {
         let (crc, mark, check) = (0x00ab_cdef_0123_4567, 0x1f, 0x00c0_ffee);
         let line = format!("#CRC64:{crc:016x} {mark:x} {check:08x}\r\n");

@@ -188,3 +188,81 @@ fn parse_line(line: &str) -> Option<FileEntry> {
     let name = name.filter(|n: &String| !n.contains(['/', '"', '\'', '\\']))?;
     Some(FileEntry { name, seq: seq?, kind: kind?, chained: false })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Manifest, ManifestError> {
+        Manifest::parse(text.as_bytes())
+    }
+
+    /// Ends a text with its checksum.
+    fn summed(text: &str) -> String {
+        format!("{text}{MARK}crc64 {:016x}\n", crc(text))
+    }
+
+    #[test]
+    fn what_redis_would_not_write_is_refused_and_the_line_named() {
+        use ManifestError::{Checksum, Empty, Line, Order};
+        for (text, error) in [
+            ("file a seq 1 type b\nfile b seq 2 type b\n", Order(2)),
+            ("file a seq 1 type i\nfile b seq 1 type i\n", Order(2)),
+            ("file a seq 2 type i\nfile b seq 1 type i\n", Order(2)),
+            ("# x\nfile a seq 1 type i\nfile a seq 2 type i\n", Order(3)),
+            ("file a seq 1 type b\nfile a seq 1 type i\n", Order(2)),
+            ("", Empty),
+            ("# nothing\n", Empty),
+            ("file a seq 1 type b\nfile b seq 1 type i", Line(2)),
+            ("file a seq 1 type b\nfile b seq 1 type x\n", Line(2)),
+            ("file a seq -1 type b\n", Line(1)),
+            ("file a seq 1\n", Line(1)),
+            ("file a type b\n", Line(1)),
+            ("seq 1 type b\n", Line(1)),
+            ("file a seq 1 type\n", Line(1)),
+            ("file ../a seq 1 type b\n", Line(1)),
+            ("file \"a\" seq 1 type b\n", Line(1)),
+            ("\nfile a seq 1 type b\n", Line(1)),
+        ] {
+            assert_eq!(parse(text), Err(error), "{text:?}");
+        }
+        assert_eq!(Manifest::parse(b"file \xff seq 1 type b\n"), Err(Checksum));
+    }
+
+    #[test]
+    fn what_redis_writes_is_read() {
+        let text = "# x\nfile a seq 2 type b startoffset 7\nfile h seq 1 type h\nfile i seq 1 type i\nfile j seq 3 type i\n";
+        let manifest = parse(text).unwrap();
+        let all: Vec<_> =
+            manifest.files.iter().map(|f| (f.name.as_str(), f.seq, f.kind, f.chained)).collect();
+        use FileKind::{Base, History, Incr};
+        let wanted =
+            [("a", 2, Base, false), ("h", 1, History, false), ("i", 1, Incr, false), ("j", 3, Incr, false)];
+        assert_eq!(all, wanted);
+        assert!(manifest.foreign && manifest.sealed.is_none());
+        assert_eq!(manifest.base().map(|f| f.seq), Some(2));
+        assert_eq!(manifest.incrs().map(|f| f.seq).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
+    fn the_checksum_stands_behind_everything() {
+        let files = "file a seq 1 type b\nfile i seq 1 type i\n";
+        let ours = format!("{files}{MARK}chained i\n{MARK}sealed 77 i\n");
+        let whole = summed(&ours);
+        let manifest = parse(&whole).unwrap();
+        assert_eq!(manifest.files.iter().map(|f| f.chained).collect::<Vec<_>>(), [false, true]);
+        assert_eq!((manifest.foreign, &manifest.sealed), (false, &Some(("i".to_owned(), 77))));
+        assert_eq!(manifest.encode(), whole);
+        for text in [
+            ours.clone(),
+            format!("{whole}file j seq 2 type i\n"),
+            format!("{whole}# x\n"),
+            whole.replace("seq 1 type i", "seq 2 type i"),
+            format!("{}{MARK}crc64 0\n", ours),
+        ] {
+            assert_eq!(parse(&text), Err(ManifestError::Checksum), "{text}");
+        }
+        let unclear = summed(&format!("{files}{MARK}sealed 7x i\n"));
+        assert_eq!(parse(&unclear), Err(ManifestError::Line(3)));
+    }
+}

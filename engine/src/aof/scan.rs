@@ -305,3 +305,7 @@ pub fn scan_plain<E>(
     scan.good = open_at.unwrap_or(at) as u64;
     Ok(scan)
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

@@ -230,7 +230,9 @@ mod tests {
         assert!(blocked.remove(7) && !blocked.remove(7));
         blocked.add(7, block(&["a"], 0), 2);
         assert_eq!((ids(&blocked, "a"), ids(&blocked, "b")), (vec![3, 7], vec![5]));
-        blocked.time_out(45);
+        blocked.time_out(39);
+        assert!(blocked.take_woken().is_empty(), "a millisecond early");
+        blocked.time_out(40);
         let woken = blocked.take_woken();
         assert_eq!((woken.len(), woken[0].0, woken[0].1.bytes()), (1, 5, &b"_\r\n"[..]));
         assert!(blocked.remove(3) && blocked.remove(7));

@@ -224,3 +224,19 @@ pub(super) fn unblock(engine: &mut Engine, argv: &[&[u8]], out: &mut Out) -> Res
     out.int(i64::from(waited));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_ends_at_the_millisecond_that_it_says() {
+        let at = |text: &str| deadline(text.as_bytes(), 1_000).map_err(|e| e.to_string());
+        for (text, wanted) in
+            [("0", 0), ("1", 2_000), ("0.25", 1_250), ("0.0001", 1_001), ("0.001", 1_001), ("1.5", 2_500)]
+        {
+            assert_eq!(at(text), Ok(wanted), "{text}");
+        }
+        assert!(at("-1").is_err() && at("x").is_err() && at("1e300").is_err());
+    }
+}

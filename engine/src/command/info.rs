@@ -147,3 +147,29 @@ fn keyspace(engine: &Engine) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::resp::Reply;
+    use crate::store::Store;
+
+    /// The count is redis-server's for the same commands.
+    #[test]
+    fn every_error_that_a_client_gets_is_counted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { dir: dir.path().into(), appendonly: false, ..Config::default() };
+        let mut store = Store::open(config).unwrap();
+        let before =
+            ["SET k v", "NOPE", "GET", "LPUSH k a", "INCR k", "GET none", "CONFIG NOPE", "EXEC", "SELECT 16"];
+        let aborted = ["MULTI", "LPUSH k a", "GET", "EXEC"];
+        let executed = ["MULTI", "LPUSH k a", "INCR k", "EXEC"];
+        for line in before.iter().chain(&aborted).chain(&executed) {
+            let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            store.execute(&argv).unwrap();
+        }
+        let Ok(Reply::Bulk(text)) = store.execute(&[b"INFO", b"stats"]) else { panic!("no text") };
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("\r\ntotal_error_replies:11\r\n"), "{text}");
+    }
+}

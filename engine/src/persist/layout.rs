@@ -228,6 +228,11 @@ mod tests {
         fs::create_dir(&multi.dir).unwrap();
         fs::write(multi.manifest_path(), "file appendonly.aof seq 1 type b\n").unwrap();
         fs::write(Place::of(&config, AofLayout::Single).single_path(), "s").unwrap();
+        // Where it is beside it, two logs are there.
+        fs::write(multi.dir.join("appendonly.aof"), "s").unwrap();
+        let found = Found::look(&config).unwrap();
+        assert!(!found.half_upgraded && found.source(&config).is_err());
+        fs::remove_file(multi.dir.join("appendonly.aof")).unwrap();
         let found = Found::look(&config).unwrap();
         assert!(found.half_upgraded);
         found.drop_what_does_not_count(&config, AofLayout::Single).unwrap();

@@ -114,6 +114,19 @@ mod tests {
     use crate::rdb;
 
     #[test]
+    fn a_log_begins_at_the_instant_or_before_it_or_on_a_snapshot() {
+        let fits = |until, first, commands, based| {
+            let times = Times { until, first, stopped_at: None };
+            check_log(Path::new("x"), &times, commands, based).is_ok()
+        };
+        assert!(fits(None, None, 5, false) && fits(None, Some(9), 5, false));
+        assert!(fits(Some(7), Some(7), 5, false) && fits(Some(7), Some(6), 5, false));
+        assert!(!fits(Some(7), Some(8), 5, false) && fits(Some(7), Some(8), 5, true));
+        assert!(!fits(Some(7), None, 5, false) && !fits(Some(7), None, 5, true));
+        assert!(fits(Some(7), None, 0, false), "there is nothing in it");
+    }
+
+    #[test]
     fn a_snapshot_says_when_it_was_made() {
         let mut ours = Vec::new();
         let options =
@@ -126,6 +139,15 @@ mod tests {
             assert_eq!(snapshot_time(&redis[..len]), None, "{len}");
         }
         let path = Path::new("x");
+        assert!(
+            check_snapshot(path, b"REDIS0010\xfa\x04repl\x01x\xff", Some(u64::MAX)).is_err(),
+            "it has no time"
+        );
+        // A time that was written as text, as other programs do, and as a number of one byte and of two.
+        for (value, time) in [(&b"\x03123"[..], 123), (b"\xc0\x7b", 123), (b"\xc1\x39\x30", 12_345)] {
+            let snapshot = [b"REDIS0010\xfa\x05ctime", value, b"\xff"].concat();
+            assert_eq!(snapshot_time(&snapshot), Some(time));
+        }
         assert!(check_snapshot(path, redis, Some(0x6553_f0ff)).is_err());
         assert!(check_snapshot(path, redis, Some(0x6553_f100)).is_ok());
     }

@@ -335,10 +335,44 @@ mod tests {
         assert_eq!(read(listpack, b"\x0c\0\0\0\x01\0\x83abc\x05\xff"), Err(LISTPACK));
         assert_eq!(backwards(127), ([127, 0, 0, 0, 0], 1));
         assert_eq!(backwards(300), ([2, 128 | 44, 0, 0, 0], 2));
+        // Redis goes on to the next width one early.
+        for (last, width) in [(127, 1), (16_382, 2), (2_097_150, 3), (268_435_454, 4)] {
+            assert_eq!((backwards(last).1, backwards(last + 1).1), (width, width + 1), "{last}");
+        }
         let mut bent = old();
         // The second entry says how long the first one is.
         bent[14] ^= 1;
         assert_eq!(read(ziplist, &bent), Err(ZIPLIST));
+    }
+
+    #[test]
+    fn what_the_head_says_is_checked() {
+        let good = b"\x0c\0\0\0\x01\0\x83abc\x04\xff".to_vec();
+        let changed = |bytes: &[u8], at: usize, to: u8| {
+            let mut bytes = bytes.to_vec();
+            bytes[at] = to;
+            bytes
+        };
+        // Its length, its number of elements (65535 is "count them"), its last byte.
+        for (at, to) in [(0, 0x0b), (0, 0x0d), (1, 1), (4, 0), (4, 2), (11, 0xfe)] {
+            assert_eq!(read(listpack, &changed(&good, at, to)), Err(LISTPACK), "{at} {to}");
+        }
+        let uncounted = changed(&changed(&good, 4, 0xff), 5, 0xff);
+        assert_eq!(read(listpack, &uncounted).unwrap(), ["abc"]);
+        assert_eq!(read(listpack, b"\x07\0\0\0\0\0\xff").unwrap(), [""; 0]);
+        assert_eq!(read(listpack, b"\x06\0\0\0\0\0"), Err(LISTPACK));
+        // A last entry that takes the byte at the end for its own.
+        let swallows = [&b"\x07\x01\0\0\x01\0\xe0\xfd"[..], &[b'x'; 253], b"\x01\xff"].concat();
+        assert_eq!(read(listpack, &swallows), Err(LISTPACK));
+        assert_eq!(read(ziplist, b"\x0e\0\0\0\x0a\0\0\0\x01\0\0\x02h\xff"), Err(ZIPLIST));
+        assert_eq!(read(zipmap, b"\x01\x01a\x01\0\xff"), Err(ZIPMAP));
+        let (whole, end) = (old(), old().len() - 1);
+        for (at, to) in
+            [(0, whole[0] - 1), (0, whole[0] + 1), (4, whole[4] - 1), (4, 10), (8, 9), (8, 11), (end, 0xfe)]
+        {
+            assert_eq!(read(ziplist, &changed(&whole, at, to)), Err(ZIPLIST), "{at} {to}");
+        }
+        assert!(read(ziplist, &changed(&changed(&whole, 8, 0xff), 9, 0xff)).is_ok());
     }
 
     #[test]

@@ -166,3 +166,45 @@ impl<'a> Iterator for Items<'a> {
         Some((at, self.bytes.get(begin..self.at)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(items: &[usize]) -> Chunk {
+        let mut chunk = Chunk::default();
+        items.iter().for_each(|len| chunk.insert(chunk.end(), &vec![b'x'; *len]));
+        chunk
+    }
+
+    #[test]
+    fn it_takes_what_its_bounds_allow_and_no_more() {
+        assert!(chunk(&[1; MOST - 1]).takes(1) && !chunk(&[1; MOST]).takes(1));
+        // A byte of length each; nine where the length is 255 or more.
+        let half = chunk(&[200; 5]);
+        assert_eq!(half.end(), 1005);
+        assert!(half.takes(BYTES - 1005 - 9) && !half.takes(BYTES - 1005 - 8));
+        let full = chunk(&[200; 9]);
+        assert_eq!(full.end(), 1809);
+        assert!(full.takes(BYTES - 1809 - 1) && !full.takes(BYTES - 1809));
+        assert!(Chunk::default().takes(BYTES * 2), "one alone may be as long as it likes");
+    }
+
+    #[test]
+    fn two_become_one_where_the_bounds_allow_it() {
+        assert!(chunk(&[1; 32]).takes_all(&chunk(&[1; 32])) && !chunk(&[1; 32]).takes_all(&chunk(&[1; 33])));
+        let rest = |len: usize| chunk(&[len]);
+        let full = chunk(&[200; 9]);
+        assert!(full.takes_all(&rest(BYTES - 1809 - 1)) && !full.takes_all(&rest(BYTES - 1809)));
+    }
+
+    #[test]
+    fn it_is_too_large_beyond_its_bounds() {
+        assert!(!chunk(&[1; MOST]).too_large() && chunk(&[1; MOST + 1]).too_large());
+        let mut full = chunk(&[200; 9]);
+        full.insert(full.end(), &[b'x'; BYTES - 1809 - 1]);
+        assert!(!full.too_large());
+        full.insert(full.end(), b"");
+        assert!(full.too_large() && !chunk(&[BYTES * 2]).too_large());
+    }
+}

@@ -104,6 +104,28 @@ fn what_cannot_be_recovered_up_to_a_second_is_refused_and_nothing_changes() {
     }
 }
 
+/// Files behind the one that names a later second are left alone, whatever has become of them.
+#[test]
+fn what_lies_behind_the_second_is_not_even_read() {
+    for checksum in [true, false] {
+        let dir = tempdir();
+        let config = stamped(dir.path(), AofLayout::Multi, checksum);
+        let states = record(&config);
+        let mut store = Store::open(&config);
+        store.now = NOW + 20_000;
+        store.p.begin_turn(store.now);
+        store.p.begin_rewrite(&store.ks, store.now).unwrap();
+        store.turn("INCR n");
+        let at = image(&config);
+        store.settle();
+        fs::write(incr(at.dir.path(), 2), b"damaged").unwrap();
+        assert!(Store::try_open(&at.config).is_err());
+        let (until, expected) = &states[4];
+        let back = Store::open(&Config { recover_until: Some(*until), ..at.config.clone() });
+        assert!(back.ks == *expected, "{:?}", back.ks);
+    }
+}
+
 #[test]
 fn the_tool_cuts_in_front_of_a_second() {
     for kind in all(Path::new("/")) {

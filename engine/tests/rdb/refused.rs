@@ -108,6 +108,27 @@ fn a_flipped_bit_is_found_with_and_without_a_checksum() {
 }
 
 #[test]
+fn a_checksum_that_does_not_fit_is_told_by_where_it_stands() {
+    let mut bytes = Rdb::new(9).select(0).key(0, "k", string(b"v")).end();
+    let sum = bytes.len() - 8;
+    // A letter of the value: nothing else can tell.
+    bytes[sum - 2] ^= 1;
+    says(&bytes, sum as u64, "its checksum does not fit its bytes");
+}
+
+/// What a cluster's node notes of its slots: three numbers, passed over.
+#[test]
+fn notes_of_slots_are_passed_over() {
+    for (numbers, good) in
+        [(&[1, 2, 3][..], true), (&[1, 0x42, 0, 3], true), (&[1, 2], false), (&[1, 2, 3, 4], false)]
+    {
+        let bytes = Rdb::new(11).select(0).part([244]).part(numbers).key(0, "k", string(b"v")).end();
+        let loaded = rdb::read(&bytes, None).map(|loaded| loaded.keyspace.dbs[0].contains_key(b"k"));
+        assert_eq!(loaded.is_ok_and(|there| there), good, "{numbers:?}");
+    }
+}
+
+#[test]
 fn keys_without_elements_are_left_out_and_told() {
     let rdb = Rdb::new(11).select(0).key(1, "list", len(0)).key(4, "hash", len(0)).key(
         20,

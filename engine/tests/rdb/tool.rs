@@ -66,6 +66,15 @@ fn parts_of_modules_are_passed_over() {
         .part(&parts[2..]);
     let (code, text) = check_bytes(&rdb.select(0).key(0, "k", encode::string(b"")).end());
     assert!(code == 0 && text.contains("[info] 1 keys read"), "{text}");
+    // They begin with their time, and consist of known parts.
+    for (wrong, words) in [
+        ([1, 1, 0, 0], "a module's data do not begin with their time"),
+        ([2, 1, 6, 0], "unknown part 6 of a module's value"),
+    ] {
+        let rdb = encode::Rdb::new(9).part([247]).part([0x81, 0, 0, 0, 0, 0, 0, 0, 0]).part(wrong);
+        let (code, text) = check_bytes(&rdb.select(0).key(0, "k", encode::string(b"")).end());
+        assert!(code == 1 && text.contains(words), "{text}");
+    }
 }
 
 #[test]

@@ -18,7 +18,6 @@ mod tests;
 mod tree;
 
 pub use memo::Memo;
-pub(crate) use onward::AFTER_RECOVERY;
 pub use run::{explore, explore_deep, explore_last, explore_sharing};
 pub use search::Search;
 pub use shrink::{Again, Shrunk, fewest_operations};

@@ -20,6 +20,7 @@ use crate::pool::PoolError;
 use crate::repro::Repro;
 use crate::story::{Subject, tell};
 use crate::verdict::{Class, Violation};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use unplug_faults::effect::{Effects, Names, Orders};
@@ -27,8 +28,6 @@ use unplug_faults::event::{Clock, Op};
 use unplug_faults::state::{CrashState, Plan, Space};
 use unplug_faults::trace::{Blind, Trace};
 
-/// How a mechanism that needs writes after a recovery begins.
-pub(crate) const AFTER_RECOVERY: &str = "after recovery: ";
 /// How many states are tried of what is written after one recovery.
 const STATES_EACH: u64 = 256;
 
@@ -79,7 +78,8 @@ impl Later {
             let saved = Repro { mechanism: mechanism.clone(), ..self.repro }.save(dir);
             saved.map_err(|e| blind.push(Blind { what: "a repro file".into(), detail: e.to_string() })).ok()
         });
-        Finding { violation: self.violation, states: self.states, mechanism, story: self.story, repro }
+        let also = BTreeSet::new();
+        Finding { violation: self.violation, states: self.states, mechanism, also, story: self.story, repro }
     }
 }
 

@@ -256,6 +256,7 @@ impl<'a> Run<'a> {
         for cluster in clusters {
             small.merge(self.simplest(means, scene, &phase, cluster));
         }
+        small.join_later_starts();
         let tell = |c| self.finding(means, scene, &phase, c, &mut notes);
         let findings = small.into_sorted().into_iter().map(tell).collect();
         self.phases[index].blind.extend(notes);
@@ -296,7 +297,9 @@ impl<'a> Run<'a> {
         let (trace, effects, names) = (ordered.trace, ordered.effects, ordered.names);
         let mechanism = mechanism(trace, self.history, effects, names, &first.state, &first.violation);
         let mechanism = self.kin.name(case.violation.class, mechanism);
-        Cluster { mechanism, case, states: cluster.states }
+        let seen = means.memo.get(case.image);
+        let also = seen.and_then(|seen| seen.besides(case.violation.class)).into_iter().collect();
+        Cluster { mechanism, case, states: cluster.states, also }
     }
 
     fn finding(
@@ -331,8 +334,8 @@ impl<'a> Run<'a> {
                     .ok()
             });
         }
-        let (violation, mechanism) = (case.violation, cluster.mechanism);
-        Finding { violation, states: cluster.states, mechanism, story, repro }
+        let Cluster { mechanism, states, also, .. } = cluster;
+        Finding { violation: case.violation, states, mechanism, also, story, repro }
     }
 
     fn cell(&self, index: usize, findings: Vec<Finding>, bite: Bite, elapsed: Duration) -> CellResult {

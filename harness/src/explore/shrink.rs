@@ -2,12 +2,10 @@
 //! that do not matter for it.
 
 use super::memo::Memo;
-use super::onward::AFTER_RECOVERY;
 use super::run::{How, explore_with, with_names};
 use super::search::Search;
 use super::sweep::{Means, sweep};
-use super::tree::DURING_RECOVERY;
-use crate::cell::{CellResult, Finding};
+use crate::cell::{AFTER_RECOVERY, CellResult, DURING_RECOVERY, Finding};
 use crate::cluster::mechanism;
 use crate::history::History;
 use crate::judge::{Judge, JudgeOptions};
@@ -67,7 +65,8 @@ pub fn fewest_operations(
                 continue;
             }
             if let Some(small) = shrink(search, again, finding, pool, cancel) {
-                let old = std::mem::replace(finding, Finding { states: finding.states, ..small });
+                let also = finding.also.union(&small.also).copied().collect();
+                let old = std::mem::replace(finding, Finding { states: finding.states, also, ..small });
                 discard(search, &old, Some(finding));
             }
         }
@@ -213,7 +212,9 @@ fn told(
     let small = Search { trace, contract, plan, repro_dir, ..*search };
     let cells = explore_with(&small, &mut Memo::new(), pool, &mut |_| {}, cancel, with);
     // As which class a mistake of recovery shows itself depends on how far the recovery had come.
-    let of_class = |f: &Finding| with.depth > 0 || f.violation.class.family() == class.family();
+    let of_class = |f: &Finding| {
+        with.depth > 0 || f.violation.class.family() == class.family() || f.also.contains(&class)
+    };
     let same = |f: &Finding| of_class(f) && f.mechanism == how;
     let mut finding = cells.into_iter().flat_map(|c| c.findings).find(same)?;
     if let (Some(dir), Some(path)) = (search.repro_dir, &finding.repro) {

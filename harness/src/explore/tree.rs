@@ -7,12 +7,12 @@
 use super::crashed::{Branch, Crashed, Nested, simplest};
 use super::keep::repro_of;
 use super::memo::Memo;
-use super::onward::{AFTER_RECOVERY, Later, Recovery, write_on};
+use super::onward::{Later, Recovery, write_on};
 use super::phases::Ordered;
 use super::roots::{Root, Roots};
 use super::run::{Run, with_names};
 use super::sweep::{Means, sweep};
-use crate::cell::{Finding, Recoveries, Story};
+use crate::cell::{AFTER_RECOVERY, DURING_RECOVERY, Finding, Recoveries, Story};
 use crate::cluster::{Cluster, Clusters, Kin};
 use crate::judge::{First, Judge};
 use crate::pool::PoolError;
@@ -35,8 +35,6 @@ use unplug_faults::trace::{Blind, Trace};
 const STATES_EACH: u64 = 256;
 /// How many states of one recovery have recoveries that are crashed in their turn.
 const BRANCHES: usize = 2;
-/// How a mechanism that needs a crash during recovery begins.
-pub(super) const DURING_RECOVERY: &str = "during recovery: ";
 
 /// How many images of a phase have their recovery crashed, where so many states are tried.
 pub(super) fn most_roots(budget: u64) -> usize {
@@ -297,7 +295,8 @@ impl<'a, 'm> Tree<'a, 'm> {
                     .ok()
             });
             let (violation, states) = (nested.violation, nested.states);
-            findings.push(Finding { violation, states, mechanism: how, story, repro });
+            let also = seen.besides(violation.class).into_iter().collect();
+            findings.push(Finding { violation, states, mechanism: how, also, story, repro });
         }
         for later in later {
             let during = format!("{DURING_RECOVERY}{}", later.how);

@@ -12,7 +12,7 @@ use crate::recovery::{Lives, Outcome};
 use crate::repro::{AT_REST, Allowed, Repro};
 use crate::target::Target;
 use crate::verdict::{Class, Violation};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use unplug_faults::image::Image;
@@ -277,7 +277,7 @@ impl Bench<'_> {
             };
             repro.save(dir).map_err(|e| tally.blind(note(e))).ok()
         });
-        Finding { violation, states: 1, mechanism, story, repro }
+        Finding { violation, states: 1, mechanism, also: BTreeSet::new(), story, repro }
     }
 
     fn repro(

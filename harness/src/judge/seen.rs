@@ -45,6 +45,11 @@ impl Seen {
         };
         Seen { first, across, complete }
     }
+
+    /// What a later start shows of a state of which the first start has decided the class.
+    pub fn besides(&self, class: Class) -> Option<Class> {
+        self.across.as_ref().map(|(across, _)| *across).filter(|across| *across != class)
+    }
 }
 
 /// Compares the second and third start with what they should give. `digest` is that of the first.

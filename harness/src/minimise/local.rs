@@ -162,19 +162,20 @@ impl<E, J: FnMut(&[CrashState]) -> Result<Vec<Option<Case>>, E>> Descent<'_, '_,
         }
     }
 
-    /// Lets the crash come earlier: right behind the first effect that is missing, or else step by step.
+    /// Lets the crash come earlier: right behind the first effect that is missing, or in front of its call (one that is
+    /// cut short is not to blame for what the disk lacked before), or else step by step.
     fn cut(&mut self) -> Result<(), E> {
         if loses(self.scope, &self.case) {
             return Ok(());
         }
         let state = &self.case.state;
         let end = top(state);
-        if let Some((first, _)) = self.odd().first().filter(|(first, _)| first.0 < end) {
+        if let Some((first, _)) = self.odd().first() {
             let event = self.space.effects().get(*first).map(|e| e.event);
             let of_event = |id: &u32| self.space.effects().get(EffectId(*id)).map(|e| e.event) == event;
             let from = (0..=first.0).rev().take_while(of_event).last().unwrap_or(first.0);
             let candidates: Vec<CrashState> =
-                (from + 1..end).take(ENDS).filter_map(|end| self.ending(end)).collect();
+                (from.max(1)..end).take(ENDS + 1).filter_map(|end| self.ending(end)).collect();
             if self.take_first(&candidates)? {
                 return Ok(());
             }
@@ -240,12 +241,15 @@ mod tests {
     }
 
     /// From every state that violates, and under every model, down to a state that no single step makes simpler.
-    fn minima(class: Class, violates: impl Fn(&CrashState) -> bool) -> Vec<(Vec<(EffectId, Outcome)>, u32)> {
-        let trace = trace();
-        let effects = Effects::of(&trace);
+    fn minima(
+        trace: &Trace,
+        class: Class,
+        violates: impl Fn(&CrashState) -> bool,
+    ) -> Vec<(Vec<(EffectId, Outcome)>, u32)> {
+        let effects = Effects::of(trace);
         let mut found = Vec::new();
         for name in ["posix", "ext4-ordered"] {
-            let space = Space::new(&trace, &effects, model::by_name(name).unwrap(), &[]);
+            let space = Space::new(trace, &effects, model::by_name(name).unwrap(), &[]);
             let judge = |states: &[CrashState]| {
                 Ok::<_, ()>(states.iter().map(|s| violates(s).then(|| case(s, class))).collect())
             };
@@ -282,7 +286,7 @@ mod tests {
         // A hole in the first file, once the second one has content.
         let violates =
             |s: &CrashState| outcome_of(s, a) != Outcome::Whole && outcome_of(s, b) == Outcome::Whole;
-        for (odd, top) in minima(Class::Gap, violates) {
+        for (odd, top) in minima(&trace, Class::Gap, violates) {
             assert_eq!((odd, top), (vec![(EffectId(a as u32), Outcome::Absent)], b as u32 + 1));
         }
     }
@@ -293,8 +297,29 @@ mod tests {
         let effects = Effects::of(&trace);
         let last = effects.list.len() - 1;
         let violates = |s: &CrashState| outcome_of(s, last) != Outcome::Whole;
-        for (odd, _) in minima(Class::AcknowledgedLoss, violates) {
+        for (odd, _) in minima(&trace, Class::AcknowledgedLoss, violates) {
             assert_eq!(odd, [(EffectId(last as u32), Outcome::Absent)]);
+        }
+    }
+    /// A file that is emptied, and written again by one call of many pages.
+    #[test]
+    fn a_call_that_is_cut_short_is_not_to_blame_for_what_was_gone_before_it() {
+        let mut b = TraceBuilder::new();
+        let (file, size) = (FileId(1), 0);
+        b.event(Op::Create { dir: FileId::ROOT, name: b"a".to_vec(), file, kind: NodeKind::File });
+        b.event(Op::Write { file, offset: 0, data: vec![1; 6 * 4096], sync: WriteSync::Data });
+        b.event(Op::Truncate { file, size });
+        b.event(Op::Write { file, offset: 0, data: vec![2; 6 * 4096], sync: WriteSync::None });
+        let trace = b.trace();
+        let effects = Effects::of(&trace);
+        let emptied = effects.list.iter().position(|e| e.event == 2).unwrap();
+        let again = effects.list.iter().position(|e| e.event == 3).unwrap();
+        let violates = |s: &CrashState| {
+            outcome_of(s, emptied) == Outcome::Whole
+                && (again..effects.list.len()).any(|i| outcome_of(s, i) != Outcome::Whole)
+        };
+        for (odd, top) in minima(&trace, Class::Gap, violates) {
+            assert_eq!((odd, top), (vec![], emptied as u32 + 1));
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Where a violation is real: under which models one and the same mechanism was seen.
 
 use super::number::grouped;
-use crate::cell::{CellResult, Finding};
-use crate::explore::AFTER_RECOVERY;
-use crate::verdict::Verdict;
+use crate::cell::{AFTER_RECOVERY, CellResult, DURING_RECOVERY, Finding};
+use crate::verdict::{Class, Verdict};
 use std::fmt;
 use unplug_faults::model::{self, Kind};
 
@@ -126,8 +125,8 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
         for finding in &cell.findings {
             let same = |c: &CellResult, f: &Finding| {
                 (&c.target, c.seed) == (&cell.target, cell.seed)
-                    && f.violation.class.family() == finding.violation.class.family()
                     && mistake(f) == mistake(finding)
+                    && family(cells, c, f) == family(cells, cell, finding)
             };
             if out.iter().any(|g| same(g.cell, g.finding)) {
                 continue;
@@ -137,7 +136,11 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
                 .flat_map(|c| c.findings.iter().map(move |f| (c, f)))
                 .filter(|(c, f)| same(c, f))
                 .collect();
-            shown.sort_by_key(|(c, f)| (rank(&c.model), mistake(f) != f.mechanism));
+            // What the first start shows is told before what only a later one does, and what shows by itself before
+            // what shows after a recovery.
+            let later =
+                |c, f: &Finding| family(cells, c, f).is_some_and(|of| of != f.violation.class.family());
+            shown.sort_by_key(|(c, f)| (rank(&c.model), later(c, f), mistake(f) != f.mechanism));
             let (cell, finding) = shown.first().copied().unwrap_or((cell, finding));
             let places: Vec<&CellResult> = shown.iter().map(|(c, _)| *c).collect();
             let (grade, seen_in) = (grade(cells, &places), seen_in(&shown));
@@ -145,6 +148,18 @@ pub fn graded(cells: &[CellResult]) -> Vec<Graded<'_>> {
         }
     }
     out
+}
+
+/// The classes in which the finding's mechanism is one and the same: what a later start shows is of the family of what
+/// the first start shows, where one state shows both. A crash during recovery may show itself as anything.
+fn family(cells: &[CellResult], cell: &CellResult, finding: &Finding) -> Option<Class> {
+    if finding.mechanism.starts_with(DURING_RECOVERY) {
+        return None;
+    }
+    let class = finding.violation.class;
+    let of_run = cells.iter().filter(|c| (&c.target, c.seed) == (&cell.target, cell.seed));
+    let mut all = of_run.flat_map(|c| &c.findings).filter(|f| mistake(f) == mistake(finding));
+    Some(all.find(|f| f.also.contains(&class)).map_or(class, |f| f.violation.class).family())
 }
 
 /// Where a mechanism was seen, the runs in the order of the most real model's cells.
@@ -208,7 +223,8 @@ fn grade(cells: &[CellResult], places: &[&CellResult]) -> Grade {
 mod tests {
     use super::*;
     use crate::target::policy::Policy;
-    use crate::verdict::{Class, Violation};
+    use crate::verdict::Violation;
+    use std::collections::BTreeSet;
 
     fn cell(model: &str, verdict: Verdict) -> CellResult {
         let mut cell = CellResult::unrecorded("store", Policy::Always, model, 1, "");
@@ -226,6 +242,7 @@ mod tests {
                 violation,
                 states: 1,
                 mechanism: "the same".into(),
+                also: BTreeSet::new(),
                 story: Default::default(),
                 repro: None,
             });
@@ -280,6 +297,32 @@ mod tests {
             graded_as(&["posix"], &[]),
             "seen under posix; no model of a real file system was explored"
         );
+    }
+
+    /// Findings of one mechanism in two phases, the second of which shows these at a later start, too.
+    fn counted(mechanism: &str, classes: [Class; 2], also: &[Class]) -> Vec<Class> {
+        let mut cells = [cell("posix", Verdict::Violated), cell("posix", Verdict::Violated)];
+        for (cell, class) in cells.iter_mut().zip(classes) {
+            cell.findings[0].mechanism = mechanism.to_owned();
+            cell.findings[0].violation.class = class;
+        }
+        cells[1].findings[0].also = also.iter().copied().collect();
+        graded(&cells).iter().map(|g| g.finding.violation.class).collect()
+    }
+
+    #[test]
+    fn a_later_start_is_no_finding_of_its_own_where_one_state_shows_both() {
+        let classes = [Class::NotIdempotent, Class::TornOperation];
+        assert_eq!(counted("a", classes, &[Class::NotIdempotent]), [Class::TornOperation]);
+        assert_eq!(counted("a", classes, &[]), classes);
+        assert_eq!(counted("a", classes, &[Class::LostAfterRecovery]), classes);
+    }
+
+    #[test]
+    fn a_mistake_of_recovery_is_one_finding_in_all_phases() {
+        let classes = [Class::RefusesToOpen, Class::AcknowledgedLoss];
+        assert_eq!(counted("during recovery: a", classes, &[]), classes[..1]);
+        assert_eq!(counted("a", classes, &[]), classes);
     }
 
     /// A real model that could not be measured is no evidence that it does not happen there.

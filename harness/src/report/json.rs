@@ -65,6 +65,8 @@ struct Violation<'a> {
     explanation: &'a str,
     repro: Option<String>,
     mechanism: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<String>,
     states: u64,
     stricter_than_documented: bool,
     loss_ms: Option<f64>,
@@ -132,6 +134,7 @@ fn violation(finding: &Finding) -> Violation<'_> {
         explanation: &finding.violation.explanation,
         repro: finding.repro.as_ref().map(|p| p.display().to_string()),
         mechanism: &finding.mechanism,
+        also: finding.also.iter().copied().map(class_name).collect(),
         states: finding.states,
         stricter_than_documented: finding.violation.stricter_than_documented,
         loss_ms: finding.violation.loss.map(millis),

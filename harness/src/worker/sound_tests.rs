@@ -106,6 +106,25 @@ fn another_state_in_an_equal_directory_is_not_known() {
     assert!(!spare.is_known(&a));
 }
 
+/// What is known is told with the probes that a life of this worker would have written.
+#[test]
+fn lives_with_other_probes_are_not_noted() {
+    let probes = || dump("probe\n");
+    for (written, third, noted) in [
+        ("probe\n", "a\nprobe\n", true),
+        ("other\n", "a\nother\n", false),
+        ("", "a\n", false),
+        ("probe\n", "a\n", false),
+    ] {
+        let (sound, dir) = (RefCell::default(), tempfile::tempdir().unwrap());
+        let spare = Spare::new(&sound, (dir.path(), 5), &probes);
+        assert!(!spare.is_known(&dump("a\n")));
+        let (first, third) = (Outcome::Recovered(dump("a\n")), Some(Outcome::Recovered(dump(third))));
+        spare.note(&Lives { first: first.clone(), second: Some(first), third, probes: dump(written) });
+        assert_eq!(spare.is_known(&dump("a\n")), noted, "{written:?}");
+    }
+}
+
 #[test]
 fn workers_tell_each_other_what_they_know() {
     let dir = tempfile::tempdir().unwrap();

@@ -59,6 +59,7 @@ pub fn page(fixtures: &[Fixture], checked: &Checked, rules: &str) -> Result<Stri
         let names: Vec<&str> = checked.unmodelled.iter().map(String::as_str).collect();
         let _ = writeln!(out, "\n*Not measured*, for lack of a model: {}.", names.join(", "));
     }
+    judges(&mut out);
     table(fixtures, &mut out)?;
     let _ = write!(out, "\n{rules}");
     let _ = writeln!(out, "\n## Workloads\n");
@@ -66,6 +67,21 @@ pub fn page(fixtures: &[Fixture], checked: &Checked, rules: &str) -> Result<Stri
         let _ = writeln!(out, "- `{}`: {}", script.name, script.about);
     }
     Ok(out)
+}
+
+/// Which model judges which kind of file system.
+fn judges(out: &mut String) {
+    let _ = writeln!(out, "\n## Which model judges which file system\n");
+    let _ = writeln!(
+        out,
+        "Beside what is named, `commit=1` in some variants. A model may stand for several kinds, if it allows all that each of \
+         them shows: then it allows more than any one of them does.\n"
+    );
+    let _ = writeln!(out, "| kind | file system | mount options | model |\n|---|---|---|---|");
+    for kind in kinds() {
+        let options = if kind.options.is_empty() { "as by default" } else { kind.options };
+        let _ = writeln!(out, "| {} | {} | {options} | `{}` |", kind.name, kind.fs, kind.model);
+    }
 }
 
 fn table(fixtures: &[Fixture], out: &mut String) -> Result<()> {
