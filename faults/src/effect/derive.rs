@@ -1,8 +1,9 @@
 //! From events to effects: a simulation of what the kernel's memory held when each call was made.
 
 use crate::effect::returns::Returns;
-use crate::effect::{Back, Effect, EffectId, EffectKind, Meta, PAGE};
-use crate::event::{AllocateMode, Event, FileId, Name, NodeKind, Op, SyncKind, WriteSync};
+use crate::effect::unwritten::Unwritten;
+use crate::effect::{Back, Effect, EffectId, EffectKind, Meta, PAGE, ZEROS};
+use crate::event::{Event, FileId, Name, NodeKind, Op, SyncKind, WriteSync};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,20 @@ pub struct Effects {
     pub(crate) deaths: BTreeMap<EffectId, FileId>,
     /// The data of extending writes that also lie within the size from before, where they show without the new one.
     pub(crate) straddles: BTreeSet<EffectId>,
+    /// The zeros in place of what ZERO_RANGE has zeroed ([`EffectKind::is_zeros`]).
+    pub(crate) zeros: BTreeMap<EffectId, Zeros>,
+    /// The data that are the first in a block that was allocated in advance, or zeroed. Only in
+    /// [`with_freed`](Self::with_freed).
+    pub(crate) unwritten: BTreeSet<EffectId>,
+}
+
+/// Zeros in place, which may be there although the change that zeroed the page is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Zeros {
+    /// The ZERO_RANGE.
+    pub(crate) by: EffectId,
+    /// In the page of the write that they come with, in front of its data; otherwise beside it.
+    pub(crate) own: bool,
 }
 
 impl Effects {
@@ -30,10 +45,23 @@ impl Effects {
         Effects::derive(trace, Beside { gaps: true, ..Beside::default() })
     }
 
-    /// The same, and in front of each change that sets blocks free an effect for each of these
+    /// The same, and in front of each write of a part of a page that ZERO_RANGE has zeroed the zeros around it, for
+    /// models in which the page is written in place.
+    pub fn with_own_zeros(trace: &Trace) -> Effects {
+        Effects::derive(trace, Beside { gaps: true, own_zeros: true, ..Beside::default() })
+    }
+
+    /// The same as [`of`](Self::of), and in front of each write into a range that ZERO_RANGE has zeroed zeros in the
+    /// pages beside, for models in which they are put there in place.
+    pub fn with_zeros_beside(trace: &Trace) -> Effects {
+        Effects::derive(trace, Beside { zeros_beside: true, ..Beside::default() })
+    }
+
+    /// All of these, and in front of each change that sets blocks free an effect for each of these
     /// ([`EffectKind::is_freed`]), for models in which they are used anew before that change is durable.
     pub fn with_freed(trace: &Trace) -> Effects {
-        Effects::derive(trace, Beside { gaps: true, freed: true, ..Beside::default() })
+        let all = Beside { gaps: true, freed: true, own_zeros: true, zeros_beside: true, returns: false };
+        Effects::derive(trace, all)
     }
 
     /// The same as [`of`](Self::of), and an effect behind each change that takes a name away under which a file may
@@ -49,7 +77,8 @@ impl Effects {
                 live.event(index as u32, event);
             }
         }
-        Effects { list: live.list, deaths: live.deaths, straddles: live.straddles }
+        let Live { list, deaths, straddles, zeros, first, .. } = live;
+        Effects { list, deaths, straddles, zeros, unwritten: first }
     }
 
     /// How many there are.
@@ -70,23 +99,28 @@ impl Effects {
 
 /// Effects that stand for what may show beside what was asked for.
 #[derive(Clone, Copy, Default)]
-struct Beside {
+pub(super) struct Beside {
     gaps: bool,
-    freed: bool,
+    pub(super) freed: bool,
     returns: bool,
+    own_zeros: bool,
+    zeros_beside: bool,
 }
 
 /// What the kernel's memory holds: it differs from the disk, and effects are cut by it (whether a write
 /// extends the file, whether its page has a block yet).
-struct Live {
-    size: BTreeMap<FileId, u64>,
+pub(super) struct Live {
+    pub(super) size: BTreeMap<FileId, u64>,
     /// Pages that have a block, delayed allocation included.
-    blocks: BTreeMap<FileId, BTreeSet<u64>>,
+    pub(super) blocks: BTreeMap<FileId, BTreeSet<u64>>,
     links: BTreeMap<FileId, u32>,
-    list: Vec<Effect>,
+    pub(super) list: Vec<Effect>,
     deaths: BTreeMap<EffectId, FileId>,
     straddles: BTreeSet<EffectId>,
-    beside: Beside,
+    zeros: BTreeMap<EffectId, Zeros>,
+    first: BTreeSet<EffectId>,
+    pub(super) unwritten: Unwritten,
+    pub(super) beside: Beside,
     back: Returns,
 }
 
@@ -101,6 +135,9 @@ impl Live {
             list: Vec::new(),
             deaths: BTreeMap::new(),
             straddles: BTreeSet::new(),
+            zeros: BTreeMap::new(),
+            first: BTreeSet::new(),
+            unwritten: Unwritten::default(),
         };
         for node in &trace.base {
             live.back.named(node.file, node.dir, &node.name);
@@ -114,12 +151,12 @@ impl Live {
         live
     }
 
-    fn push(&mut self, index: u32, event: &Event, kind: EffectKind) -> EffectId {
+    pub(super) fn push(&mut self, index: u32, event: &Event, kind: EffectKind) -> EffectId {
         self.list.push(Effect { event: index, issued: event.begin, kind });
         EffectId((self.list.len() - 1) as u32)
     }
 
-    fn meta(&mut self, index: u32, event: &Event, meta: Meta) -> EffectId {
+    pub(super) fn meta(&mut self, index: u32, event: &Event, meta: Meta) -> EffectId {
         self.push(index, event, EffectKind::Meta(meta))
     }
 
@@ -253,18 +290,6 @@ impl Live {
         }
     }
 
-    /// The blocks of these pages are about to be set free.
-    fn frees(&mut self, index: u32, event: &Event, file: FileId, pages: std::ops::Range<u64>) {
-        if !self.beside.freed || pages.is_empty() {
-            return;
-        }
-        let blocks: Vec<u64> =
-            self.blocks.get(&file).into_iter().flat_map(|all| all.range(pages.clone())).copied().collect();
-        for page in blocks {
-            self.push(index, event, EffectKind::Data { file, page, start: 0, bytes: 0..0, fresh: false });
-        }
-    }
-
     fn name_gone(&mut self, id: EffectId, file: FileId) {
         let links = self.links.entry(file).or_default();
         *links = links.saturating_sub(1);
@@ -281,9 +306,19 @@ impl Live {
         if self.beside.gaps {
             self.gap(index, event, file, offset / PAGE);
         }
+        if self.beside.zeros_beside {
+            for (page, by) in self.unwritten.beside(file, offset / PAGE, (end - 1) / PAGE) {
+                self.zeros(index, event, (file, page), Zeros { by, own: false });
+            }
+        }
         for page in offset / PAGE..=(end - 1) / PAGE {
             let from = offset.max(page * PAGE);
             let to = end.min((page + 1) * PAGE);
+            // Where zeros come to the pages beside, those may have come to this one before it was written itself.
+            let around = self.beside.own_zeros && (to - from < PAGE || self.beside.zeros_beside);
+            if around && let Some(by) = self.unwritten.zeroed_by(file, page) {
+                self.zeros(index, event, (file, page), Zeros { by, own: true });
+            }
             // What write-back of this page alone would leave as the size: never beyond the page.
             let old = self.size.get(&file).copied().unwrap_or(0);
             if to > old {
@@ -302,7 +337,16 @@ impl Live {
             if from < old && to > old {
                 self.straddles.insert(id);
             }
+            if self.unwritten.written(file, page) && self.beside.freed {
+                self.first.insert(id);
+            }
         }
+    }
+
+    fn zeros(&mut self, index: u32, event: &Event, (file, page): (FileId, u64), zeros: Zeros) {
+        let bytes = ZEROS..ZEROS + PAGE as u32;
+        let id = self.push(index, event, EffectKind::Data { file, page, start: 0, bytes, fresh: false });
+        self.zeros.insert(id, zeros);
     }
 
     /// Before a write that begins behind the page in which the file ends: that page is no longer the last, so that its
@@ -316,92 +360,5 @@ impl Live {
             self.size.insert(file, to);
             self.push(index, event, EffectKind::Size { file, to });
         }
-    }
-
-    fn truncate(&mut self, index: u32, event: &Event, file: FileId, size: u64) {
-        if self.size.get(&file).copied().unwrap_or(0) == size {
-            // Nothing but the times of the inode changes (O_TRUNC of an empty file, say).
-            return;
-        }
-        self.zeroed(index, event, file, (size, u64::MAX), true);
-        self.size.insert(file, size);
-        let keep = size.div_ceil(PAGE);
-        self.frees(index, event, file, keep..u64::MAX);
-        self.blocks.entry(file).or_default().split_off(&keep);
-        self.meta(index, event, Meta::Truncate { file, size });
-    }
-
-    /// A cut within a page zeroes the page's rest in memory, and that page is written back by itself: the zeros
-    /// can be on the disk before the change of the file's shape is. (`eof`: up to the size is as good as to the
-    /// page's end.)
-    fn zeroed(&mut self, index: u32, event: &Event, file: FileId, (from, to): (u64, u64), eof: bool) {
-        let page = from / PAGE;
-        let old = self.size.get(&file).copied().unwrap_or(0);
-        let to = to.min(old).min((page + 1) * PAGE);
-        let has_block = self.blocks.get(&file).is_some_and(|blocks| blocks.contains(&page));
-        let inner = !from.is_multiple_of(PAGE) || !to.is_multiple_of(PAGE) && (to < old || !eof);
-        let part = from < to && inner;
-        if part && has_block {
-            let (start, bytes) = ((from % PAGE) as u16, 0..(to - from) as u32);
-            self.push(index, event, EffectKind::Data { file, page, start, bytes, fresh: false });
-        }
-    }
-
-    fn allocate(&mut self, index: u32, event: &Event, file: FileId, mode: AllocateMode, at: u64, len: u64) {
-        let mut end = at.saturating_add(len);
-        let punch = mode == AllocateMode::Punch;
-        if punch && end >= self.size.get(&file).copied().unwrap_or(0) {
-            // "If the hole extends beyond i_size, set the hole to end after the page that contains i_size"
-            // (ext4_punch_hole; xfs_free_file_space likewise).
-            end = end.checked_next_multiple_of(PAGE).unwrap_or(end);
-        }
-        let len = end - at;
-        if punch || matches!(mode, AllocateMode::Zero { .. }) {
-            self.zeroed(index, event, file, (at, end), punch);
-            if at / PAGE < end / PAGE {
-                self.zeroed(index, event, file, (end / PAGE * PAGE, end), punch);
-            }
-        }
-        match mode {
-            AllocateMode::Extend | AllocateMode::KeepSize | AllocateMode::Insert => {}
-            AllocateMode::Punch | AllocateMode::Zero { .. } => {
-                self.frees(index, event, file, at.div_ceil(PAGE)..(end / PAGE).max(at.div_ceil(PAGE)));
-            }
-            AllocateMode::Collapse => self.frees(index, event, file, at / PAGE..end / PAGE),
-        }
-        let size = self.size.entry(file).or_default();
-        let blocks = self.blocks.entry(file).or_default();
-        let (first, after) = (at / PAGE, end.div_ceil(PAGE));
-        match mode {
-            AllocateMode::Extend => *size = end.max(*size),
-            AllocateMode::Zero { keep_size: false } => *size = end.max(*size),
-            AllocateMode::KeepSize | AllocateMode::Punch | AllocateMode::Zero { keep_size: true } => {}
-            AllocateMode::Collapse => *size = size.saturating_sub(len),
-            AllocateMode::Insert => *size = size.saturating_add(len),
-        }
-        match mode {
-            AllocateMode::Extend | AllocateMode::KeepSize | AllocateMode::Zero { .. } => {
-                blocks.extend(first..after);
-            }
-            AllocateMode::Punch => {
-                let (inner, stop) = (at.div_ceil(PAGE), end / PAGE);
-                blocks.retain(|page| !(inner..stop).contains(page));
-            }
-            AllocateMode::Collapse => {
-                let shift = len / PAGE;
-                let keep = |page: u64| match page {
-                    page if page < first => Some(page),
-                    page if page < first + shift => None,
-                    page => Some(page - shift),
-                };
-                *blocks = blocks.iter().filter_map(|page| keep(*page)).collect();
-            }
-            AllocateMode::Insert => {
-                let shift = len / PAGE;
-                *blocks =
-                    blocks.iter().map(|page| if *page < first { *page } else { page + shift }).collect();
-            }
-        }
-        self.meta(index, event, Meta::Allocate { file, mode, offset: at, len });
     }
 }

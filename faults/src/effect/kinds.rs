@@ -15,6 +15,9 @@ pub const SECTOR: u64 = 512;
 /// Of [`Outcome::Parts`]: the one part of a [`Meta::Return`].
 pub const RETURNED: u8 = 8;
 
+/// Of a [`EffectKind::Data`]: bytes from here on are zeros. No write is so long (Linux: 2 GiB less a page).
+pub(crate) const ZEROS: u32 = 1 << 31;
+
 /// Index into [`Effects::list`](super::Effects::list); effects stand in the order of the events that cause them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EffectId(pub u32);
@@ -43,7 +46,7 @@ pub enum EffectKind {
         /// Where in the page the bytes begin.
         start: u16,
         /// The bytes, as a range of the event's data (zeros, where the event has none: a truncate or a hole
-        /// that cuts a page).
+        /// that cuts a page; and see [`EffectKind::is_zeros`]).
         bytes: std::ops::Range<u32>,
         /// The page had no allocated block before this effect: until its data are written back it may read
         /// as zeros (or be stale), whichever the model says.
@@ -208,6 +211,12 @@ impl EffectKind {
     /// [`Effects::with_freed`](super::Effects::with_freed).
     pub fn is_freed(&self) -> bool {
         matches!(self, EffectKind::Data { bytes, .. } if bytes.is_empty())
+    }
+
+    /// Whether it stands for zeros in a page that was zeroed before, in place, and not for bytes of the event. Only in
+    /// [`Effects::with_own_zeros`](super::Effects::with_own_zeros) and those beside it.
+    pub fn is_zeros(&self) -> bool {
+        matches!(self, EffectKind::Data { bytes, .. } if bytes.start >= ZEROS)
     }
 
     /// Whether it is there from the beginning, because it only says what may show beside what was asked for.

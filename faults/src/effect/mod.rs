@@ -5,8 +5,11 @@ mod kinds;
 mod names;
 mod orders;
 mod returns;
+mod shape;
+mod unwritten;
 
 pub use derive::Effects;
+pub(crate) use kinds::ZEROS;
 pub use kinds::{Back, Effect, EffectId, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
 pub use names::Names;
 pub use orders::{MAX_ORDERS, Orders};

@@ -78,6 +78,12 @@ impl Names {
             EffectKind::Data { file, page, .. } if effect.kind.is_freed() => {
                 format!("page {page} of {}, whose block is about to be set free,", self.path_at(*file, at))
             }
+            EffectKind::Data { file, page, .. } if effect.kind.is_zeros() => {
+                format!(
+                    "zeros in page {page} of {}, which the write has found zeroed,",
+                    self.path_at(*file, at)
+                )
+            }
             EffectKind::Data { file, page, start, bytes, .. } => {
                 let from = page * PAGE + u64::from(*start);
                 let to = from + u64::from(bytes.end - bytes.start);

@@ -129,19 +129,24 @@ pub(crate) fn paths(dirs: &Dirs, kinds: &Kinds) -> BTreeMap<Vec<u8>, FileId> {
     found
 }
 
-/// The bytes of a write; of a change of shape that cuts a page, a page of zeros.
-pub(crate) fn data_of(trace: &Trace, event: u32) -> &[u8] {
+/// The bytes of a data effect, out of the event's data; of a change of shape that cuts a page they are zeros.
+pub(crate) fn data_of<'t>(trace: &'t Trace, effect: &Effect) -> Option<&'t [u8]> {
     static ZEROS: Page = [0; PAGE as usize];
-    match trace.events.get(event as usize).map(|event| &event.op) {
-        Some(Op::Write { data, .. }) => data,
-        Some(Op::Truncate { .. } | Op::Allocate { .. }) => &ZEROS,
-        _ => &[],
+    let EffectKind::Data { bytes, .. } = &effect.kind else { return None };
+    if effect.kind.is_zeros() {
+        return ZEROS.get(..(bytes.end - bytes.start) as usize);
     }
+    let all: &[u8] = match &trace.events.get(effect.event as usize)?.op {
+        Op::Write { data, .. } => data,
+        Op::Truncate { .. } | Op::Allocate { .. } => &ZEROS,
+        _ => &[],
+    };
+    all.get(bytes.start as usize..bytes.end as usize)
 }
 
 /// Puts a data effect on its page.
 pub(crate) fn put_data(target: &mut Page, trace: &Trace, effect: &Effect, outcome: Outcome) {
-    let EffectKind::Data { page, start, bytes, .. } = &effect.kind else { return };
+    let EffectKind::Data { page, start, .. } = &effect.kind else { return };
     let mask = match outcome {
         Outcome::Absent => return,
         Outcome::Stale => {
@@ -155,8 +160,7 @@ pub(crate) fn put_data(target: &mut Page, trace: &Trace, effect: &Effect, outcom
         Outcome::Sectors(mask) => mask,
         Outcome::Whole | Outcome::Parts(_) => 0xFF,
     };
-    let source = data_of(trace, effect.event);
-    if let Some(source) = source.get(bytes.start as usize..bytes.end as usize) {
+    if let Some(source) = data_of(trace, effect) {
         write_sectors(target, usize::from(*start), source, mask);
     }
 }

@@ -13,6 +13,12 @@ use crate::trace::Trace;
 pub enum Allowance {
     /// New blocks may show what stood there before.
     StaleBlocks,
+    /// Blocks that were allocated in advance, or zeroed, may show what stood there before.
+    StaleAllocated,
+    /// Zeros may be there beside a write into a zeroed range, before the range is zeroed.
+    ZerosBeside,
+    /// A page of a zeroed range that was written in part may be there as a whole, before the range is zeroed.
+    ZerosAround,
     /// Blocks that are set free may show what another file writes, before that is durable.
     ReusedBlocks,
     /// A truncate may be there without the zeros behind its end in the last page.
@@ -66,8 +72,11 @@ pub enum Lacks {
 
 impl Allowance {
     /// All of them.
-    pub const ALL: [Allowance; 17] = [
+    pub const ALL: [Allowance; 20] = [
         Allowance::StaleBlocks,
+        Allowance::StaleAllocated,
+        Allowance::ZerosBeside,
+        Allowance::ZerosAround,
         Allowance::ReusedBlocks,
         Allowance::CutsWithoutZeros,
         Allowance::HolesWithoutZeros,
@@ -90,6 +99,9 @@ impl Allowance {
     pub fn name(self) -> &'static str {
         match self {
             Allowance::StaleBlocks => "a new block shows what stood there before",
+            Allowance::StaleAllocated => "a block allocated in advance shows what stood there before",
+            Allowance::ZerosBeside => "zeros beside a write into a zeroed range, before the range is zeroed",
+            Allowance::ZerosAround => "a zeroed page with a part written, before the range is zeroed",
             Allowance::ReusedBlocks => {
                 "a freed block shows another file's data before the freeing is durable"
             }
@@ -114,9 +126,13 @@ impl Allowance {
     /// The models that have it.
     pub fn models(self) -> &'static [&'static str] {
         match self {
-            Allowance::StaleBlocks | Allowance::ReusedBlocks | Allowance::RenamesBeforeSizes => {
-                &["ext4-writeback"]
-            }
+            Allowance::StaleBlocks
+            | Allowance::StaleAllocated
+            | Allowance::ReusedBlocks
+            | Allowance::RenamesBeforeSizes => &["ext4-writeback"],
+            Allowance::ZerosBeside => &["ext4-journal", "ext4-writeback"],
+            // With data=writeback the block may show anything, so that it would not be missed there.
+            Allowance::ZerosAround => &["ext4-ordered"],
             Allowance::CutsWithoutZeros | Allowance::HolesWithoutZeros => &["ext4-writeback", "xfs", "btrfs"],
             Allowance::EarlyOverwrites | Allowance::WritesBehindRemovals => {
                 &["ext4-ordered", "ext4-writeback", "xfs"]
@@ -189,6 +205,9 @@ fn forbid(graph: &mut Graph, trace: &Trace, effects: &Effects, allowance: Allowa
             (Allowance::StaleBlocks, kind @ EffectKind::Data { .. }) if !kind.is_freed() => {
                 graph.facts[n].stale = false;
             }
+            (Allowance::StaleAllocated, EffectKind::Data { fresh: false, .. }) if !effect.kind.is_freed() => {
+                graph.facts[n].stale = false;
+            }
             (Allowance::ReusedBlocks, kind) if kind.is_freed() => graph.facts[n].stale = false,
             (_, EffectKind::Meta(Meta::Return { back, .. })) if returns == Some(*back) => {
                 graph.facts[n].parts = 0;
@@ -230,6 +249,14 @@ fn forbid(graph: &mut Graph, trace: &Trace, effects: &Effects, allowance: Allowa
         if effects.deaths.contains_key(&id) {
             removal = Some(id);
         }
+    }
+    let own = match allowance {
+        Allowance::ZerosBeside => Some(false),
+        Allowance::ZerosAround => Some(true),
+        _ => None,
+    };
+    for (id, zeros) in effects.zeros.iter().filter(|(_, zeros)| own == Some(zeros.own)) {
+        edges.push((*id, Need { on: zeros.by, grain: Grain::Whole, rule: Rule::Assumed }));
     }
     if allowance == Allowance::SyncfsLeavesOverwrites {
         syncfs_forces(graph, trace, effects);

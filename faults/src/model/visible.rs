@@ -112,16 +112,27 @@ pub(crate) fn sizes_follow_data(effects: &Effects, forced: &mut [Clock]) {
 }
 
 /// Everything in the order of the calls, and as one step: a size with the data that it covers, the zeros of a cut
-/// with their truncate.
+/// with their truncate. But for zeros in place, which are in no order; what comes behind them needs what zeroed those
+/// pages, so that they do not show any more.
 pub(crate) fn in_order(trace: &Trace, effects: &Effects) -> Edges {
     let mut edges = Vec::new();
-    for id in 1..effects.list.len() as u32 {
-        edges.push(edge(EffectId(id), EffectId(id - 1), Rule::InOrder));
-        let (before, here) = (&effects.list[id as usize - 1], &effects.list[id as usize]);
-        let shape =
-            before.event == here.event && !matches!(trace.events[here.event as usize].op, Op::Write { .. });
-        if shape || matches!(before.kind, EffectKind::Size { .. }) {
-            edges.push(edge(EffectId(id - 1), EffectId(id), Rule::InOrder));
+    let mut last: Option<EffectId> = None;
+    for (id, here) in effects.list.iter().enumerate() {
+        let id = EffectId(id as u32);
+        if here.kind.is_zeros() {
+            continue;
+        }
+        for before in last.map_or(0..0, |last| last.0 + 1..id.0) {
+            edges.push(edge(id, EffectId(before), Rule::OutOfReach));
+        }
+        if let Some(on) = last.replace(id) {
+            edges.push(edge(id, on, Rule::InOrder));
+            let before = &effects.list[on.0 as usize];
+            let shape = before.event == here.event
+                && !matches!(trace.events[here.event as usize].op, Op::Write { .. });
+            if shape || matches!(before.kind, EffectKind::Size { .. }) {
+                edges.push(edge(on, id, Rule::InOrder));
+            }
         }
     }
     edges

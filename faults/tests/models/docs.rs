@@ -33,10 +33,15 @@ const BEYOND: &str = "
 - `btrfs`: a file in a directory that was made and then moved, all since the last commit: the state in which the log
   has it without the directory's first parent is left out. What a sync of an open file without a name leaves out
   (its data are not logged) is left out too. nodatacow, which tears, is not modelled.
-- `ext4-journal`: ZERO_RANGE of two pages, a write over the first, its write-back: the second reads as zeros and the
-  first as before both (workload `zero-then-write`, seen on 6.18, counted apart in docs/ground-truth.md; why is not
-  known). The models keep the order of the two. On `ext4-ordered` the write was seen before the zeroing, and the model
-  allows it.
+- ZERO_RANGE on ext4 leaves the blocks where they are and marks them as not written, so what a write does to them may
+  be there before the range is zeroed. On `ext4-ordered` that is the write itself, a page as it was written, with the
+  zeros around. Without dioread_nolock (data=journal, nodelalloc, dioread_lock; `ext4-journal`, `ext4-writeback`) it is
+  also zeros in the pages beside, as far as extent_max_zeroout_kb goes (32 by default, and the models know no other;
+  with 0 they are never seen): ext4_ext_convert_to_initialized writes them at once. Which pages those are depends on how
+  the file lies on the disk; the models allow each subset of those that can be. `posix` knows neither.
+- `ext4-writeback`, with dioread_lock: a block that was allocated in advance shows what stood there before when the page
+  that was written to it is lost (workload `preallocated-rubbish`). Where it was zeroed by ZERO_RANGE before, the model
+  allows that a little early, before the zeroing is there.
 - ext4 with fast_commit, XFS on a realtime device, and file systems over a disk that ignores flushes.
 ";
 

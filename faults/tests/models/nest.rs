@@ -144,6 +144,62 @@ proptest! {
     }
 }
 
+/// A random program of writes into ranges that are zeroed or allocated in advance, among syncs and cuts.
+fn zeroed() -> impl Strategy<Value = Script> {
+    proptest::collection::vec((0u8..12, 0u64..4, 1u64..4), 2..6).prop_map(|steps| {
+        let mut s = Script::new().base("f", 'A', 4).base("g", 'A', 1);
+        for (n, (what, at, len)) in steps.into_iter().enumerate() {
+            let letter = char::from(b'B' + n as u8);
+            let zero = AllocateMode::Zero { keep_size: at % 2 == 0 };
+            s = match what {
+                0..=3 => s.allocate("f", zero, at * 4096, len * 4096),
+                4 => s.allocate("f", AllocateMode::Extend, at * 4096, 2 * len * 4096),
+                5 | 6 => s.write("f", at, letter, 1),
+                7 => s.bytes("f", at * 4096 + 700, vec![letter as u8; len as usize * 3000], WriteSync::None),
+                8 => s.append("g", letter, 1).fsync("g"),
+                9 => s.fsync("f"),
+                10 => s.truncate("f", at * 4096 + 100 * len),
+                _ => s.allocate("f", AllocateMode::Punch, at * 4096, len * 4096),
+            };
+        }
+        s
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// As many states are found as are counted, each once, and their hashes are their images'.
+    #[test]
+    fn what_is_zeroed_in_place_is_counted(script in zeroed()) {
+        for name in ["ext4-journal", "ext4-ordered", "ext4-writeback"] {
+            let model = model::by_name(name).expect("model");
+            let effects = model.effects(&script.trace);
+            let space = Space::new(&script.trace, &effects, model, &[Assumption::NoTear]);
+            let count = space.count();
+            if !count.exact || count.states > 3_000u32.into() {
+                continue;
+            }
+            let mut seen = BTreeSet::new();
+            let mut states = space.states(&Plan { bound: 255, budget: 1 << 20, seed: 9 });
+            for state in states.by_ref() {
+                prop_assert!(space.is_legal(&state), "{name} {state:?}");
+                prop_assert_eq!(space.hash(&state), space.image(&state).hash(), "{} {:?}", name, &state);
+                prop_assert!(seen.insert((state.prefix, state.except.clone())), "{name} {state:?} twice");
+            }
+            prop_assert_eq!(count.states, seen.len().into(), "{}", name);
+            prop_assert!(states.is_exhaustive());
+            // The end alone has nothing that the whole has not.
+            let end = script.at_end(name, &[Assumption::NoTear]);
+            let mut whole = BTreeSet::new();
+            for state in space.states(&Plan { bound: 255, budget: 1 << 20, seed: 9 }) {
+                whole.insert(crate::script::draw(&space.image(&state)));
+            }
+            prop_assert!(end.is_subset(&whole), "{name}");
+        }
+    }
+}
+
 /// Long runs stay small: thousands of synced appends, and thousands of names that no sync ever forces.
 #[test]
 fn long_traces_have_few_edges() {

@@ -3,7 +3,7 @@
 use crate::compare::{Miss, matches, misses};
 use crate::fixture::{Fixture, OfKind};
 use crate::kernel::{Kind, kind};
-use crate::known::is_known;
+use crate::known::{KNOWN, apart};
 use crate::modelled::{Wrong, modelled};
 use crate::observe::{Observed, Trees};
 use crate::script::Script;
@@ -192,13 +192,14 @@ fn check_kind(
         if !cache.contains_key(&key) {
             cache.insert(key.clone(), modelled(&variant.script, model, wrong)?);
         }
-        for miss in misses(&run.trees, &cache[&key]) {
+        let found = misses(&run.trees, &cache[&key]).into_iter().map(|miss| {
             let (workload, variant) = (script.name.clone(), variant.clone());
             let (kind, kernel) = (of_kind.kind.clone(), of_kind.kernel.clone());
-            let finding = Finding { workload, kind, kernel, variant, miss };
-            let known = if is_known(&finding) { &mut checked.known } else { &mut checked.findings };
-            known.push(finding);
-        }
+            Finding { workload, kind, kernel, variant, miss }
+        });
+        let (other, known) = apart(found.collect(), KNOWN);
+        checked.findings.extend(other);
+        checked.known.extend(known);
         checked.runs += 1;
         checked.images += run.images;
         checked.trees += run.trees.len();

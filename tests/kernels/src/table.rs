@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::fixture::Fixture;
 use crate::kernel::{kind, kinds};
-use crate::known::{KNOWN, Known};
+use crate::known::{KNOWN, said};
 use crate::suite::{Checked, tightness, workloads};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -54,14 +54,7 @@ pub fn page(fixtures: &[Fixture], checked: &Checked, rules: &str) -> Result<Stri
         checked.trees,
         checked.findings.len()
     );
-    for known in KNOWN {
-        let runs = checked.known.iter().filter(|finding| known.is(finding)).count();
-        let Known { workload, kind, tree, about } = known;
-        let _ = writeln!(
-            out,
-            "\nNot counted there, **known to be outside**: `{workload}` on {kind}, `{tree}`, in {runs} runs. {about}"
-        );
-    }
+    out.push_str(&said(KNOWN, &checked.known));
     if !checked.unmodelled.is_empty() {
         let names: Vec<&str> = checked.unmodelled.iter().map(String::as_str).collect();
         let _ = writeln!(out, "\n*Not measured*, for lack of a model: {}.", names.join(", "));

@@ -37,8 +37,10 @@ const EXT4: Kind = Kind {
 
 static KINDS: [Kind; 9] = [
     EXT4,
-    Kind { name: "ext4-nodelalloc", options: "nodelalloc", ..EXT4 },
-    Kind { name: "ext4-dioread_lock", options: "dioread_lock", ..EXT4 },
+    // Both are without dioread_nolock, so that writes put zeros beside themselves (effect/unwritten.rs): the model of
+    // whatever else may be mounted. (Nothing else tells them from the defaults, see tests/fixtures.rs.)
+    Kind { name: "ext4-nodelalloc", options: "nodelalloc", model: "ext4-writeback", ..EXT4 },
+    Kind { name: "ext4-dioread_lock", options: "dioread_lock", model: "ext4-writeback", ..EXT4 },
     // Its model is the one that waits for nothing at a rename: that of data=writeback, which allows more besides.
     Kind { name: "ext4-noauto", options: "noauto_da_alloc", model: "ext4-writeback", ..EXT4 },
     Kind { name: "ext4-writeback", options: "data=writeback", model: "ext4-writeback", ..EXT4 },
