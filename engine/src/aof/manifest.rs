@@ -243,12 +243,30 @@ mod tests {
             ("seq 1 type b\n", Line(1)),
             ("file a seq 1 type\n", Line(1)),
             ("file ../a seq 1 type b\n", Line(1)),
-            ("file \"a\" seq 1 type b\n", Line(1)),
+            ("file \"a seq 1 type b\n", Line(1)),
+            ("file \"a\"b seq 1 type b\n", Line(1)),
+            ("file \"\" seq 1 type b\n", Line(1)),
+            ("file \"../a\" seq 1 type b\n", Line(1)),
+            ("file \"\\xff\" seq 1 type b\n", Line(1)),
             ("\nfile a seq 1 type b\n", Line(1)),
         ] {
             assert_eq!(parse(text), Err(error), "{text:?}");
         }
         assert_eq!(Manifest::parse(b"file \xff seq 1 type b\n"), Err(Checksum));
+    }
+
+    /// Found by starting with such a name: the start refused it, and Redis takes it.
+    #[test]
+    fn names_are_quoted_as_redis_quotes_them() {
+        for name in ["a b", "\"", "it's", "\\", "\u{e9}", "x#y", " "] {
+            let file = FileEntry { name: name.into(), seq: 1, kind: FileKind::Incr, chained: true };
+            let sealed = Some((name.to_owned(), 7));
+            let manifest = Manifest { files: vec![file], foreign: false, sealed };
+            assert_eq!(parse(&manifest.encode()), Ok(manifest), "{name}");
+        }
+        assert_eq!(shown("a b\u{e9}\"\\"), r#""a b\xc3\xa9\"\\""#);
+        assert_eq!(shown("appendonly.aof.1.incr.aof"), "appendonly.aof.1.incr.aof");
+        assert_eq!(parse("file \"a\" seq 1 type b\n").unwrap().files[0].name, "a");
     }
 
     #[test]
