@@ -11,18 +11,19 @@ use super::run::with_names;
 use super::search::Search;
 use super::sweep::{Means, Swept, sweep};
 use crate::cell::{Finding, Story};
-use crate::cluster::{Case, Clusters, Kin, mechanism};
+use crate::cluster::{Case, Clusters, Kin, Mechanism, in_recovery, mechanism};
 use crate::dump::Dump;
 use crate::history::{History, Phase};
 use crate::judge::{First, Judge, Seen};
 use crate::minimise::{Scope, local_minimum};
 use crate::pool::PoolError;
-use crate::repro::Repro;
-use crate::story::{Subject, tell};
+use crate::repro::{Repro, cut};
+use crate::story::{Subject, outcome_of, tell};
 use crate::verdict::{Class, Violation};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
+use unplug_faults::effect::Outcome::Whole;
 use unplug_faults::effect::{Effects, Names, Orders};
 use unplug_faults::event::{Clock, Op};
 use unplug_faults::state::{CrashState, Plan, Space};
@@ -45,7 +46,7 @@ impl Recovery {
     pub(super) fn of(trace: Trace) -> Recovery {
         let first = trace.events.iter().find(|event| matches!(event.op, Op::Invoke { .. })).map(|e| e.begin);
         let Some(first) = first else { return Recovery { alone: trace, written: None } };
-        let alone = crate::repro::cut(&trace, first.saturating_sub(1));
+        let alone = cut(&trace, first.saturating_sub(1));
         Recovery { alone, written: Some((trace, first)) }
     }
 }
@@ -111,6 +112,9 @@ impl Bench<'_> {
 /// One order of a recording.
 struct Written<'t> {
     trace: &'t Trace,
+    /// The recovery by itself, whose last moment was `ready`.
+    alone: Trace,
+    ready: Clock,
     effects: &'t Effects,
     names: &'t Names,
     space: &'t Space<'t>,
@@ -164,7 +168,9 @@ pub(super) fn write_on(
         let (effects, names) = with_names(search.model, trace);
         let space = Space::new(trace, &effects, search.model, search.assume).within(*begin..=Clock::MAX);
         let plan = Plan { budget: share, ..search.plan.clone() };
-        let written = Written { trace, effects: &effects, names: &names, space: &space };
+        let ready = begin.saturating_sub(1);
+        let alone = cut(trace, ready);
+        let written = Written { trace, alone, ready, effects: &effects, names: &names, space: &space };
         let known = means.memo.recovered();
         let mut clusters = Clusters::default();
         let swept = sweep_written(means, &bench, &written, &plan, &mut clusters);
@@ -195,12 +201,19 @@ fn sweep_written(
     })
 }
 
+/// The mechanism of a case. Where all that is not as it should be is the recovery's, it is that of a crash in it.
 fn mechanism_of(
     bench: &Bench<'_>,
-    Written { trace, effects, names, .. }: &Written<'_>,
+    Written { trace, alone, ready, effects, names, .. }: &Written<'_>,
     state: &CrashState,
     violation: &Violation,
-) -> crate::cluster::Mechanism {
+) -> Mechanism {
+    let issued = effects.list.partition_point(|e| e.issued <= violation.crash_point);
+    let mut odd = (0..issued).filter(|i| outcome_of(state, *i) != Whole).peekable();
+    if odd.peek().is_some() && odd.all(|i| effects.list[i].issued <= *ready) {
+        let in_it = CrashState { first: *ready, ..state.clone() };
+        return in_recovery(alone, effects, names, &in_it);
+    }
     mechanism(trace, bench.onward.history(), effects, names, state, violation)
 }
 
