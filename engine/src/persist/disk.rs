@@ -294,6 +294,34 @@ pub(crate) fn current(path: &Path) -> Result<Option<PathBuf>, FileError> {
     Ok(exists(&prev)?.then_some(prev))
 }
 
+/// Keeps `bytes`, which are to be cut from the file at `path` from offset `at` on, under a name of their own, durably.
+/// What was cut before is never written over: a second cut at the same offset gets a number. The same bytes are kept
+/// once, so that a cut that a crash has interrupted can be done again.
+pub(super) fn keep_cut(path: &Path, at: u64, bytes: &[u8]) -> Result<PathBuf, FileError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut kept = path.with_file_name(format!("{name}.cut-{at}"));
+    let mut number = 1u64;
+    let same = loop {
+        if !exists(&kept)? {
+            break false;
+        }
+        let long = fs::metadata(&kept).at("look at", &kept)?.len();
+        if long == bytes.len() as u64 && fs::read(&kept).at("read", &kept)? == bytes {
+            break true;
+        }
+        number += 1;
+        kept = path.with_file_name(format!("{name}.cut-{at}-{number}"));
+    };
+    if same {
+        File::open(&kept).and_then(|file| file.sync_all()).at("sync", &kept)?;
+    } else {
+        write_synced(&kept, |out| out.write_all(bytes))?;
+    }
+    sync_dir(dir)?;
+    Ok(kept)
+}
+
 /// Opens a file for appending.
 pub(super) fn open_append(path: &Path) -> Result<File, FileError> {
     OpenOptions::new().append(true).read(true).open(path).at("open", path)

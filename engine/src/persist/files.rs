@@ -176,13 +176,9 @@ impl Place {
         if !manifest.files.iter().any(history) {
             return Ok(());
         }
-        let names = disk::names(&self.dir)?;
+        // What was once cut from them stays: it is a person's to look at and to remove.
         for f in manifest.files.iter().filter(|f| history(f)) {
             disk::remove_if_there(&self.dir.join(&f.name))?;
-            let cut = format!("{}.cut-", f.name);
-            for kept in names.iter().filter(|n| n.starts_with(&cut)) {
-                disk::remove_if_there(&self.dir.join(kept))?;
-            }
         }
         let rest = manifest.files.iter().filter(|f| !history(f)).cloned().collect();
         let purged = Manifest { files: rest, foreign: !self.chained, sealed: manifest.sealed.clone() };

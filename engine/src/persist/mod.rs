@@ -65,7 +65,7 @@
 //! 5. The child has ended well, and what follows is a thread's work: `rename` the base to its name.
 //! 6. The manifest with the new base, and the old base and incr files as history, replaced as above; its step 3
 //!    makes the base's name durable before the manifest's can be.
-//! 7. Unlink the history, and what was once cut from it.
+//! 7. Unlink the history. What was once cut from it stays.
 //! 8. The manifest without history, replaced as above.
 //!
 //! Both manifests around each step say the same data: a command is in the old files or in the base, never in
@@ -86,7 +86,6 @@
 //!    `fsync`ed. No command is executed meanwhile.
 //! 4. Replaced as above. Up to its end the old file is the log, and it has missed nothing; from its end on the new one
 //!    is, and what waited to be written goes to it. If the last directory sync failed, neither may grow, as above.
-//! 5. Unlink what was once cut from the old file.
 //!
 //! A child that fails, or any failure in step 3, costs the new file and nothing else. A command is in the base if it
 //! was executed before the fork, in the diff if it was written after it, and in the buffer otherwise.
@@ -136,7 +135,8 @@
 //! 2. Find the layout that counts, and load all of it. What cannot be is refused here, with file, offset and
 //!    repair; nothing was changed.
 //! 3. Cut the last incr file's bad tail: copy it to `<file>.cut-<offset>` (unless it is all zeros), `fsync`
-//!    that and the directory; `ftruncate`, `fsync`. New batches never stand behind old bytes.
+//!    that and the directory; `ftruncate`, `fsync`. New batches never stand behind old bytes. A second cut at that
+//!    offset goes to `<file>.cut-<offset>-2`, and so on. Nothing here removes these files: that is for a person to do.
 //! 4. `fsync` every listed file: after a kill their bytes may not be durable, and Redis leaves its own so.
 //! 5. Unlink what no manifest lists, and temporary files; `fsync` the directory if there was any.
 //! 6. A new manifest, where the old one was found under its second name, lists history, or was Redis's (then

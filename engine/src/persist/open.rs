@@ -8,7 +8,7 @@ use super::error::{At, FileError, OpenError};
 use super::files::{Place, writable};
 use super::layout::{self, Found};
 use super::load::{Loader, Tail, corrupt};
-use super::log::{Log, is_temporary, parse_name, sibling};
+use super::log::{Log, is_temporary, parse_name};
 use super::open_single::{join, open_single};
 use super::report::{Cut, LoadReport};
 use super::snapshot::is_snapshot_temp;
@@ -244,11 +244,6 @@ fn leftovers(place: &Place, manifest: &Manifest, names: &[String]) -> Result<Vec
     Ok(all)
 }
 
-fn cut_path(tail: &Tail) -> PathBuf {
-    let name = tail.path.file_name().unwrap_or_default().to_string_lossy();
-    sibling(&tail.path, &format!("{name}.cut-{}", tail.good))
-}
-
 pub(super) fn note_unkept_cut(loader: &mut Loader<'_>, tail: Option<&Tail>) {
     if let Some(tail) = tail.filter(|t| !t.rest.is_empty()) {
         let (file, bytes) = (tail.path.clone(), tail.rest.len() as u64);
@@ -263,11 +258,7 @@ pub(super) fn cut(loader: &mut Loader<'_>, tail: &Tail) -> Result<(), OpenError>
         return Ok(());
     }
     let zeros = tail.rest.iter().all(|b| *b == 0);
-    let kept = (!zeros).then(|| cut_path(tail));
-    if let Some(kept) = &kept {
-        disk::write_synced(kept, |out| out.write_all(&tail.rest))?;
-        disk::sync_dir(kept.parent().unwrap_or(Path::new(".")))?;
-    }
+    let kept = (!zeros).then(|| disk::keep_cut(&tail.path, tail.good, &tail.rest)).transpose()?;
     if sabotaged!("log-rewritten-to-cut") {
         // Emptied, then written again: in between a power loss takes all of it.
         let bytes = fs::read(&tail.path).at("read", &tail.path)?;

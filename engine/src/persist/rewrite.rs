@@ -174,7 +174,6 @@ impl Persistence {
                     return Err(e);
                 }
             }
-            let _ = aof.place.remove_cuts();
             aof.settle_anew();
             return Ok(());
         }

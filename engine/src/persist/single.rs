@@ -172,15 +172,6 @@ impl Place {
                 .any(|s| rest.strip_suffix(s) == Some(&format!("{}.", self.prefix)))
             || rest == self.prefix
     }
-
-    /// Removes the bytes that were once cut from a file that is replaced now.
-    pub(super) fn remove_cuts(&self) -> Result<(), FileError> {
-        let cut = format!("{}.cut-", self.prefix);
-        for name in disk::names(&self.dir)?.iter().filter(|n| n.starts_with(&cut)) {
-            disk::remove_if_there(&self.dir.join(name))?;
-        }
-        Ok(())
-    }
 }
 
 /// The chain of a base of commands, as the child has left it.
@@ -209,8 +200,6 @@ pub(super) fn finish_single(aof: &mut Aof, place: &Place, seq: u64) -> Result<()
         // It has no name any more, and to free it takes a while. Where there is no thread to be had it is done here.
         let _ = std::thread::Builder::new().name("free".into()).spawn(move || drop(old));
     }
-    // Should this fail, they are removed with the next rewrite.
-    let _ = aof.place.remove_cuts();
     aof.rewritten_size = aof.size();
     Ok(())
 }

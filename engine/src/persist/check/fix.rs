@@ -37,10 +37,7 @@ fn dir_of(path: &Path) -> &Path {
 
 /// Keeps the bytes from `at` on aside, durably.
 fn keep(path: &Path, bytes: &[u8], at: u64) -> Result<PathBuf, FileError> {
-    let kept = aside(path, &format!("cut-{at}"))?;
-    disk::write_synced(&kept, |out| out.write_all(bytes.get(at as usize..).unwrap_or_default()))?;
-    disk::sync_dir(dir_of(path))?;
-    Ok(kept)
+    disk::keep_cut(path, at, bytes.get(at as usize..).unwrap_or_default())
 }
 
 /// What says how long the file was at a stop in order is taken back, durably, before the file gets shorter.
