@@ -8,6 +8,8 @@ mod agree;
 mod bytes;
 #[path = "persist/check.rs"]
 mod check;
+#[path = "persist/foreign.rs"]
+mod foreign;
 #[path = "persist/fuzz.rs"]
 mod fuzz;
 #[path = "persist/interop.rs"]

@@ -49,6 +49,8 @@ pub struct Manifest {
     /// A file that is good for less has been damaged since: a crash takes nothing of what was synced, and behind its
     /// end there is no mark that could say so.
     pub sealed: Option<(String, u64)>,
+    /// No server of ours has been started since that stop: what stands behind that length, none has written.
+    pub closed: bool,
 }
 
 /// Why a manifest cannot be used.
@@ -108,7 +110,8 @@ impl Manifest {
         if let Some((name, len)) = &self.sealed
             && self.files.iter().any(|f| f.kind == FileKind::Incr && f.name == *name)
         {
-            let _ = writeln!(text, "{MARK}sealed {len} {name}");
+            let word = if self.closed { "closed" } else { "sealed" };
+            let _ = writeln!(text, "{MARK}{word} {len} {name}");
         }
         let sum = crc(&text);
         let _ = writeln!(text, "{MARK}crc64 {sum:016x}");
@@ -120,7 +123,7 @@ impl Manifest {
         let text = std::str::from_utf8(bytes).map_err(|_| ManifestError::Checksum)?;
         let mut files: Vec<FileEntry> = Vec::new();
         let mut chained = Vec::new();
-        let mut sealed = None;
+        let (mut sealed, mut closed) = (None, false);
         let mut summed = false;
         let mut ours = false;
         let mut at = 0;
@@ -131,7 +134,8 @@ impl Manifest {
                 ours = true;
                 if let Some(name) = rest.strip_prefix("chained ") {
                     chained.push(name);
-                } else if let Some(seal) = rest.strip_prefix("sealed ") {
+                } else if let Some((word @ ("sealed" | "closed"), seal)) = rest.split_once(' ') {
+                    closed = word == "closed";
                     let (len, name) = seal.split_once(' ').ok_or(ManifestError::Line(n))?;
                     sealed = Some((name.to_owned(), len.parse().map_err(|_| ManifestError::Line(n))?));
                 } else if let Some(sum) = rest.strip_prefix("crc64 ") {
@@ -161,7 +165,7 @@ impl Manifest {
         for f in &mut files {
             f.chained = chained.contains(&f.name.as_str());
         }
-        Ok(Manifest { files, foreign: !ours, sealed })
+        Ok(Manifest { files, foreign: !ours, sealed, closed })
     }
 }
 
@@ -261,7 +265,7 @@ mod tests {
         for name in ["a b", "\"", "it's", "\\", "\u{e9}", "x#y", " "] {
             let file = FileEntry { name: name.into(), seq: 1, kind: FileKind::Incr, chained: true };
             let sealed = Some((name.to_owned(), 7));
-            let manifest = Manifest { files: vec![file], foreign: false, sealed };
+            let manifest = Manifest { files: vec![file], foreign: false, sealed, closed: false };
             assert_eq!(parse(&manifest.encode()), Ok(manifest), "{name}");
         }
         assert_eq!(shown("a b\u{e9}\"\\"), r#""a b\xc3\xa9\"\\""#);

@@ -45,11 +45,13 @@
 //! name, so nothing may be missing there. A preamble whose field `aof-base` is 1 has a chain behind it.
 //!
 //! `<name>.seal`, written by a stop in order, says how long the synced file was: the line
-//! `#unplug:1 seal <len> <generation> <crc of the first batch>` (the last one hexadecimal) and a checksum as in the
-//! manifest. It speaks of no other file than the one with that first batch.
+//! `#unplug:1 closed <len> <generation> <crc of the first batch>` (the last one hexadecimal) and a checksum as in the
+//! manifest. It speaks of no other file than the one with that first batch. From the next start on, before its first
+//! write, it says `seal` instead of `closed`: at least so long, no longer just so long.
 //!
 //! # The manifest
-//! Redis's lines, then (when written by this engine) `#unplug:1 chained <file>` for each chained file, and
+//! Redis's lines, then (when written by this engine) `#unplug:1 chained <file>` for each chained file, after a stop in
+//! order `#unplug:1 closed <len> <file>` for the last one (from the next start on `sealed`, as with a single file), and
 //! last `#unplug:1 crc64 <16 hex digits>` over everything before that line. A manifest without `#unplug`
 //! lines is *foreign*: Redis wrote it.
 

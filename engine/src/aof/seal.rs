@@ -1,5 +1,6 @@
 //! What a stop in order says of a single file.
 
+use super::chain::Chain;
 use crc64fast::Digest;
 
 /// A single file that was whole and synced when the server stopped.
@@ -11,6 +12,8 @@ pub struct Seal {
     pub seq: u64,
     /// `crc` of its first batch: of which file it speaks.
     pub key: u64,
+    /// No server of ours has been started since: what stands behind that length, none has written.
+    pub closed: bool,
 }
 
 const MARK: &str = "#unplug:1 ";
@@ -24,20 +27,27 @@ fn sum(line: &str) -> String {
 impl Seal {
     /// The text.
     pub fn encode(&self) -> String {
-        let line = format!("{MARK}seal {} {} {:016x}\n", self.len, self.seq, self.key);
+        let word = if self.closed { "closed" } else { "seal" };
+        let line = format!("{MARK}{word} {} {} {:016x}\n", self.len, self.seq, self.key);
         let sum = sum(&line);
         line + &sum
+    }
+
+    /// Whether it is about the file with this chain.
+    pub fn speaks_of(&self, chain: &Chain) -> bool {
+        (self.seq, self.key) == (chain.seq, chain.key())
     }
 
     /// Reads the text; `None` if it is damaged.
     pub fn parse(bytes: &[u8]) -> Option<Seal> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (line, _) = text.split_once('\n')?;
-        let mut words = line.strip_prefix(MARK)?.strip_prefix("seal ")?.split(' ');
+        let mut words = line.strip_prefix(MARK)?.split(' ');
+        let closed = words.next()? == "closed";
         let len = words.next()?.parse().ok()?;
         let seq = words.next()?.parse().ok()?;
         let key = u64::from_str_radix(words.next()?, 16).ok()?;
-        let seal = Seal { len, seq, key };
+        let seal = Seal { len, seq, key, closed };
         (seal.encode() == text).then_some(seal)
     }
 }
@@ -48,15 +58,17 @@ mod tests {
 
     #[test]
     fn every_damaged_byte_is_seen() {
-        let seal = Seal { len: 12_345, seq: 7, key: 0xab };
-        let text = seal.encode();
-        assert_eq!(Seal::parse(text.as_bytes()), Some(seal));
-        for at in 0..text.len() {
-            assert_eq!(Seal::parse(&text.as_bytes()[..at]), None);
-            for bit in 0..8 {
-                let mut bytes = text.clone().into_bytes();
-                bytes[at] ^= 1 << bit;
-                assert_eq!(Seal::parse(&bytes), None, "byte {at} bit {bit}");
+        for closed in [false, true] {
+            let seal = Seal { len: 12_345, seq: 7, key: 0xab, closed };
+            let text = seal.encode();
+            assert_eq!(Seal::parse(text.as_bytes()), Some(seal));
+            for at in 0..text.len() {
+                assert_eq!(Seal::parse(&text.as_bytes()[..at]), None);
+                for bit in 0..8 {
+                    let mut bytes = text.clone().into_bytes();
+                    bytes[at] ^= 1 << bit;
+                    assert_eq!(Seal::parse(&bytes), None, "byte {at} bit {bit}");
+                }
             }
         }
     }

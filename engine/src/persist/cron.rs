@@ -22,10 +22,10 @@ fn seal(aof: &mut Aof) {
         return;
     }
     let sealed = Some((log_name(&aof.log), aof.log.len()));
-    if !aof.log.chained() || aof.manifest.foreign || aof.manifest.sealed == sealed {
+    if !aof.log.chained() || aof.manifest.foreign {
         return;
     }
-    let manifest = Manifest { sealed, ..aof.manifest.clone() };
+    let manifest = Manifest { sealed, closed: true, ..aof.manifest.clone() };
     if aof.place.put_manifest(&manifest).is_ok() {
         aof.manifest = manifest;
     }
@@ -198,7 +198,6 @@ impl Persistence {
             }
             ended?;
             aof.trouble = None;
-            seal(aof);
         }
         if save.unwrap_or(!self.config.save.is_empty()) && !self.read_only {
             self.save(keyspace, now_ms).map_err(|e| match e {
@@ -206,6 +205,8 @@ impl Persistence {
                 other => WriteError::Broken(other.to_string()),
             })?;
         }
+        // Last: where the stop fails before, the server goes on, and writes behind what it has closed.
+        self.aof.iter_mut().for_each(seal);
         Ok(())
     }
 

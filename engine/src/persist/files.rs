@@ -181,7 +181,7 @@ impl Place {
             disk::remove_if_there(&self.dir.join(&f.name))?;
         }
         let rest = manifest.files.iter().filter(|f| !history(f)).cloned().collect();
-        let purged = Manifest { files: rest, foreign: !self.chained, sealed: manifest.sealed.clone() };
+        let purged = Manifest { files: rest, foreign: !self.chained, ..manifest.clone() };
         self.put_manifest(&purged).map_err(ReplaceError::into_inner)?;
         *manifest = purged;
         Ok(())
@@ -194,7 +194,7 @@ impl Place {
             let stays = f.kind == FileKind::Incr && f.seq >= first_incr;
             FileEntry { kind: if stays { f.kind } else { FileKind::History }, ..f.clone() }
         }));
-        Manifest { files, foreign: !self.chained, sealed: old.sealed.clone() }
+        Manifest { files, foreign: !self.chained, ..old.clone() }
     }
 
     pub(super) fn base_size(&self, manifest: &Manifest) -> u64 {

@@ -3,7 +3,7 @@
 use super::cure::{self, Cure};
 use super::error::{At, OpenError};
 use super::mapping::{self, Content};
-use super::report::{LoadReport, Source};
+use super::report::{Cut, LoadReport, Source};
 use super::until;
 use crate::aof::{
     Chain, ChainScan, FileEntry, Manifest, OUR_LINES, PlainScan, RespError, ScanFault, Seal, Times,
@@ -34,6 +34,25 @@ struct Before {
     crc: u64,
 }
 
+impl Tail {
+    /// What is told of cutting it.
+    pub(super) fn cut(&self, kept: Option<PathBuf>) -> Cut {
+        let commands = if self.chain.is_some() { foreign_commands(&self.rest) } else { 0 };
+        let bytes = self.rest.len() as u64;
+        Cut { file: self.path.clone(), offset: self.good, bytes, commands, kept }
+    }
+}
+
+/// How many whole commands the bytes behind a chain begin with, where no line of the chain is among them: as another
+/// program has appended them. A torn write of ours can look the same, cut in front of its annotation.
+pub(super) fn foreign_commands(rest: &[u8]) -> u64 {
+    let ours = rest.windows(OUR_LINES[0].len()).any(|w| OUR_LINES.iter().any(|line| w.starts_with(line)));
+    if ours {
+        return 0;
+    }
+    scan_plain(rest, 0, Times::default(), &mut |_| Ok::<(), ()>(())).map_or(0, |scan| scan.commands)
+}
+
 pub(super) struct Loader<'c> {
     pub(super) config: &'c Config,
     pub(super) now_ms: u64,
@@ -51,6 +70,8 @@ pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<String>, repair:
 
 const RESTORE: &str =
     "Restore the file from a copy, or have `unplug-engine check-aof --resign` accept its bytes as they are";
+const ACCEPT: &str =
+    "`unplug-engine check-aof --resign` accepts them; `check-aof --fix` cuts them off and keeps them aside";
 const FIX: &str = "`unplug-engine check-aof --fix` on this file cuts it there; what follows is kept aside";
 const SINGLE_DAMAGED: &str = "a checksum fails in what was synced before the file got its name";
 
@@ -61,6 +82,9 @@ struct Part<'b> {
     from: usize,
     /// The file is the last one: its tail may be torn.
     is_last: bool,
+    /// How long it was at the last stop in order; closed: and no server of ours has been started since. The next start
+    /// takes that back, durably, before the first write.
+    sealed: Option<(u64, bool)>,
 }
 
 impl<'c> Loader<'c> {
@@ -87,12 +111,12 @@ impl<'c> Loader<'c> {
                 continue;
             }
             let bytes = self.read(&path)?;
-            let part = Part { path: &path, bytes: &bytes, from: 0, is_last: last == Some(f.seq) };
+            let named = manifest.sealed.as_ref().filter(|(name, _)| *name == f.name);
+            let sealed = named.map(|(_, len)| (*len, manifest.closed));
+            let part = Part { path: &path, bytes: &bytes, from: 0, is_last: last == Some(f.seq), sealed };
             let (good, chain) = if f.chained {
-                let scan = self.chained(&part)?;
+                let scan = self.chained(&part, None)?;
                 self.check_header(&part, &scan, f.seq, before)?;
-                let sealed = manifest.sealed.as_ref().filter(|(name, _)| *name == f.name).map_or(0, |s| s.1);
-                check_seal(&path, scan.chain.len, sealed)?;
                 (scan.chain.len, Some(scan.chain))
             } else {
                 (self.plain(&part)?.good, None)
@@ -110,7 +134,7 @@ impl<'c> Loader<'c> {
         self.report.source = Source::Aof;
         let bytes = self.read(path)?;
         let (from, crc) = self.preamble(path, &bytes)?;
-        let part = Part { path, bytes: &bytes, from, is_last: true };
+        let part = Part { path, bytes: &bytes, from, is_last: true, sealed: None };
         let tail = |good: u64, seq, chain| {
             let rest = bytes.get(good as usize..).unwrap_or_default().to_vec();
             Tail { path: path.to_owned(), seq, good, rest, chain }
@@ -156,7 +180,7 @@ impl<'c> Loader<'c> {
         preamble_crc: u64,
         seal: Option<&Seal>,
     ) -> Result<ChainScan, OpenError> {
-        let scan = self.chained(part)?;
+        let scan = self.chained(part, seal)?;
         let good = scan.chain.len;
         if (scan.header.prev_len, scan.header.prev_crc) != (part.from as u64, preamble_crc) {
             let what = "the snapshot before it is not the one that its first line names";
@@ -165,8 +189,6 @@ impl<'c> Loader<'c> {
         if scan.end_line.is_none() {
             return Err(corrupt(part.path, good, SINGLE_DAMAGED, RESTORE));
         }
-        let sealed = seal.filter(|s| (s.seq, s.key) == (scan.header.seq, scan.chain.key()));
-        check_seal(part.path, good, sealed.map_or(0, |s| s.len))?;
         Ok(scan)
     }
 
@@ -207,7 +229,7 @@ impl<'c> Loader<'c> {
         let bytes = self.read(path)?;
         let (from, crc) = self.preamble(path, &bytes)?;
         let taken_over = entry.name == self.config.appendfilename;
-        let part = Part { path, bytes: &bytes, from, is_last: false };
+        let part = Part { path, bytes: &bytes, from, is_last: false, sealed: None };
         if taken_over && !manifest.foreign {
             let (len, crc) = if entry.chained {
                 let scan = self.chained_single(&part, crc, None)?;
@@ -274,9 +296,13 @@ impl<'c> Loader<'c> {
     }
 
     /// Reads a chained file, or a part of one: all of it is good, or its tail is one that a crash can leave.
-    fn chained(&mut self, part: &Part<'_>) -> Result<ChainScan, OpenError> {
+    fn chained(&mut self, part: &Part<'_>, seal: Option<&Seal>) -> Result<ChainScan, OpenError> {
         let scan = self.scan(part)?;
         let (path, good) = (part.path, scan.chain.len);
+        let seal = seal.filter(|s| s.speaks_of(&scan.chain)).map(|s| (s.len, s.closed));
+        if let Some((sealed, closed)) = part.sealed.or(seal) {
+            check_seal(part, good, sealed, closed)?;
+        }
         if good < part.bytes.len() as u64 {
             if sabotaged!("torn-tail-refused") {
                 return Err(corrupt(path, good, "the file does not end with a whole batch", RESTORE));
@@ -369,15 +395,29 @@ pub(super) fn preamble_crc(preamble: &[u8]) -> u64 {
     preamble.last_chunk().map_or(0, |sum| u64::from_le_bytes(*sum))
 }
 
-fn check_seal(path: &Path, good: u64, sealed: u64) -> Result<(), OpenError> {
-    if good >= sealed {
-        return Ok(());
+fn check_seal(part: &Part<'_>, good: u64, sealed: u64, closed: bool) -> Result<(), OpenError> {
+    let len = part.bytes.len() as u64;
+    if good < sealed {
+        let what = format!(
+            "only its first {good} bytes are good, and {sealed} were when the server stopped in order: no crash does \
+             that, and cutting would lose acknowledged writes"
+        );
+        return Err(corrupt(part.path, good, what, RESTORE));
     }
-    let what = format!(
-        "only its first {good} bytes are good, and {sealed} were when the server stopped in order: no crash does \
-         that, and cutting would lose acknowledged writes"
-    );
-    Err(corrupt(path, good, what, RESTORE))
+    if closed && good == sealed && len > sealed {
+        return Err(corrupt(part.path, good, behind_seal(&part.bytes[good as usize..]), ACCEPT));
+    }
+    Ok(())
+}
+
+/// What is told of bytes behind the end of a file that was stopped in order.
+pub(super) fn behind_seal(rest: &[u8]) -> String {
+    format!(
+        "here the file ended when the server stopped in order, and {} bytes follow, {} whole commands among them: no \
+         crash does that, another program has appended them",
+        rest.len(),
+        foreign_commands(rest)
+    )
 }
 
 fn scan_fault(part: &Part<'_>, fault: &ScanFault<ReplayError>) -> OpenError {

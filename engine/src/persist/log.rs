@@ -151,7 +151,7 @@ impl Log {
 
     /// What a stop in order says of a single file.
     pub(super) fn seal(&self) -> Option<Seal> {
-        self.chain.map(|c| Seal { len: self.len, seq: self.seq, key: c.key() })
+        self.chain.map(|c| Seal { len: self.len, seq: self.seq, key: c.key(), closed: true })
     }
 
     /// Says when what is logged next was executed, where that is another second than the last one.

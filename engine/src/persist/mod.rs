@@ -90,9 +90,16 @@
 //! A child that fails, or any failure in step 3, costs the new file and nothing else. A command is in the base if it
 //! was executed before the fork, in the diff if it was written after it, and in the buffer otherwise.
 //!
-//! A stop in order writes, when the log is synced, `<name>.seal` (replaced as above): how long the file of this
-//! generation was. A seal of another generation's first batch says nothing. Where a file without checksums takes the
-//! place of a sealed one, the seal is durably removed before.
+//! A stop in order writes `<name>.seal` (replaced as above): how long the file of this generation was. A seal of
+//! another generation's first batch says nothing. Where a file without checksums takes the place of a sealed one, the
+//! seal is durably removed before.
+//!
+//! # A stop in order
+//! 1. Children are ended, the log is written and `fdatasync`ed, and a snapshot made if one is due.
+//! 2. The manifest (a single file: its seal) says how long the log is, and that it is *closed*; replaced as above.
+//!
+//! The next start takes back, durably and before the first write, that it is closed; the length stays. So a log that is
+//! good for less than that length was damaged, and bytes behind the end of a closed one are not ours: both are refused.
 //!
 //! # From one layout to the other
 //! A start under the other layout, or CONFIG SET appendonly yes, brings both layouts into being for a while. A marker,
@@ -114,9 +121,10 @@
 //! # Other checksum setting, and Redis's files
 //! A chain is verified wherever there is one, whatever `aof-checksum` says. Under `aof-checksum no` the log goes on in
 //! a new incr file, or a single file is written anew; the same the other way round. Files without a chain are loaded
-//! as Redis loads them; one that has lines of a chain and not its beginning is refused. What Redis appended to a
-//! chained file cannot be told from a torn tail: it is cut, kept aside and reported, and `check-aof --resign` accepts
-//! it instead.
+//! as Redis loads them; one that has lines of a chain and not its beginning is refused. What Redis appended to a chained
+//! file is accepted by `check-aof --resign` only. After a stop in order a start refuses it. After a kill it cannot be
+//! told with certainty from a torn write of ours, which can end between a command and the annotation behind it: it is
+//! cut, kept aside, and reported as what it may be, with the way to take it back.
 //!
 //! # Times
 //! `aof-timestamp-enabled` writes `#TS:<second>` in front of the first command of each second, never inside a
@@ -139,8 +147,9 @@
 //!    offset goes to `<file>.cut-<offset>-2`, and so on. Nothing here removes these files: that is for a person to do.
 //! 4. `fsync` every listed file: after a kill their bytes may not be durable, and Redis leaves its own so.
 //! 5. Unlink what no manifest lists, and temporary files; `fsync` the directory if there was any.
-//! 6. A new manifest, where the old one was found under its second name, lists history, or was Redis's (then
-//!    also a new incr file: a file is chained whole or not at all).
+//! 6. A new manifest, where the old one was found under its second name, lists history, says that the log is closed, or
+//!    was Redis's (then also a new incr file: a file is chained whole or not at all). A single file: a new seal, where
+//!    it is closed.
 //!
 //! Each step can be repeated from the beginning, and only step 3 changes what is loaded: it removes what the
 //! next start would not load either. A directory that cannot be written is loaded without steps 1 and 3-6

@@ -10,7 +10,7 @@ use super::layout::{self, Found};
 use super::load::{Loader, Tail, corrupt};
 use super::log::{Log, is_temporary, parse_name};
 use super::open_single::{join, open_single};
-use super::report::{Cut, LoadReport};
+use super::report::LoadReport;
 use super::snapshot::is_snapshot_temp;
 use super::snapshot_state::Snapshots;
 use super::sync::Syncer;
@@ -246,8 +246,7 @@ fn leftovers(place: &Place, manifest: &Manifest, names: &[String]) -> Result<Vec
 
 pub(super) fn note_unkept_cut(loader: &mut Loader<'_>, tail: Option<&Tail>) {
     if let Some(tail) = tail.filter(|t| !t.rest.is_empty()) {
-        let (file, bytes) = (tail.path.clone(), tail.rest.len() as u64);
-        loader.report.cuts.push(Cut { file, offset: tail.good, bytes, kept: None });
+        loader.report.cuts.push(tail.cut(None));
     }
 }
 
@@ -266,8 +265,7 @@ pub(super) fn cut(loader: &mut Loader<'_>, tail: &Tail) -> Result<(), OpenError>
     }
     let file = OpenOptions::new().write(true).open(&tail.path).at("open", &tail.path)?;
     file.set_len(tail.good).and_then(|()| file.sync_all()).at("cut", &tail.path)?;
-    let (path, bytes) = (tail.path.clone(), tail.rest.len() as u64);
-    loader.report.cuts.push(Cut { file: path, offset: tail.good, bytes, kept });
+    loader.report.cuts.push(tail.cut(kept));
     Ok(())
 }
 
@@ -282,8 +280,10 @@ fn resume(
 ) -> Result<Aof, OpenError> {
     let (next_base, mut next_incr) = next_numbers(&place.prefix, names);
     let usable = |t: &Tail| t.chain.is_some() == place.chained;
-    let changed = !as_wanted || manifest.files.iter().any(|f| f.kind == FileKind::History);
-    let mut manifest = Manifest { foreign: !place.chained, ..manifest };
+    let history = manifest.files.iter().any(|f| f.kind == FileKind::History);
+    // What a stop in order has closed is opened again, durably, before the first write: see `Part::sealed`.
+    let changed = !as_wanted || history || manifest.closed;
+    let mut manifest = Manifest { foreign: !place.chained, closed: false, ..manifest };
     let log = match tail {
         Some(t) if usable(&t) => {
             if changed {

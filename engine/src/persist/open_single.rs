@@ -8,7 +8,7 @@ use super::layout::{self, Found};
 use super::load::{Loader, Tail, corrupt};
 use super::log::Log;
 use super::open::{cut, keep_aside, new_aof, next_numbers, note_unkept_cut};
-use crate::aof::{FileEntry, FileKind, Manifest};
+use crate::aof::{FileEntry, FileKind, Manifest, Seal};
 use crate::config::AofLayout;
 use crate::keyspace::Keyspace;
 use std::fs::{self, File};
@@ -52,6 +52,10 @@ pub(super) fn open_single(
     let as_wanted = tail.chain.is_some() == place.chained;
     if !as_wanted {
         return Ok(begin_single(place, &loader.keyspace, next, loader.now_ms).map(Some)?);
+    }
+    if let Some(seal) = seal.filter(|s| s.closed && tail.chain.is_some_and(|c| s.speaks_of(&c))) {
+        // Durable before the first write: from here on what stands behind it can be ours.
+        place.put_seal(Seal { closed: false, ..seal })?;
     }
     let log = Log::resume(tail.path, tail.seq, tail.good, tail.chain)?;
     Ok(Some(single_aof(place, log, next, loader.now_ms)))
@@ -106,7 +110,7 @@ fn take_over(loader: &Loader<'_>, place: Place, tail: Tail) -> Result<Aof, OpenE
         kind: FileKind::Base,
         chained: tail.chain.is_some(),
     };
-    let manifest = Manifest { files: vec![base, incr], foreign: !place.chained, sealed: None };
+    let manifest = Manifest { files: vec![base, incr], foreign: !place.chained, ..Manifest::default() };
     place.put_manifest(&manifest).map_err(ReplaceError::into_inner)?;
     layout::end(config, AofLayout::Multi)?;
     let mut aof = new_aof(place, manifest, log, (base_seq + 1, incr_seq + 1), loader.now_ms);

@@ -25,22 +25,35 @@ pub struct Cut {
     pub offset: u64,
     /// How many bytes were cut.
     pub bytes: u64,
+    /// Whole commands at their beginning, and no line of a checksum chain in all of them: they can be what another
+    /// program has appended to a file with checksums. 0 in a file without.
+    pub commands: u64,
     /// Where they are kept; `None` if they were all zeros, or the directory is read-only.
     pub kept: Option<PathBuf>,
 }
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Cut { file, offset, bytes, kept } = self;
-        write!(
-            f,
-            "{}: {bytes} bytes behind offset {offset} were no whole commands and are cut off; ",
-            file.display()
-        )?;
-        match kept {
-            Some(kept) => write!(f, "they are in {}", kept.display()),
-            None => write!(f, "they are not kept"),
+        let Cut { file, offset, bytes, commands, kept } = self;
+        let name = file.display();
+        write!(f, "{name}: {bytes} bytes behind offset {offset} are cut off: ")?;
+        match commands {
+            0 => write!(f, "a write that was not finished, or not yet synced; ")?,
+            1 => write!(f, "1 whole command without a checksum; ")?,
+            n => write!(f, "{n} whole commands without a checksum; ")?,
         }
+        match kept {
+            Some(kept) => write!(f, "they are in {}", kept.display())?,
+            None => write!(f, "they are not kept")?,
+        }
+        if *commands > 0 {
+            write!(
+                f,
+                ". If another program has appended them, and not a write of ours been torn: stop the server, put them \
+                 back at the end of {name}, and have `unplug-engine check-aof --resign` accept them"
+            )?;
+        }
+        Ok(())
     }
 }
 

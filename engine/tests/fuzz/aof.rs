@@ -91,11 +91,13 @@ fn manifests() -> Vec<(String, Vec<u8>)> {
         entry("a.3.incr.aof", 3, FileKind::Incr, true),
     ];
     let sealed = Some(("a.3.incr.aof".to_owned(), 12_345));
-    let ours = Manifest { files, foreign: false, sealed };
+    let ours = Manifest { files, foreign: false, sealed, closed: false };
+    let closed = Manifest { closed: true, ..ours.clone() };
     let foreign = Manifest { foreign: true, ..ours.clone() };
     let text = |m: &Manifest| m.encode().into_bytes();
     vec![
         ("ours".into(), text(&ours)),
+        ("closed".into(), text(&closed)),
         ("redis".into(), text(&foreign)),
         ("later".into(), b"# a comment\nfile a seq 1 type b startoffset 7\nfile b seq 2 type i\n".to_vec()),
     ]

@@ -20,7 +20,7 @@ pub(crate) fn have_redis() -> bool {
     there
 }
 
-struct Redis {
+pub(crate) struct Redis {
     child: Child,
     stream: BufReader<UnixStream>,
 }
@@ -33,7 +33,7 @@ impl Drop for Redis {
 }
 
 impl Redis {
-    fn start(dir: &Path, options: &[&str]) -> Redis {
+    pub(crate) fn start(dir: &Path, options: &[&str]) -> Redis {
         let socket = dir.join("redis.sock");
         let log = dir.join("redis.log");
         let _ = std::fs::remove_file(&socket);
@@ -95,11 +95,11 @@ impl Redis {
         }
     }
 
-    fn text(&mut self, command: &str) -> String {
+    pub(crate) fn text(&mut self, command: &str) -> String {
         self.run(&command.split(' ').collect::<Vec<_>>())
     }
 
-    fn wait_until(&mut self, section: &str, line: &str) {
+    pub(crate) fn wait_until(&mut self, section: &str, line: &str) {
         for _ in 0..500 {
             if self.run(&["INFO", section]).contains(line) {
                 return;
@@ -133,7 +133,7 @@ impl Redis {
     }
 }
 
-const AOF: [&str; 2] = ["--appendonly", "yes"];
+pub(crate) const AOF: [&str; 2] = ["--appendonly", "yes"];
 
 pub(crate) fn check_tool(tool: &str, file: &Path) {
     let out = Command::new(tool).arg(file).output().unwrap();

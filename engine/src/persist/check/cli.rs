@@ -212,7 +212,7 @@ fn look_alone(path: &Path, role: Role, options: &Options) -> Result<Checked, Not
     let mut file = inspect::look(path, known, &mut Scratch::new(role == Role::Single))?;
     if role == Role::Single {
         match inspect::seal_of(&file) {
-            Ok(seal) => file.check_seal(seal.map_or(0, |s| s.len)),
+            Ok(seal) => file.check_seal(seal.map_or(0, |s| s.len), seal.is_some_and(|s| s.closed)),
             Err(seal) => {
                 let seal = seal.display();
                 return Err(failed(format!(

@@ -8,7 +8,7 @@ use crate::command::{ReplayError, Replayer};
 use crate::keyspace::Keyspace;
 use crate::persist::cure::{self, Cure};
 use crate::persist::error::{At, FileError};
-use crate::persist::load::{begins_chain, preamble_crc};
+use crate::persist::load::{begins_chain, behind_seal, preamble_crc};
 use crate::persist::until::number_in;
 use crate::{clock, rdb};
 use std::fs;
@@ -234,7 +234,11 @@ impl Checked {
     }
 
     /// The file was whole at a stop in order; whether it still is.
-    pub(super) fn check_seal(&mut self, sealed: u64) {
+    pub(super) fn check_seal(&mut self, sealed: u64, closed: bool) {
+        if closed && self.good == sealed && self.bytes.len() as u64 > sealed {
+            let what = behind_seal(&self.bytes[sealed as usize..]);
+            return self.problem = Some(problem(self.good, what, Cure::Damaged));
+        }
         let cure = self.problem.as_ref().map(|p| p.cure);
         if self.good >= sealed
             || cure.is_some_and(|cure| !cure.cuts() && cure != Cure::Restore || cure == Cure::Unfit)
@@ -288,7 +292,7 @@ pub(super) fn look_all(
             checked.problem = belongs(f, &checked, manifest.foreign, all.last());
         }
         if let Some((_, len)) = manifest.sealed.as_ref().filter(|(name, _)| *name == f.name) {
-            checked.check_seal(*len);
+            checked.check_seal(*len, manifest.closed);
         }
         scratch.whole &= checked.problem.is_none();
         all.push(checked);

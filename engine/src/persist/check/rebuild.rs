@@ -61,7 +61,7 @@ pub(super) fn rebuild(dir: &Dir<'_>, manifest: &Path, old: &[u8]) -> Result<(Man
     };
     let originals: Vec<PathBuf> = names.iter().filter(ours).map(|name| dir.path.join(name)).collect();
     let kept = keep_aside(dir.path, dir.prefix, "rebuild", &originals)?;
-    let renewed = Manifest { files, foreign: false, sealed: None };
+    let renewed = Manifest { files, foreign: false, sealed: None, closed: false };
     put_manifest_at(manifest, &renewed).map_err(ReplaceError::into_inner)?;
     Ok((renewed, kept))
 }

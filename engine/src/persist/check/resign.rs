@@ -188,7 +188,7 @@ pub(super) fn single(file: &Checked, how: How) -> Result<(Accepted, PathBuf), No
     let seal_path = seal_path(&file.path);
     disk::remove_replaced(dir, &seal_path)?;
     replace(&file.path, &signed.bytes)?;
-    let seal = Seal { len: signed.chain.len, seq, key: signed.chain.key() };
+    let seal = Seal { len: signed.chain.len, seq, key: signed.chain.key(), closed: true };
     replace(&seal_path, seal.encode().as_bytes())?;
     Ok((signed.accepted, kept))
 }
@@ -242,7 +242,7 @@ pub(super) fn all(
     for (path, bytes) in &new.written {
         disk::write_synced(path, |out| out.write_all(bytes))?;
     }
-    let renewed = Manifest { files: new.listed, foreign: false, sealed };
+    let renewed = Manifest { files: new.listed, foreign: false, sealed, closed: true };
     put_manifest_at(path, &renewed).map_err(ReplaceError::into_inner)?;
     remove_old(dir, manifest, &renewed)?;
     Ok((new.total, kept))
