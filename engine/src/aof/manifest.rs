@@ -36,6 +36,8 @@ pub struct FileEntry {
     pub kind: FileKind,
     /// It carries the checksum chain.
     pub chained: bool,
+    /// Of a base that is a snapshot: its length, and the checksum that it ends with.
+    pub tie: Option<(u64, u64)>,
 }
 
 /// The whole manifest.
@@ -107,6 +109,11 @@ impl Manifest {
         for f in ordered().filter(|f| f.chained) {
             let _ = writeln!(text, "{MARK}chained {}", f.name);
         }
+        for f in of(FileKind::Base) {
+            if let Some((len, crc)) = f.tie {
+                let _ = writeln!(text, "{MARK}base {len} {crc:016x} {}", f.name);
+            }
+        }
         if let Some((name, len)) = &self.sealed
             && self.files.iter().any(|f| f.kind == FileKind::Incr && f.name == *name)
         {
@@ -122,7 +129,7 @@ impl Manifest {
     pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         let text = std::str::from_utf8(bytes).map_err(|_| ManifestError::Checksum)?;
         let mut files: Vec<FileEntry> = Vec::new();
-        let mut chained = Vec::new();
+        let (mut chained, mut ties) = (Vec::new(), Vec::new());
         let (mut sealed, mut closed) = (None, false);
         let mut summed = false;
         let mut ours = false;
@@ -134,6 +141,8 @@ impl Manifest {
                 ours = true;
                 if let Some(name) = rest.strip_prefix("chained ") {
                     chained.push(name);
+                } else if let Some(tie) = rest.strip_prefix("base ") {
+                    ties.push(parse_tie(tie).ok_or(ManifestError::Line(n))?);
                 } else if let Some((word @ ("sealed" | "closed"), seal)) = rest.split_once(' ') {
                     closed = word == "closed";
                     let (len, name) = seal.split_once(' ').ok_or(ManifestError::Line(n))?;
@@ -164,6 +173,7 @@ impl Manifest {
         }
         for f in &mut files {
             f.chained = chained.contains(&f.name.as_str());
+            f.tie = ties.iter().find(|(name, _)| *name == f.name).map(|(_, tie)| *tie);
         }
         Ok(Manifest { files, foreign: !ours, sealed, closed })
     }
@@ -186,6 +196,13 @@ fn shown(name: &str) -> String {
     }
     text.push('"');
     text
+}
+
+/// Length, checksum and name of a base.
+fn parse_tie(text: &str) -> Option<(&str, (u64, u64))> {
+    let (len, rest) = text.split_once(' ')?;
+    let (crc, name) = rest.split_once(' ')?;
+    Some((name, (len.parse().ok()?, u64::from_str_radix(crc, 16).ok()?)))
 }
 
 /// One `file` line; quotes and escapes are Redis's.
@@ -212,7 +229,7 @@ fn parse_line(line: &str) -> Option<FileEntry> {
         }
     }
     let name = name.filter(|n: &String| !n.is_empty() && !n.contains(['/', '\0', '\n']))?;
-    Some(FileEntry { name, seq: seq?, kind: kind?, chained: false })
+    Some(FileEntry { name, seq: seq?, kind: kind?, chained: false, tie: None })
 }
 
 #[cfg(test)]
@@ -263,7 +280,8 @@ mod tests {
     #[test]
     fn names_are_quoted_as_redis_quotes_them() {
         for name in ["a b", "\"", "it's", "\\", "\u{e9}", "x#y", " "] {
-            let file = FileEntry { name: name.into(), seq: 1, kind: FileKind::Incr, chained: true };
+            let file =
+                FileEntry { name: name.into(), seq: 1, kind: FileKind::Incr, chained: true, tie: None };
             let sealed = Some((name.to_owned(), 7));
             let manifest = Manifest { files: vec![file], foreign: false, sealed, closed: false };
             assert_eq!(parse(&manifest.encode()), Ok(manifest), "{name}");

@@ -50,7 +50,8 @@
 //! write, it says `seal` instead of `closed`: at least so long, no longer just so long.
 //!
 //! # The manifest
-//! Redis's lines, then (when written by this engine) `#unplug:1 chained <file>` for each chained file, after a stop in
+//! Redis's lines, then (when written by this engine) `#unplug:1 chained <file>` for each chained file,
+//! `#unplug:1 base <len> <crc> <file>` for a base that is a snapshot (the checksum that it ends with), after a stop in
 //! order `#unplug:1 closed <len> <file>` for the last one (from the next start on `sealed`, as with a single file), and
 //! last `#unplug:1 crc64 <16 hex digits>` over everything before that line. A manifest without `#unplug`
 //! lines is *foreign*: Redis wrote it.
@@ -66,5 +67,7 @@ pub use chain::{Annotation, Chain, END_LINE, Header, OUR_LINES};
 pub use encode::{annotation_len_max, encode_command, encode_time};
 pub use manifest::{FileEntry, FileKind, Manifest, ManifestError};
 pub use resp::{Item, Parsed, RespError, next_item};
-pub use scan::{Apply, ChainScan, PlainScan, ScanFault, Times, scan_chained, scan_plain, time_of};
+pub use scan::{
+    Apply, ChainScan, PlainScan, ScanFault, Times, scan_chained, scan_plain, time_of, vouched_behind,
+};
 pub use seal::Seal;

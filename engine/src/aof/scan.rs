@@ -209,14 +209,23 @@ fn bracket(argv: &[&[u8]]) -> Option<bool> {
     }
 }
 
+/// Offset of an annotation behind the last good batch that this file's owner has written there.
+pub fn vouched_behind(bytes: &[u8], chain: &Chain) -> Option<u64> {
+    find_vouched(bytes, chain, 0).map(|(at, _)| at)
+}
+
 /// Looks behind the last good batch for an annotation whose mark covers the first bad byte.
 fn find_proof(bytes: &[u8], chain: &Chain) -> Option<(u64, u64)> {
+    find_vouched(bytes, chain, chain.len + 1)
+}
+
+fn find_vouched(bytes: &[u8], chain: &Chain, least_mark: u64) -> Option<(u64, u64)> {
     let mut at = usize::try_from(chain.len).ok()?;
     while let Some(n) = bytes.get(at..)?.iter().position(|b| *b == b'#') {
         at += n;
         if bytes[at..].starts_with(ANNOTATION)
             && let Some(annotation) = Annotation::parse(&bytes[at..])
-            && annotation.mark > chain.len
+            && annotation.mark >= least_mark
             && chain.vouches(at as u64, &annotation)
         {
             return Some((at as u64, annotation.mark));

@@ -2,6 +2,7 @@
 
 use super::disk::{self, ReplaceError};
 use super::error::{At, FileError};
+use super::foreign;
 use super::log::{Log, base_name, incr_name};
 use crate::aof::{Chain, END_LINE, FileEntry, FileKind, Header, Manifest, encode_command, encode_time};
 use crate::command;
@@ -86,6 +87,7 @@ impl Place {
             seq,
             kind: FileKind::Base,
             chained: !self.rdb_base && self.chained,
+            tie: None,
         }
     }
 
@@ -161,13 +163,14 @@ impl Place {
     ) -> Result<(Log, FileEntry), FileError> {
         let name = incr_name(&self.prefix, seq);
         let log = Log::create(self.dir.join(&name), seq, self.chained, predecessor)?;
-        Ok((log, FileEntry { name, seq, kind: FileKind::Incr, chained: self.chained }))
+        Ok((log, FileEntry { name, seq, kind: FileKind::Incr, chained: self.chained, tie: None }))
     }
 
-    /// Gives the temporary base its name. That name is not yet durable.
-    pub(super) fn name_base(&self, entry: &FileEntry) -> Result<(), FileError> {
-        let temp = self.base_temp(entry.seq);
-        fs::rename(&temp, self.dir.join(&entry.name)).at("rename", &temp)
+    /// Gives the temporary base its name, which is not yet durable, and ties it to the manifest that is to list it.
+    pub(super) fn name_base(&self, entry: FileEntry) -> Result<FileEntry, FileError> {
+        let (temp, path) = (self.base_temp(entry.seq), self.dir.join(&entry.name));
+        fs::rename(&temp, &path).at("rename", &temp)?;
+        Ok(FileEntry { tie: foreign::tie(&path)?, ..entry })
     }
 
     /// Deletes what the (durable) manifest lists as history, and writes one without it.

@@ -59,12 +59,16 @@ impl Base {
     /// only when the new manifest is durable, and both manifests say the same data.
     fn install(self) -> Installed {
         let Base { place, manifest: old, entry, first_incr, log_seq } = self;
-        if let Err(e) = place.name_base(&entry) {
-            complain("the rewritten file cannot be put in place", &e);
-            let _ = disk::remove_if_there(&place.base_temp(entry.seq));
-            return Installed { manifest: old, settled_size: None };
-        }
-        let base_path = place.dir.join(&entry.name);
+        let (temp, base_path) = (place.base_temp(entry.seq), place.dir.join(&entry.name));
+        let entry = match place.name_base(entry) {
+            Ok(entry) => entry,
+            Err(e) => {
+                complain("the rewritten file cannot be put in place", &e);
+                let _ = disk::remove_if_there(&temp);
+                let _ = disk::remove_if_there(&base_path);
+                return Installed { manifest: old, settled_size: None };
+            }
+        };
         let mut manifest = place.succeed(&old, entry, first_incr);
         if sabotaged!("history-deleted-first") {
             for f in manifest.files.iter().filter(|f| f.kind == FileKind::History) {

@@ -2,8 +2,9 @@
 
 use super::cure::{self, Cure};
 use super::error::{At, OpenError};
+use super::foreign::{self, check_seal};
 use super::mapping::{self, Content};
-use super::report::{Cut, LoadReport, Source};
+use super::report::{LoadReport, Source};
 use super::until;
 use crate::aof::{
     Chain, ChainScan, FileEntry, Manifest, OUR_LINES, PlainScan, RespError, ScanFault, Seal, Times,
@@ -32,25 +33,8 @@ pub(super) struct Tail {
 struct Before {
     len: u64,
     crc: u64,
-}
-
-impl Tail {
-    /// What is told of cutting it.
-    pub(super) fn cut(&self, kept: Option<PathBuf>) -> Cut {
-        let commands = if self.chain.is_some() { foreign_commands(&self.rest) } else { 0 };
-        let bytes = self.rest.len() as u64;
-        Cut { file: self.path.clone(), offset: self.good, bytes, commands, kept }
-    }
-}
-
-/// How many whole commands the bytes behind a chain begin with, where no line of the chain is among them: as another
-/// program has appended them. A torn write of ours can look the same, cut in front of its annotation.
-pub(super) fn foreign_commands(rest: &[u8]) -> u64 {
-    let ours = rest.windows(OUR_LINES[0].len()).any(|w| OUR_LINES.iter().any(|line| w.starts_with(line)));
-    if ours {
-        return 0;
-    }
-    scan_plain(rest, 0, Times::default(), &mut |_| Ok::<(), ()>(())).map_or(0, |scan| scan.commands)
+    /// The manifest does not say that it is chained: it was another program's, and the next file may name no checksum.
+    loose: bool,
 }
 
 pub(super) struct Loader<'c> {
@@ -68,23 +52,22 @@ pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<String>, repair:
     OpenError::Corrupt { path: path.to_owned(), offset, what: what.into(), repair: repair.into() }
 }
 
-const RESTORE: &str =
+pub(super) const RESTORE: &str =
     "Restore the file from a copy, or have `unplug-engine check-aof --resign` accept its bytes as they are";
-const ACCEPT: &str =
-    "`unplug-engine check-aof --resign` accepts them; `check-aof --fix` cuts them off and keeps them aside";
 const FIX: &str = "`unplug-engine check-aof --fix` on this file cuts it there; what follows is kept aside";
 const SINGLE_DAMAGED: &str = "a checksum fails in what was synced before the file got its name";
 
 /// Which part of a file is read, and as what.
-struct Part<'b> {
-    path: &'b Path,
-    bytes: &'b [u8],
-    from: usize,
+#[derive(Clone, Copy)]
+pub(super) struct Part<'b> {
+    pub(super) path: &'b Path,
+    pub(super) bytes: &'b [u8],
+    pub(super) from: usize,
     /// The file is the last one: its tail may be torn.
-    is_last: bool,
+    pub(super) is_last: bool,
     /// How long it was at the last stop in order; closed: and no server of ours has been started since. The next start
     /// takes that back, durably, before the first write.
-    sealed: Option<(u64, bool)>,
+    pub(super) sealed: Option<(u64, bool)>,
 }
 
 impl<'c> Loader<'c> {
@@ -114,14 +97,19 @@ impl<'c> Loader<'c> {
             let named = manifest.sealed.as_ref().filter(|(name, _)| *name == f.name);
             let sealed = named.map(|(_, len)| (*len, manifest.closed));
             let part = Part { path: &path, bytes: &bytes, from: 0, is_last: last == Some(f.seq), sealed };
-            let (good, chain) = if f.chained {
+            let (good, chain, crc) = if f.chained {
                 let scan = self.chained(&part, None)?;
                 self.check_header(&part, &scan, f.seq, before)?;
-                (scan.chain.len, Some(scan.chain))
+                (scan.chain.len, Some(scan.chain), scan.chain.crc)
+            } else if begins_chain(&bytes) {
+                let (good, scan) = self.mixed(&part)?;
+                self.check_header(&part, &scan, f.seq, before)?;
+                // No batch of ours goes behind it: it is gone on with in a new file.
+                (good, None, if good == scan.chain.len { scan.chain.crc } else { 0 })
             } else {
-                (self.plain(&part)?.good, None)
+                (self.plain(&part)?.good, None, 0)
             };
-            before = Some(Before { len: good, crc: chain.map_or(0, |c| c.crc) });
+            before = Some(Before { len: good, crc, loose: !f.chained });
             let rest = bytes.get(good as usize..).unwrap_or_default().to_vec();
             tail = Some(Tail { path, seq: f.seq, good, rest, chain });
         }
@@ -181,14 +169,7 @@ impl<'c> Loader<'c> {
         seal: Option<&Seal>,
     ) -> Result<ChainScan, OpenError> {
         let scan = self.chained(part, seal)?;
-        let good = scan.chain.len;
-        if (scan.header.prev_len, scan.header.prev_crc) != (part.from as u64, preamble_crc) {
-            let what = "the snapshot before it is not the one that its first line names";
-            return Err(corrupt(part.path, part.from as u64, what, RESTORE));
-        }
-        if scan.end_line.is_none() {
-            return Err(corrupt(part.path, good, SINGLE_DAMAGED, RESTORE));
-        }
+        check_preamble(part, &scan, preamble_crc)?;
         Ok(scan)
     }
 
@@ -230,6 +211,16 @@ impl<'c> Loader<'c> {
         let (from, crc) = self.preamble(path, &bytes)?;
         let taken_over = entry.name == self.config.appendfilename;
         let part = Part { path, bytes: &bytes, from, is_last: false, sealed: None };
+        if from > 0 && !foreign::is_tied(&bytes[..from], entry.tie) {
+            return Err(corrupt(path, 0, foreign::NOT_TIED, RESTORE));
+        }
+        let chain_here = begins_chain(&bytes[from..]);
+        if !entry.chained && chain_here && (from > 0 || foreign::was_single(&entry.name, entry.kind)) {
+            let (len, scan) = self.mixed(&part)?;
+            check_preamble(&part, &scan, crc)?;
+            let crc = if len == scan.chain.len { scan.chain.crc } else { 0 };
+            return Ok((taken_over && !manifest.foreign).then_some(Before { len, crc, loose: true }));
+        }
         if taken_over && !manifest.foreign {
             let (len, crc) = if entry.chained {
                 let scan = self.chained_single(&part, crc, None)?;
@@ -237,7 +228,7 @@ impl<'c> Loader<'c> {
             } else {
                 (self.plain(&part)?.good, 0)
             };
-            return Ok(Some(Before { len, crc }));
+            return Ok(Some(Before { len, crc, loose: !entry.chained }));
         }
         if from > 0 {
             if from < bytes.len() {
@@ -253,7 +244,7 @@ impl<'c> Loader<'c> {
             // An empty file would else pass for one without commands.
             return Err(corrupt(path, 0, "it is listed as a snapshot and does not begin as one", RESTORE));
         }
-        if !entry.chained {
+        if !entry.chained && !chain_here {
             return self.plain(&part).map(|_| None);
         }
         let scan = self.scan(&part)?;
@@ -264,7 +255,7 @@ impl<'c> Loader<'c> {
         Ok(None)
     }
 
-    fn scan(&mut self, part: &Part<'_>) -> Result<ChainScan, OpenError> {
+    pub(super) fn scan(&mut self, part: &Part<'_>) -> Result<ChainScan, OpenError> {
         let Loader { keyspace, report, now_ms, times, .. } = self;
         let mut replayer = Replayer::default();
         let scanned = scan_chained(part.bytes, part.from, *times, &mut |argv| {
@@ -286,8 +277,10 @@ impl<'c> Loader<'c> {
         if scan.header.seq != seq {
             return Err(corrupt(part.path, 0, "it begins as another file of the chain", RESTORE));
         }
+        let named = (scan.header.prev_len, scan.header.prev_crc);
         if let Some(before) = before
-            && (scan.header.prev_len, scan.header.prev_crc) != (before.len, before.crc)
+            && named != (before.len, before.crc)
+            && !(before.loose && [(before.len, 0), (0, 0)].contains(&named))
         {
             let what = "the file before it does not end as this one's header says";
             return Err(corrupt(part.path, 0, what, RESTORE));
@@ -332,7 +325,7 @@ impl<'c> Loader<'c> {
     }
 
     /// Reads commands without checksums.
-    fn plain(&mut self, part: &Part<'_>) -> Result<PlainScan, OpenError> {
+    pub(super) fn plain(&mut self, part: &Part<'_>) -> Result<PlainScan, OpenError> {
         let Loader { keyspace, report, now_ms, config, times, .. } = self;
         let path = part.path;
         let mut replayer = Replayer::default();
@@ -385,6 +378,18 @@ impl<'c> Loader<'c> {
     }
 }
 
+/// What a single file held when it got its name is whole.
+fn check_preamble(part: &Part<'_>, scan: &ChainScan, preamble_crc: u64) -> Result<(), OpenError> {
+    if (scan.header.prev_len, scan.header.prev_crc) != (part.from as u64, preamble_crc) {
+        let what = "the snapshot before it is not the one that its first line names";
+        return Err(corrupt(part.path, part.from as u64, what, RESTORE));
+    }
+    if scan.end_line.is_none() {
+        return Err(corrupt(part.path, scan.chain.len, SINGLE_DAMAGED, RESTORE));
+    }
+    Ok(())
+}
+
 /// Whether the bytes begin a checksum chain.
 pub(super) fn begins_chain(bytes: &[u8]) -> bool {
     bytes.starts_with(OUR_LINES[1])
@@ -393,31 +398,6 @@ pub(super) fn begins_chain(bytes: &[u8]) -> bool {
 /// The checksum that a snapshot ends with.
 pub(super) fn preamble_crc(preamble: &[u8]) -> u64 {
     preamble.last_chunk().map_or(0, |sum| u64::from_le_bytes(*sum))
-}
-
-fn check_seal(part: &Part<'_>, good: u64, sealed: u64, closed: bool) -> Result<(), OpenError> {
-    let len = part.bytes.len() as u64;
-    if good < sealed {
-        let what = format!(
-            "only its first {good} bytes are good, and {sealed} were when the server stopped in order: no crash does \
-             that, and cutting would lose acknowledged writes"
-        );
-        return Err(corrupt(part.path, good, what, RESTORE));
-    }
-    if closed && good == sealed && len > sealed {
-        return Err(corrupt(part.path, good, behind_seal(&part.bytes[good as usize..]), ACCEPT));
-    }
-    Ok(())
-}
-
-/// What is told of bytes behind the end of a file that was stopped in order.
-pub(super) fn behind_seal(rest: &[u8]) -> String {
-    format!(
-        "here the file ended when the server stopped in order, and {} bytes follow, {} whole commands among them: no \
-         crash does that, another program has appended them",
-        rest.len(),
-        foreign_commands(rest)
-    )
 }
 
 fn scan_fault(part: &Part<'_>, fault: &ScanFault<ReplayError>) -> OpenError {

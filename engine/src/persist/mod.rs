@@ -119,12 +119,22 @@
 //! interrupted: the single file counts.
 //!
 //! # Other checksum setting, and Redis's files
-//! A chain is verified wherever there is one, whatever `aof-checksum` says. Under `aof-checksum no` the log goes on in
+//! A chain is verified wherever there is one, whatever `aof-checksum` and the manifest say. Under `aof-checksum no` the log goes on in
 //! a new incr file, or a single file is written anew; the same the other way round. Files without a chain are loaded
 //! as Redis loads them; one that has lines of a chain and not its beginning is refused. What Redis appended to a chained
 //! file is accepted by `check-aof --resign` only. After a stop in order a start refuses it. After a kill it cannot be
 //! told with certainty from a torn write of ours, which can end between a command and the annotation behind it: it is
 //! cut, kept aside, and reported as what it may be, with the way to take it back.
+//!
+//! Redis drops our lines whenever it writes the manifest: when it begins an incr file of its own behind ours, and when it
+//! deletes history. Such a *foreign* manifest is taken as it is, and each file that it lists and that begins a chain is
+//! verified as far as the chain goes; Redis's commands may follow, and no further line of the chain. It is refused where
+//! lines are missing in it: an incr file with a higher number holds data behind our header and is not listed, or no base
+//! is listed and the first incr file is not the first. What else it does not list gets the name `<file>.unlisted` before
+//! a manifest of ours takes its place: only under a manifest of ours is an unlisted file a leftover.
+//!
+//! A base that is a snapshot is tied to the manifest by its length and last checksum: an older one in its place is
+//! refused. A base of Redis's is tied when it is taken over.
 //!
 //! # Times
 //! `aof-timestamp-enabled` writes `#TS:<second>` in front of the first command of each second, never inside a
@@ -176,6 +186,7 @@ mod cure;
 mod disk;
 mod error;
 mod files;
+mod foreign;
 mod fork;
 mod install;
 #[cfg(test)]

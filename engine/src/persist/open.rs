@@ -6,6 +6,7 @@ use super::cure::Cure;
 use super::disk::{self, ReplaceError};
 use super::error::{At, FileError, OpenError};
 use super::files::{Place, writable};
+use super::foreign;
 use super::layout::{self, Found};
 use super::load::{Loader, Tail, corrupt};
 use super::log::{Log, is_temporary, parse_name};
@@ -152,6 +153,9 @@ fn open_multi(
         note_unkept_cut(loader, tail.as_ref());
         return Ok(None);
     }
+    if place.chained {
+        foreign::set_aside(&place.dir, &place.prefix, &manifest)?;
+    }
     if let Some(until) = loader.config.recover_until {
         let mut files = vec![path.clone()];
         files.extend(manifest.files.iter().map(|f| place.dir.join(&f.name)).filter(|f| f.exists()));
@@ -191,9 +195,10 @@ pub(super) fn load_multi(
     let bytes = fs::read(found).at("read", found)?;
     let manifest = Manifest::parse(&bytes)
         .map_err(|e| corrupt(found, 0, format!("the manifest is damaged: {e}"), Cure::Manifest.text()))?;
+    foreign::refuse_what_is_missing(found, &place.dir, &place.prefix, &manifest)?;
     if manifest.foreign && place.chained {
         loader.report.warnings.push(format!(
-            "{}: written by another program; the files that it lists are loaded without checksums",
+            "{}: written by another program; what has no checksums is loaded without",
             found.display()
         ));
     }
@@ -283,7 +288,11 @@ fn resume(
     let history = manifest.files.iter().any(|f| f.kind == FileKind::History);
     // What a stop in order has closed is opened again, durably, before the first write: see `Part::sealed`.
     let changed = !as_wanted || history || manifest.closed;
+    let tied = manifest.foreign && place.chained;
     let mut manifest = Manifest { foreign: !place.chained, closed: false, ..manifest };
+    if let Some(base) = manifest.files.iter_mut().find(|f| tied && f.kind == FileKind::Base) {
+        base.tie = foreign::tie(&place.dir.join(&base.name))?;
+    }
     let log = match tail {
         Some(t) if usable(&t) => {
             if changed {

@@ -4,6 +4,7 @@ use super::core::Aof;
 use super::disk::{self, ReplaceError};
 use super::error::{At, FileError, OpenError};
 use super::files::Place;
+use super::foreign;
 use super::layout::{self, Found};
 use super::load::{Loader, Tail, corrupt};
 use super::log::Log;
@@ -109,6 +110,7 @@ fn take_over(loader: &Loader<'_>, place: Place, tail: Tail) -> Result<Aof, OpenE
         seq: base_seq,
         kind: FileKind::Base,
         chained: tail.chain.is_some(),
+        tie: None,
     };
     let manifest = Manifest { files: vec![base, incr], foreign: !place.chained, ..Manifest::default() };
     place.put_manifest(&manifest).map_err(ReplaceError::into_inner)?;
@@ -129,11 +131,12 @@ pub(super) fn join(
     let Some(path) = &found.manifest else { return Ok(None) };
     let config = loader.config;
     let multi = Place::of(config, AofLayout::Multi);
-    let (_, tail) = super::open::load_multi(loader, &multi, path)?;
+    let (manifest, tail) = super::open::load_multi(loader, &multi, path)?;
     if read_only {
         note_unkept_cut(loader, tail.as_ref());
         return Ok(None);
     }
+    foreign::set_aside(&multi.dir, &multi.prefix, &manifest)?;
     if let Some(tail) = &tail {
         cut(loader, tail)?;
     }

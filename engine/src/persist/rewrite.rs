@@ -228,11 +228,11 @@ pub(super) fn write_anew(
     let incr_path = place.dir.join(incr_name(&place.prefix, incr_seq));
     let files = || {
         place.write_base(keyspace, base_seq, Some(incr_seq), now_ms)?;
-        place.name_base(&entry)?;
-        place.new_incr(incr_seq, None)
+        let base = place.name_base(entry)?;
+        place.new_incr(incr_seq, None).map(|(log, incr)| (log, base, incr))
     };
-    let put = files().map_err(ReplaceError::Before).and_then(|(log, incr)| {
-        let mut manifest = place.succeed(old, entry.clone(), u64::MAX);
+    let put = files().map_err(ReplaceError::Before).and_then(|(log, base, incr)| {
+        let mut manifest = place.succeed(old, base, u64::MAX);
         manifest.files.push(incr);
         place.put_manifest(&manifest).map(|()| (log, manifest))
     });

@@ -88,7 +88,8 @@ impl Place {
         let prepared = || {
             let log = Log::create_unsynced(path.clone(), seq, self.chained, Some(end))?;
             let mut manifest = Manifest { foreign: !self.chained, ..old.clone() };
-            manifest.files.push(FileEntry { name, seq, kind: FileKind::Incr, chained: self.chained });
+            let chained = self.chained;
+            manifest.files.push(FileEntry { name, seq, kind: FileKind::Incr, chained, tie: None });
             let (file, temp) = self.write_manifest(&manifest)?;
             disk::keep_second_name(&self.dir, &self.manifest_path())?;
             Ok(Next { log, manifest, file, temp })

@@ -83,7 +83,8 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
 }
 
 fn manifests() -> Vec<(String, Vec<u8>)> {
-    let entry = |name: &str, seq, kind, chained| FileEntry { name: name.into(), seq, kind, chained };
+    let entry =
+        |name: &str, seq, kind, chained| FileEntry { name: name.into(), seq, kind, chained, tie: None };
     let files = vec![
         entry("a.2.base.rdb", 2, FileKind::Base, false),
         entry("a.1.incr.aof", 1, FileKind::History, true),
@@ -92,7 +93,8 @@ fn manifests() -> Vec<(String, Vec<u8>)> {
     ];
     let sealed = Some(("a.3.incr.aof".to_owned(), 12_345));
     let ours = Manifest { files, foreign: false, sealed, closed: false };
-    let closed = Manifest { closed: true, ..ours.clone() };
+    let mut closed = Manifest { closed: true, ..ours.clone() };
+    closed.files[0].tie = Some((96, 0x1234));
     let foreign = Manifest { foreign: true, ..ours.clone() };
     let text = |m: &Manifest| m.encode().into_bytes();
     vec![

@@ -9,6 +9,9 @@ use unplug_engine::persist::check::check;
 
 /// Runs the tool: what it printed, and whether it was content.
 pub(crate) fn tool(options: &[&str], path: &Path) -> (String, u8) {
+    // The tool locks the directory above, too: that is one for all of these tests.
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     let args = options.iter().map(|o| (*o).into()).chain([path.as_os_str().to_owned()]);
     check(args)
 }

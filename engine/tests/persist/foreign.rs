@@ -2,10 +2,11 @@
 //! was put in a new one's place. Nothing of it is taken for what a crash leaves.
 
 use crate::check::tool;
-use crate::interop::{AOF, Redis, have_redis};
+use crate::interop::{AOF, Redis, check_tool, have_redis};
 use crate::support::*;
 use std::fs;
 use std::path::{Path, PathBuf};
+use unplug_engine::aof::{FileEntry, FileKind, Manifest};
 use unplug_engine::config::{AofLayout, AppendFsync, Config};
 use unplug_engine::keyspace::Keyspace;
 
@@ -226,4 +227,217 @@ fn what_redis_appends_is_not_lost_without_a_word() {
         }
         image(&config).holds(&ks, "signed");
     }
+}
+
+/// Twenty keys, a rewrite, twenty more, a stop in order.
+fn forty(config: &Config) -> Keyspace {
+    let mut store = Store::open(config);
+    (0..20).for_each(|n| store.turn(&format!("SET key:{n} {n}")));
+    store.p.begin_rewrite(&store.ks, NOW).unwrap();
+    store.settle();
+    (20..40).for_each(|n| store.turn(&format!("SET key:{n} {n}")));
+    stop(store)
+}
+
+fn edit_manifest(dir: &Path, keep: impl Fn(usize, &str) -> bool) {
+    let text = fs::read_to_string(manifest(dir)).unwrap();
+    let lines = text.split_inclusive('\n').enumerate().filter(|(n, line)| keep(*n, line));
+    fs::write(manifest(dir), lines.map(|(_, line)| line).collect::<String>()).unwrap();
+}
+
+#[test]
+fn a_manifest_without_our_lines_is_not_taken_on_trust() {
+    for rdb in [true, false] {
+        let dir = tempdir();
+        let config = Config { aof_use_rdb_preamble: rdb, ..config(dir.path(), AppendFsync::Always) };
+        let ks = forty(&config);
+        let cut = image(&config);
+        edit_manifest(&cut.config.dir, |n, _| n == 0);
+        let said = refused_by_all(&cut.config, "only the base's line");
+        assert!(said.contains("incr.aof"), "{said}");
+        let cut = image(&config);
+        edit_manifest(&cut.config.dir, |n, line| n > 0 && !line.starts_with('#'));
+        refused_by_all(&cut.config, "not the base's line");
+        let cut = image(&config);
+        edit_manifest(&cut.config.dir, |_, line| !line.starts_with('#'));
+        let all = image(&cut.config).holds(&ks, "all files are listed");
+        assert_eq!(all.report.warnings.len(), 1);
+        let log = log_of(&cut.config);
+        let whole = fs::read(&log).unwrap();
+        // A byte of a value: Redis's commands have no checksum that could say so.
+        let at = whole.windows(6).position(|w| w == b"key:25").unwrap() + 4;
+        for at in [at, 12] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&log, bytes).unwrap();
+            refused_by_all(&cut.config, "a byte of the chain");
+        }
+        fs::write(&log, &whole[..whole.len() - 10]).unwrap();
+        let (_, code) = tool(&[], &manifest(&cut.config.dir));
+        assert_eq!(code, 1, "torn in its last annotation");
+    }
+}
+
+#[test]
+fn a_directory_that_redis_has_taken_over_is_loaded() {
+    if !have_redis() {
+        return;
+    }
+    for rdb in [true, false] {
+        let dir = tempdir();
+        let config = Config { aof_use_rdb_preamble: rdb, ..config(dir.path(), AppendFsync::Always) };
+        let ks = forty(&config);
+        // Redis finds history, deletes it, and writes the manifest anew: its writes go behind our chain.
+        let history = image(&config);
+        let path = manifest(&history.config.dir);
+        let mut listed = Manifest::parse(&fs::read(&path).unwrap()).unwrap();
+        let name = "appendonly.aof.1.incr.aof".to_owned();
+        fs::write(history.config.dir.join("appendonlydir").join(&name), b"").unwrap();
+
+        listed.files.push(FileEntry { name, seq: 1, kind: FileKind::History, chained: true, tie: None });
+        fs::write(&path, listed.encode()).unwrap();
+        let mut redis = Redis::start(&history.config.dir, &AOF);
+        assert_eq!(redis.text("SET fromredis 1"), "+OK");
+        drop(redis);
+        assert!(!fs::read_to_string(&path).unwrap().contains('#'), "Redis has written it anew");
+        let mut both = ks.clone();
+        let set: [&[u8]; 3] = [b"SET", b"fromredis", b"1"];
+        unplug_engine::command::replay(&mut both, &mut 0, &set, NOW).unwrap();
+        let (text, code) = tool(&[], &path);
+        assert_eq!(code, 0, "{text}");
+        image(&history.config).holds(&both, "behind our chain");
+        // Redis rewrites: its own incr file behind ours, then its own base.
+        let taken = image(&config);
+        let mut redis = Redis::start(&taken.config.dir, &AOF);
+        redis.text("CONFIG SET rdb-key-save-delay 100000");
+        assert!(redis.text("BGREWRITEAOF").starts_with('+'));
+        assert_eq!(redis.text("SET fromredis 1"), "+OK");
+        let during = image(&taken.config);
+        redis.text("CONFIG SET rdb-key-save-delay 0");
+        redis.wait_until("persistence", "aof_rewrite_in_progress:0");
+        drop(redis);
+        for at in [&during, &taken] {
+            let (text, code) = tool(&[], &manifest(at.dir.path()));
+            assert_eq!(code, 0, "{text}");
+            for config in [
+                at.config.clone(),
+                Config { aof_layout: AofLayout::Single, ..at.config.clone() },
+                Config { aof_checksum: false, ..at.config.clone() },
+            ] {
+                image(&config).holds(&both, "taken over");
+            }
+        }
+        // Ours is a predecessor now, and verified as such.
+        if let Some(log) = Some(incr(during.dir.path(), 2)).filter(|p| p.exists()) {
+            let mut bytes = fs::read(&log).unwrap();
+            let at = bytes.windows(6).position(|w| w == b"key:25").unwrap() + 4;
+            bytes[at] ^= 1;
+            fs::write(&log, bytes).unwrap();
+            refused_by_all(&during.config, "a byte of our predecessor");
+        }
+    }
+}
+
+/// A start that takes over Redis's directory, killed before its manifest is there, and a file that Redis's manifest does
+/// not list.
+#[test]
+fn unlisted_files_beside_a_foreign_manifest() {
+    let dir = tempdir();
+    let plain = Config { aof_checksum: false, ..config(dir.path(), AppendFsync::Always) };
+    let mut store = Store::open(&plain);
+    store.turn("SET a 1");
+    let ks = store.ks.clone();
+    drop(store);
+    let ours = Config { aof_checksum: true, ..plain.clone() };
+    let begun = image(&ours);
+    drop(Store::open(&begun.config));
+    fs::copy(manifest(dir.path()), manifest(begun.dir.path())).unwrap();
+    assert!(incr(begun.dir.path(), 2).exists());
+    begun.holds(&ks, "begun");
+    // Redis's own upgrade, stopped before it has a second file.
+    let upgraded = tempdir();
+    fs::create_dir(upgraded.path().join("appendonlydir")).unwrap();
+    fs::write(
+        upgraded.path().join("appendonlydir/appendonly.aof"),
+        b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n",
+    )
+    .unwrap();
+    fs::write(manifest(upgraded.path()), "file appendonly.aof seq 1 type b\n").unwrap();
+    image(&Config { dir: upgraded.path().into(), ..ours.clone() }).holds(&ks, "upgraded");
+    for to in [AofLayout::Multi, AofLayout::Single] {
+        let mut stray = image(&ours);
+        stray.config.aof_layout = to;
+        for name in ["appendonly.aof.7.incr.aof", "appendonly.aof.9.base.rdb"] {
+            fs::write(stray.dir.path().join("appendonlydir").join(name), TWO).unwrap();
+        }
+        stray.holds(&ks, "stray");
+        let left = contents(stray.dir.path()).iter().filter(|(_, bytes)| bytes == TWO).count();
+        assert_eq!(left, 2, "{:?}", tree(stray.dir.path()));
+    }
+}
+
+#[test]
+fn an_old_base_is_not_loaded() {
+    for rdb in [true, false] {
+        let dir = tempdir();
+        let config = Config { aof_use_rdb_preamble: rdb, ..config(dir.path(), AppendFsync::Always) };
+        let base = |n| dir.path().join(format!("appendonlydir/{}", unplug_base(n, rdb)));
+        let mut store = Store::open(&config);
+        store.turn("SET a 1");
+        store.p.begin_rewrite(&store.ks, NOW).unwrap();
+        store.settle();
+        let old = fs::read(base(2)).unwrap();
+        store.turn("SET a 2");
+        store.p.begin_rewrite(&store.ks, NOW).unwrap();
+        store.settle();
+        let ks = stop(store);
+        let new = fs::read(base(3)).unwrap();
+        assert_eq!(old.len(), new.len());
+        if have_redis() {
+            check_tool("/usr/bin/redis-check-aof", &manifest(dir.path()));
+        }
+        image(&config).holds(&ks, "whole");
+        fs::write(base(3), &old).unwrap();
+        let said = refused_by_all(&config, "an old base");
+        assert!(said.contains(&unplug_base(3, rdb)), "{said}");
+        // Accepted on request.
+        if rdb {
+            let (text, code) = tool(&["--resign"], &manifest(dir.path()));
+            assert_eq!(code, 0, "{text}");
+            let mut store = Store::open(&config);
+            store.turn("INCR n");
+        }
+    }
+}
+
+fn unplug_base(n: u64, rdb: bool) -> String {
+    format!("appendonly.aof.{n}.base.{}", if rdb { "rdb" } else { "aof" })
+}
+
+/// A base that Redis made has no line of ours, until it is ours.
+#[test]
+fn a_base_of_redis_is_tied_when_it_is_taken_over() {
+    if !have_redis() {
+        return;
+    }
+    let dir = tempdir();
+    let config = config(dir.path(), AppendFsync::Always);
+    let mut redis = Redis::start(dir.path(), &AOF);
+    let mut bases = Vec::new();
+    for n in 2..4 {
+        redis.text(&format!("SET a {n}"));
+        assert!(redis.text("BGREWRITEAOF").starts_with('+'));
+        redis.wait_until("persistence", "aof_rewrite_in_progress:0");
+        let base = dir.path().join("appendonlydir").join(unplug_base(n, true));
+        bases.push((fs::read(&base).unwrap(), base));
+    }
+    drop(redis);
+    let mut store = Store::open(&config);
+    store.turn("SET b 1");
+    let ks = store.ks.clone();
+    drop(store);
+    Redis::start(dir.path(), &AOF).text("PING");
+    image(&config).holds(&ks, "taken over");
+    fs::write(&bases[1].1, &bases[0].0).unwrap();
+    refused_by_all(&config, "an old base");
 }

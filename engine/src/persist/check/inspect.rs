@@ -8,7 +8,8 @@ use crate::command::{ReplayError, Replayer};
 use crate::keyspace::Keyspace;
 use crate::persist::cure::{self, Cure};
 use crate::persist::error::{At, FileError};
-use crate::persist::load::{begins_chain, behind_seal, preamble_crc};
+use crate::persist::foreign::{NOT_TIED, behind_seal, is_tied, not_foreign, was_single};
+use crate::persist::load::{begins_chain, preamble_crc};
 use crate::persist::until::number_in;
 use crate::{clock, rdb};
 use std::fs;
@@ -84,6 +85,8 @@ pub(super) struct Checked {
     pub(super) commands: u64,
     pub(super) times: Times,
     pub(super) problem: Option<Problem>,
+    /// The manifest does not say that it is chained.
+    pub(super) loose: bool,
 }
 
 impl Checked {
@@ -116,6 +119,7 @@ pub(super) fn look(path: &Path, known: As, scratch: &mut Scratch) -> Result<Chec
         commands: 0,
         times: Times::until(known.until),
         problem: None,
+        loose: false,
     };
     let bytes = match fs::read(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && known.chained.is_some() => {
@@ -141,7 +145,7 @@ pub(super) fn look(path: &Path, known: As, scratch: &mut Scratch) -> Result<Chec
     checked.bytes = bytes;
     if checked.problem.is_none() {
         let here = begins_chain(&checked.bytes[checked.preamble..]);
-        if known.chained.unwrap_or(here) {
+        if known.chained == Some(true) || here {
             checked.look_chained(crc, scratch);
         } else {
             checked.look_plain(known, scratch);
@@ -233,6 +237,31 @@ impl Checked {
         self.problem = Some(problem(at, what, cure));
     }
 
+    /// The manifest does not say that it has a chain: where it has one, Redis's commands may follow.
+    fn look_behind_chain(&mut self, known: As, scratch: &mut Scratch) {
+        self.loose = true;
+        let Some(chain) = self.chain.filter(|c| c.len < self.bytes.len() as u64) else { return };
+        if !self.problem.as_ref().is_some_and(|p| p.cure.cuts()) {
+            return;
+        }
+        let (good, commands, preamble) = (self.good, self.commands, self.preamble);
+        let foreign = |what| problem(good, what, Cure::Restore);
+        if let Some(what) = not_foreign(&self.bytes, &chain, None) {
+            return self.problem = Some(foreign(what));
+        }
+        self.preamble = good as usize;
+        self.look_plain(known, scratch);
+        self.preamble = preamble;
+        self.commands += commands;
+        let scanned = scan_plain(&self.bytes, good as usize, Times::default(), &mut |_| Ok::<(), ()>(()));
+        let line = scanned.ok().and_then(|scan| scan.chained_at);
+        if let Some(what) = line.and_then(|at| not_foreign(&self.bytes, &chain, Some(at))) {
+            self.problem = Some(foreign(what));
+        }
+        // What is good ends with Redis's bytes.
+        self.chain = None;
+    }
+
     /// The file was whole at a stop in order; whether it still is.
     pub(super) fn check_seal(&mut self, sealed: u64, closed: bool) {
         if closed && self.good == sealed && self.bytes.len() as u64 > sealed {
@@ -279,8 +308,7 @@ pub(super) fn look_all(
     let mut scratch = Scratch::new(true);
     let listed = manifest.base().into_iter().chain(manifest.incrs());
     for f in listed.filter(|f| f.kind != FileKind::History) {
-        let taken_over =
-            f.kind == FileKind::Base && !f.name.ends_with(".base.aof") && !f.name.ends_with(".rdb");
+        let taken_over = was_single(&f.name, f.kind);
         let role = match f.kind {
             FileKind::Base if !taken_over => Role::Base,
             FileKind::Base => Role::Single,
@@ -288,6 +316,12 @@ pub(super) fn look_all(
         };
         let known = As { role, chained: Some(!manifest.foreign && f.chained), until, plain: true };
         let mut checked = look(&dir.join(&f.name), known, &mut scratch)?;
+        if !f.chained && role != Role::Base {
+            checked.look_behind_chain(known, &mut scratch);
+        }
+        if !is_tied(&checked.bytes, f.tie) && checked.problem.is_none() {
+            checked.problem = Some(problem(0, NOT_TIED, Cure::Restore));
+        }
         if checked.problem.is_none() {
             checked.problem = belongs(f, &checked, manifest.foreign, all.last());
         }
@@ -324,7 +358,8 @@ fn belongs(f: &FileEntry, file: &Checked, foreign: bool, before: Option<&Checked
     }
     let before = before.filter(|b| b.role != Role::Base && file.role == Role::Incr)?;
     let ends = (before.good, before.chain.map_or(0, |c| c.crc));
-    if ends == (header.prev_len, header.prev_crc) {
+    let named = (header.prev_len, header.prev_crc);
+    if ends == named || before.loose && [(ends.0, 0), (0, 0)].contains(&named) {
         return None;
     }
     wrong(0, "the file before it does not end as this one's header says")

@@ -8,6 +8,7 @@ use super::resign::{self, How};
 use crate::aof::Manifest;
 use crate::persist::cure::Cure;
 use crate::persist::disk;
+use crate::persist::foreign;
 use crate::persist::log::parse_name;
 use crate::persist::open::holds_commands;
 use std::fmt::Write as _;
@@ -63,6 +64,13 @@ pub(super) fn of_manifest(options: &Options, text: &mut String) -> Result<bool, 
     let manifest = sound_manifest(options, prefix, text)?;
     let mut files = inspect::look_all(dir_of(path), &manifest, options.until)?;
     files.iter().for_each(|file| told(file, text));
+    let missing = foreign::what_is_missing(dir_of(path), prefix, &manifest).map_err(failed)?;
+    if let Some(what) = missing {
+        let name = path.display();
+        let told = format!("{name}: {what}\n{name} is not valid. {}\n", foreign::MANIFEST);
+        text.push_str(&told);
+        return Ok(false);
+    }
     if options.resign {
         let how = How { torn_ends: options.fix, from: 0 };
         let (signed, kept) = resign::all(path, prefix, &manifest, &files, how)?;

@@ -97,7 +97,8 @@ fn bases(dir: &Dir<'_>, names: &[String]) -> Result<Vec<Base>, NotFixed> {
             file.header.map(|h| h.prev_len).filter(|seq| *seq > 0)
         };
         let chained = file.chain.is_some();
-        let entry = FileEntry { name: name.clone(), seq: seq.max(1), kind: FileKind::Base, chained };
+        let entry =
+            FileEntry { name: name.clone(), seq: seq.max(1), kind: FileKind::Base, chained, tie: None };
         all.push(Base { entry, file, first: said.filter(|_| role == Role::Base) });
     }
     all.sort_by_key(|base| (base.file.role == Role::Base, base.entry.seq));
@@ -115,7 +116,10 @@ fn incrs(dir: &Dir<'_>, names: &[String]) -> Result<Vec<(FileEntry, Checked)>, N
             // A crash has left its beginning; nothing was ever written to it.
             continue;
         }
-        all.push((FileEntry { name: name.clone(), seq, kind: FileKind::Incr, chained: true }, file));
+        all.push((
+            FileEntry { name: name.clone(), seq, kind: FileKind::Incr, chained: true, tie: None },
+            file,
+        ));
     }
     all.sort_by_key(|(entry, _)| entry.seq);
     Ok(all)

@@ -6,6 +6,7 @@ use crate::aof::{Chain, END_LINE, FileEntry, FileKind, Header, Item, Manifest, O
 use crate::persist::disk::{self, ReplaceError};
 use crate::persist::error::FileError;
 use crate::persist::files::put_manifest_at;
+use crate::persist::foreign;
 use crate::persist::load::preamble_crc;
 use crate::persist::log::{base_name, incr_name};
 use crate::persist::open::next_numbers;
@@ -225,7 +226,8 @@ pub(super) fn all(
         if n < how.from || base && snapshot_only {
             // A snapshot has a checksum of its own.
             new.before = (file.good, file.chain.map_or(0, |c| c.crc));
-            new.listed.push(old);
+            let tie = if base { foreign::tie(&file.path)? } else { None };
+            new.listed.push(FileEntry { tie, ..old });
         } else if base && file.preamble > 0 {
             // A hybrid file: its snapshot becomes the base, and its commands the first incr file.
             new.put(FileKind::Base, true, file.bytes[..file.preamble].to_vec());
@@ -239,6 +241,7 @@ pub(super) fn all(
     let mut originals = vec![path.to_owned()];
     originals.extend(files.iter().map(|f| f.path.clone()));
     let kept = keep_aside(dir, prefix, "resign", &originals)?;
+    foreign::set_aside(dir, prefix, manifest).map_err(|e| NotFixed::Refused(e.to_string()))?;
     for (path, bytes) in &new.written {
         disk::write_synced(path, |out| out.write_all(bytes))?;
     }
@@ -270,8 +273,9 @@ impl New<'_> {
             self.next.1 += 1;
             (incr_name(self.prefix, self.next.1 - 1), self.next.1 - 1)
         };
+        let tie = rdb.then(|| (bytes.len() as u64, preamble_crc(&bytes)));
         self.written.push((self.dir.join(&name), bytes));
-        self.listed.push(FileEntry { name, seq, kind, chained: !rdb });
+        self.listed.push(FileEntry { name, seq, kind, chained: !rdb, tie });
     }
 
     fn sign(&mut self, file: &Checked, base: bool, how: How) -> Result<(), NotFixed> {
