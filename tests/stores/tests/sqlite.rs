@@ -95,9 +95,12 @@ const BLOCKS_REUSED: &str = "ext4-writeback";
 /// What a check finds is one mechanism: a commit sets the blocks of the rollback journal free (by unlink or truncate),
 /// another file is given one and writes to it, and power is lost before the unlink is durable. The journal is there again,
 /// with rubbish in a record: SQLite rolls back as far as that, which leaves neither state. It takes a mode that frees
-/// nothing (PERSIST, WAL), or another mount option.
+/// nothing (PERSIST), or another mount option. A write-ahead log is set free when the last connection closes: there again,
+/// with rubbish in a frame, what stands in front of that hides what has been moved into the database since.
 fn is_of_a_freed_block(finding: &Finding) -> bool {
+    let of_the_log = |line: &String| line.contains("db.sqlite-wal, whose block is about to be set free");
     finding.mechanism.contains("a block of db.sqlite-journal that was set free")
+        || finding.story.disk.iter().any(of_the_log)
 }
 
 /// Under the one model that gives blocks away early, that and nothing else is found: so without it the check holds.
@@ -161,15 +164,13 @@ const INDEX_OF_THE_LOG: &str = "*-shm";
 
 #[test]
 fn wal_with_full_holds() {
-    unplug::check!(Sqlite<WAL_FULL>)
-        .created()
-        .volatile(INDEX_OF_THE_LOG)
-        .ops(workload())
-        .restart()
-        .ops([MapOp::put("d", "4"), MapOp::delete("a")])
-        .budget(150)
-        .models(MODELS)
-        .assert_holds();
+    let check = || {
+        let check = unplug::check!(Sqlite<WAL_FULL>).created().volatile(INDEX_OF_THE_LOG).ops(workload());
+        check.restart().ops([MapOp::put("d", "4"), MapOp::delete("a")]).budget(150)
+    };
+    check().models(BLOCKS_KEPT).assert_holds();
+    let report = check().models([BLOCKS_REUSED]).assert_violated();
+    only_freed_blocks_are_the_matter::<WAL_FULL>(&report);
 }
 
 #[test]
