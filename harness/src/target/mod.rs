@@ -164,8 +164,8 @@ pub trait Oracle: Send {
         let _ = op;
         Vec::new()
     }
-    /// Whether an error reply speaks of the target's storage. After the first such reply a window of loss
-    /// grows no more: the client was told.
+    /// Whether an error reply speaks of the target's storage. After such a reply the window of loss of
+    /// what was acknowledged before it grows no more: the client was told. What is acknowledged later has a window anew.
     fn is_storage_error(&self, reply: &[u8]) -> bool {
         self.is_error(reply)
     }
