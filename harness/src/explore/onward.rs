@@ -3,7 +3,8 @@
 //! That a store recovers says nothing of what it does with the files it has found: whether it still syncs the log that it
 //! goes on with, whether what it writes stands behind a tail that was cut but is still there. So it is written to, right
 //! behind its recovery, and power is lost at every point of that. It must hold what the recovery had come to, and of what
-//! was written since what the contract promises. Not looked at: a third loss in the recovery from that.
+//! was written since what the contract promises. Recoveries from power losses during recovery are written to as well, as
+//! deep as these are looked at. Not looked at: a loss in the recovery from what was written.
 
 use super::crashed::Branch;
 use super::keep::repro_of;
@@ -60,7 +61,7 @@ pub(super) struct Later {
     /// To be saved if a repro is wanted.
     pub(super) repro: Repro,
     /// The simplest first.
-    rank: (Class, u8, u8, u32),
+    rank: (usize, Class, u8, u8, u32),
 }
 
 impl Later {
@@ -90,7 +91,7 @@ struct Bench<'a> {
     onward: Judge,
     /// Of the run before.
     before: &'a Judge,
-    /// The crash that the recovery followed.
+    /// The crash that the recovery followed, or the first of those that it followed.
     crash: &'a CrashState,
 }
 
@@ -254,11 +255,11 @@ fn told(
         dump: means.memo.dump_of(seen),
     };
     let mut story = tell(&subject);
-    story
-        .disk
-        .insert(0, "power was back after a first loss, and the store was recovered and written to".into());
+    let after = if branch.path.is_empty() { "a first loss" } else { "these losses" };
+    let since = format!("power was back after {after}, and the store was recovered and written to");
+    story.disk.splice(0..0, branch.path.iter().cloned().chain([since]));
     let repro = repro_of(search, &subject, phase, &how, space.image(&case.state), &story);
-    let deviations = (branch.root.state.deviations, case.state.deviations);
-    let rank = (case.violation.class, deviations.0, deviations.1, case.state.prefix);
+    let (crashes, before) = branch.simplicity();
+    let rank = (crashes, case.violation.class, before, case.state.deviations, case.state.prefix);
     Some(Later { how, violation: case.violation, states: 1, story, repro, rank })
 }

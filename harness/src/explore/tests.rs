@@ -384,3 +384,6 @@ mod alike;
 
 #[path = "memo_tests.rs"]
 mod memo;
+
+#[path = "onward_tests.rs"]
+mod onward;

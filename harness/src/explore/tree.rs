@@ -142,10 +142,9 @@ impl<'a, 'm> Tree<'a, 'm> {
         Ok(recorded)
     }
 
-    /// Loses power after a recovery, too, while the store is written to. After a single loss: what a later recovery
-    /// came to would have to be judged by what the ones before it had shown.
+    /// Loses power after a recovery, too, while the store is written to.
     fn written_to(&mut self, branch: &Branch<'_>, recovery: &Recovery, index: usize) {
-        let Some(written) = recovery.written.as_ref().filter(|_| branch.between.is_empty()) else { return };
+        let Some(written) = recovery.written.as_ref() else { return };
         let at = (self.run.search, self.run.phase(index));
         let found = write_on(at, (self.means, &mut self.kin), self.judge, branch, written);
         self.done.written += 1;

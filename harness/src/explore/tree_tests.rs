@@ -100,7 +100,7 @@ impl Tidy {
 }
 
 /// How much of a log is whole records.
-fn whole(log: &[u8]) -> usize {
+pub(super) fn whole(log: &[u8]) -> usize {
     let mut at = 0;
     while let Some(len) = log.get(at).map(|l| usize::from(*l)).filter(|len| *len > 0) {
         let Some(op) = log.get(at + 9..at + 9 + len) else { break };
