@@ -123,7 +123,11 @@ impl Repro {
 
     /// What `lives` are, held against this repro.
     pub fn compare(&self, lives: &Lives) -> Replayed {
-        let seen = Seen::of(lives, self.now_ms);
+        self.compare_seen(Seen::of(lives, self.now_ms))
+    }
+
+    fn compare_seen(&self, seen: Seen) -> Replayed {
+        let is_allowed = |digest| self.allowed.iter().any(|a| a.digest == digest);
         let other = |class, explanation: &str| {
             if class == self.violation.class {
                 Replayed::Same
@@ -135,7 +139,7 @@ impl Repro {
             // Damage that is noticed is no corruption.
             First::Broke(Class::RefusesToOpen, _) if self.model == AT_REST => Replayed::Kept,
             First::Broke(class, message) => other(*class, message),
-            First::Holds(digest) if self.allowed.iter().any(|a| a.digest == *digest) => {
+            First::Holds(_) if seen.readings().any(is_allowed) => {
                 seen.across.map_or(Replayed::Kept, |(class, text)| other(class, &text))
             }
             First::Holds(digest) if self.recovered == Some(*digest) => Replayed::Same,
@@ -158,7 +162,7 @@ pub fn replay(repro: &Repro, pool: &mut dyn Pool) -> Result<Replayed, PoolError>
     Ok(repro.compare(&lives))
 }
 
-/// As [`replay`], of a target that works out deadlines while the run's virtual time goes on: see [`Judge::settle`].
+/// As [`replay`], of a target that works out deadlines while the run's virtual time goes on: see [`Judge::sum_up`].
 ///
 /// # Errors
 /// [`PoolError`]: the image could not be recovered.
@@ -171,10 +175,11 @@ pub fn replay_settled(
     let (_, mut lives) = pool.next()?;
     let (history, options) = (History::of(&repro.trace), JudgeOptions::at(repro.now_ms));
     // A history that can be judged no more is compared as it is.
-    if let Ok(judge) = Judge::new(&history, repro.contract.clone(), oracle, options) {
-        judge.settle(&mut lives);
-    }
-    Ok(repro.compare(&lives))
+    let judge = Judge::new(&history, repro.contract.clone(), oracle, options);
+    Ok(repro.compare_seen(match judge {
+        Ok(judge) => judge.sum_up(&mut lives),
+        Err(_) => Seen::of(&lives, repro.now_ms),
+    }))
 }
 
 /// The run up to a crash point: what the crash could not have known is left out.

@@ -68,8 +68,7 @@ impl Noted {
         (mut lives, aside): (Lives, Aside),
         judge: &Judge,
     ) -> Noted {
-        judge.settle(&mut lives);
-        let seen = Seen::of(&lives, judge.now_ms());
+        let seen = judge.sum_up(&mut lives);
         let content = match (&seen.first, lives.first) {
             (First::Holds(digest), Outcome::Recovered(dump)) => {
                 Some((*digest, dump, judge.is_prefix(*digest)))

@@ -5,7 +5,7 @@ use super::roots::Roots;
 use crate::cell::{Recoveries, Saved};
 use crate::cluster::{Case, Clusters, sketch};
 use crate::history::Phase;
-use crate::judge::{First, Judge, Seen};
+use crate::judge::{Judge, Seen};
 use num_bigint::BigUint;
 use std::collections::HashSet;
 use unplug_faults::effect::{Effects, Names};
@@ -87,9 +87,8 @@ impl PhaseRun {
             }
         }
         self.incomplete |= !seen.complete;
-        if let First::Holds(digest) = &seen.first {
-            self.worst_loss = self.worst_loss.max(judge.loss(*digest, last));
-        }
+        let loss = seen.readings().filter_map(|digest| judge.loss(digest, last)).min();
+        self.worst_loss = self.worst_loss.max(loss);
         let Some(violation) = judge.check_seen(first, last, seen, memo.dump_of(seen)) else {
             self.roots.offer(memo.shape(image), image, state, ordered.index);
             return;

@@ -60,10 +60,8 @@ pub(super) fn at_rest(
         Err(why) => return Ok(unmeasured(tally, vec![why])),
     };
     let mut first = recover(pool, vec![image.clone()], judge.now_ms(), sweep)?;
-    first.iter_mut().for_each(|lives| judge.settle(lives));
-    let Some((Outcome::Recovered(dump), seen)) =
-        first.first().map(|lives| (lives.first.clone(), Seen::of(lives, judge.now_ms())))
-    else {
+    let mut summed = first.first_mut().map(|lives| (judge.sum_up(lives), lives.first.clone()));
+    let Some((seen, Outcome::Recovered(dump))) = summed.take() else {
         let detail = "the target does not start on what its own clean stop has left".to_owned();
         return Ok(unmeasured(tally, vec![Blind { what: "the undamaged files".to_owned(), detail }]));
     };
@@ -154,9 +152,7 @@ fn recover(
 impl Bench<'_> {
     fn verdict(&self, damage: &Damage, lives: &Lives, harmless: &mut Harmless) -> Option<Violation> {
         let mut lives = lives.clone();
-        self.judge.settle(&mut lives);
-        let lives = &lives;
-        let seen = Seen::of(lives, self.judge.now_ms());
+        let seen = self.judge.sum_up(&mut lives);
         let dump = match &lives.first {
             Outcome::Recovered(dump) => Some(dump),
             _ => None,
@@ -178,7 +174,7 @@ impl Bench<'_> {
                 None
             }
             First::Broke(class, message) => Some(self.violation(*class, format!("{damage}: {message}"))),
-            First::Holds(digest) if *digest == self.whole => match &seen.across {
+            First::Holds(_) if seen.readings().any(|digest| digest == self.whole) => match &seen.across {
                 Some((_, text)) => Some(self.violation(
                     Class::SilentCorruption,
                     format!("{damage}: nothing shows at first, then {text}"),
@@ -239,7 +235,7 @@ impl Bench<'_> {
         let entry = crate::dump::Entry { value: b"1".to_vec(), expires_at_ms: None };
         foreign.0.insert(b"unplug: nobody wrote this".to_vec(), entry);
         let first = First::Holds(foreign.digest(self.judge.now_ms()));
-        let seen = Seen { first, across: None, complete: true };
+        let seen = Seen { first, others: Vec::new(), across: None, complete: true };
         let place = self.tails.iter().next();
         let (path, at) = place.map_or((Vec::new(), 0), |(path, tail)| (path.clone(), tail.from));
         let damage = Damage::Flip { path, at, bit: 0 };

@@ -6,7 +6,7 @@ use super::gaps::Known;
 use super::mixture::Versions;
 use super::orders::{Caps, Orders, Step};
 use super::seen::{First, Seen};
-use super::slack::{Lens, Slack};
+use super::slack::{self, Lens, Slack};
 use crate::contract::Contract;
 use crate::dump::{Digest, Dump};
 use crate::history::History;
@@ -205,18 +205,20 @@ impl Judge {
     /// Judges what came back from a crash state that is legal from `first` to `last`.
     pub fn check(&self, first: Clock, last: Clock, lives: &Lives) -> Option<Violation> {
         let mut lives = lives.clone();
-        self.settle(&mut lives);
+        let seen = self.sum_up(&mut lives);
         let dump = match &lives.first {
             Outcome::Recovered(dump) => Some(dump),
             _ => None,
         };
-        self.check_seen(first, last, &Seen::of(&lives, self.now_ms), dump)
+        self.check_seen(first, last, &seen, dump)
     }
 
-    /// Sets deadlines that nobody saw being worked out to what the reference model has. To be done before lives are
-    /// summed up.
-    pub fn settle(&self, lives: &mut Lives) {
-        self.slack.settle(lives);
+    /// Sums up lives as this judge looks at them: deadlines that nobody saw being worked out are set to what the
+    /// reference model has, of several to the newest; the others are among what it cannot be told from.
+    pub fn sum_up(&self, lives: &mut Lives) -> Seen {
+        let readings = self.slack.settle(lives);
+        let others = slack::others(&lives.first, &readings, self.now_ms);
+        Seen { others, ..Seen::of(lives, self.now_ms) }
     }
 
     /// As [`Judge::check`], where the lives were summed up before. Without a dump, a state that is no prefix
@@ -247,10 +249,24 @@ impl Judge {
             }
             First::Holds(digest) => *digest,
         };
-        if let Some(point) = self.allowed.first_forbidden(digest, first, last) {
+        if let Some(point) = self.first_forbidden(seen, first, last) {
             return Some(self.classify(digest, dump, point, last));
         }
         seen.across.as_ref().map(|(class, text)| broke(*class, first, text.clone()))
+    }
+
+    /// The first point in an interval at which none of what the state may be is allowed.
+    fn first_forbidden(&self, seen: &Seen, first: Clock, last: Clock) -> Option<Clock> {
+        let mut point = first;
+        loop {
+            let forbidden = seen.readings().map(|digest| self.allowed.first_forbidden(digest, point, last));
+            // None comes before all points: it is allowed to the end.
+            let ends: Option<Vec<Clock>> = forbidden.collect();
+            match ends?.into_iter().max() {
+                Some(next) if next > point => point = next,
+                _ => return Some(point),
+            }
+        }
     }
 
     /// The worst loss of a state that is legal up to `last`, in nanoseconds: how long ago the oldest operation

@@ -50,7 +50,8 @@ impl Judge {
     }
 
     fn refuses(&self, first: Clock, last: Clock, dump: &Dump) -> Option<Class> {
-        let seen = Seen { first: First::Holds(dump.digest(self.now_ms)), across: None, complete: true };
+        let held = First::Holds(dump.digest(self.now_ms));
+        let seen = Seen { first: held, others: Vec::new(), across: None, complete: true };
         self.check_seen(first, last, &seen, Some(dump)).map(|v| v.class)
     }
 }

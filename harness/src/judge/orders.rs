@@ -160,7 +160,7 @@ struct Search<'h> {
 /// When each operation can take effect no more: its reply has left, its target was killed, or its connection was closed.
 /// By whom is not recorded. But all clients connect anew then, as others; and where one operation alone had no answer, it
 /// was the one that was waited for when the target closed the connection.
-fn over(history: &History) -> Vec<Clock> {
+pub(super) fn over(history: &History) -> Vec<Clock> {
     let mut first: BTreeMap<u32, Clock> = BTreeMap::new();
     let mut unanswered: BTreeMap<u32, u32> = BTreeMap::new();
     for o in &history.operations {

@@ -19,6 +19,8 @@ pub enum First {
 pub struct Seen {
     /// The first start.
     pub first: First,
+    /// The other states that this one cannot be told from (see [`Judge::sum_up`](super::Judge::sum_up)).
+    pub others: Vec<Digest>,
     /// What went wrong at the second or third start, if anything.
     pub across: Option<(Class, String)>,
     /// The later starts were seen too.
@@ -43,7 +45,16 @@ impl Seen {
             },
             _ => (None, true),
         };
-        Seen { first, across, complete }
+        Seen { first, others: Vec::new(), across, complete }
+    }
+
+    /// The state that came back, and those that it cannot be told from.
+    pub fn readings(&self) -> impl Iterator<Item = Digest> {
+        let first = match self.first {
+            First::Holds(digest) => Some(digest),
+            First::Broke(..) => None,
+        };
+        first.into_iter().chain(self.others.iter().copied())
     }
 
     /// What a later start shows of a state of which the first start has decided the class.
