@@ -3,9 +3,13 @@
 // A failure in a helper is its test's.
 #![allow(clippy::unwrap_used)]
 
+#[path = "starts_and_stops/guests.rs"]
+mod guests;
 #[path = "starts_and_stops/refused.rs"]
 mod refused;
 mod server_support;
+#[path = "starts_and_stops/spared.rs"]
+mod spared;
 #[path = "starts_and_stops/stopped.rs"]
 mod stopped;
 

@@ -67,7 +67,7 @@ fn fails(command: &mut Command, code: i32, text: &str) {
 
 /// As [`fails`], and nothing below `dir` has changed. The socket is elsewhere.
 #[track_caller]
-fn fails_in(dir: &Path, options: &[&str], code: i32, text: &str) {
+pub(crate) fn fails_in(dir: &Path, options: &[&str], code: i32, text: &str) {
     let before = contents(dir);
     let elsewhere = directory();
     let socket = elsewhere.path().join("s");
@@ -139,6 +139,23 @@ fn what_contradicts_itself_is_refused() {
         (&["--recover-until", "1700000000"], "recover-until needs appendonly yes"),
         (&["--unixsocket", "dump.rdb"], "unixsocket 'dump.rdb' is another file's name, too"),
         (&["--unixsocket", "./x", "--appendfilename", "x"], "unixsocket './x' is another file's name, too"),
+        // Names of files that come and go beside another one.
+        (&["--appendfilename", "dump.rdb.prev"], "appendfilename 'dump.rdb.prev' is that of a file beside dbfilename"),
+        (&["--dbfilename", "x.prev", "--appendfilename", "x"], "dbfilename 'x.prev' is that of a file beside append"),
+        (&["--dbfilename", "appendonly.aof.seal"], "is that of a file beside appendfilename"),
+        (&["--dbfilename", "appendonly.aof.seal.prev"], "is that of a file beside appendfilename"),
+        (&["--dbfilename", "appendonly.aof.converting"], "is that of a file beside appendfilename"),
+        (&["--dbfilename", "appendonly.aof.manifest"], "is that of a file beside appendfilename"),
+        (&["--dbfilename", "temp-appendonly.aof"], "is that of a file beside appendfilename"),
+        (&["--dbfilename", "temp-appendonly.aof.seal"], "is that of a file beside appendfilename"),
+        (&["--appenddirname", "dump.rdb.prev"], "is that of a file beside dbfilename"),
+        (&["--appenddirname", "appendonly.aof.seal"], "is that of a file beside appendfilename"),
+        (&["--dbfilename", "temp-rewriteaof-bg-1.aof"], "is that of a temporary file"),
+        (&["--appendfilename", "temp-rewriteaof-7.aof"], "is that of a temporary file"),
+        (&["--appenddirname", "temp-unplug-1.rdb"], "is that of a temporary file"),
+        (&["--dbfilename", "temp-unplug-1.rdb"], "is that of a temporary file"),
+        (&["--unixsocket", "dump.rdb.prev"], "unixsocket 'dump.rdb.prev' is another file's name, too"),
+        (&["--unixsocket", "temp-unplug-0.rdb"], "unixsocket 'temp-unplug-0.rdb' is another file's name, too"),
     ] {
         fails_in(dir.path(), options, 2, text);
     }
@@ -150,7 +167,7 @@ fn what_contradicts_itself_is_refused() {
 }
 
 /// A directory that an engine has filled and left in order.
-fn filled(options: &[&str]) -> tempfile::TempDir {
+pub(crate) fn filled(options: &[&str]) -> tempfile::TempDir {
     let dir = directory();
     let server = Running::engine(dir.path(), options);
     let mut client = server.connect();
