@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigSet, Signal};
+
 use crate::config::Start;
 use crate::engine::Engine;
 use crate::lock::DirLock;
@@ -69,7 +71,16 @@ fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Whoever closes the terminal does not mean the server. Blocked and never fetched, the signal is without effect in
+/// this thread and in those that it starts. (SIGPIPE is ignored by every Rust program.)
+fn ignore_hangups() -> nix::Result<()> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGHUP);
+    mask.thread_block()
+}
+
 fn serve(start: Start) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    ignore_hangups()?;
     let mut config = start.config;
     // CONFIG GET dir shows it absolute, as Redis does, and messages name it whole.
     config.dir = std::path::absolute(&config.dir)?;
@@ -78,6 +89,9 @@ fn serve(start: Start) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let sockets = Sockets::open(&config)?;
     let (mut engine, report) = Engine::open_locked(config, lock)?;
     engine.config_file = start.file;
+    if let Some(warning) = engine.config.without_effect() {
+        warn(&warning);
+    }
     for warning in &report.warnings {
         warn(warning);
     }

@@ -1,6 +1,7 @@
 //! Who is connected, as CLIENT LIST shows it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use crate::session::Session;
 
@@ -50,6 +51,12 @@ pub struct Clients {
 }
 
 impl Client {
+    /// Whether it came from this machine, by a way that no other has.
+    pub fn is_local(&self) -> bool {
+        let address = self.address.parse::<SocketAddr>();
+        self.unix || address.is_ok_and(|address| address.ip().to_canonical().is_loopback())
+    }
+
     /// Takes over what a session says of itself.
     pub fn update(&mut self, session: &Session, resp3: bool, now_ms: u64) {
         self.last_ms = now_ms;
@@ -134,5 +141,22 @@ impl Clients {
         }
         self.killing |= count > 0;
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_local() {
+        let client = |address: &str| Client { address: address.into(), ..Client::default() };
+        for local in ["127.0.0.1:5", "127.8.8.8:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
+            assert!(client(local).is_local(), "{local}");
+        }
+        for far in ["10.0.0.1:5", "[fe80::1]:5", "[::ffff:10.0.0.1]:5", ""] {
+            assert!(!client(far).is_local(), "{far}");
+        }
+        assert!(Client { unix: true, ..client("/tmp/s:0") }.is_local());
     }
 }

@@ -2,6 +2,7 @@
 
 mod file;
 mod inert;
+mod names;
 mod options;
 
 use std::path::PathBuf;
@@ -98,6 +99,31 @@ pub struct Config {
     pub stop_writes_on_bgsave_error: bool,
     /// Timer ticks a second.
     pub hz: u32,
+    /// Who may give DEBUG. Redis's default is nobody.
+    pub enable_debug_command: Allowed,
+    /// `no`, or `auto` where nobody supervises.
+    pub supervised: &'static str,
+    /// Options of Redis that were given and have no effect here, and their values.
+    pub inert: Vec<(&'static str, String)>,
+}
+
+impl Config {
+    /// Which of the options given have no effect, where they would have one in Redis: in one line.
+    pub fn without_effect(&self) -> Option<String> {
+        inert::without_effect(&self.inert)
+    }
+}
+
+/// Who may give a command that a stranger should not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allowed {
+    /// Nobody.
+    No,
+    /// Everybody.
+    Yes,
+    /// Who comes by the unix socket or the loopback interface.
+    #[default]
+    Local,
 }
 
 impl Default for Config {
@@ -135,6 +161,9 @@ impl Default for Config {
             rdb_del_sync_files: false,
             stop_writes_on_bgsave_error: true,
             hz: 10,
+            enable_debug_command: Allowed::Local,
+            supervised: "no",
+            inert: Vec::new(),
         }
     }
 }

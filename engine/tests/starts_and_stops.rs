@@ -12,6 +12,8 @@ mod server_support;
 mod spared;
 #[path = "starts_and_stops/stopped.rs"]
 mod stopped;
+#[path = "starts_and_stops/taken.rs"]
+mod taken;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -43,7 +43,14 @@ fn get(config: &Config, patterns: &[&[u8]], out: &mut Out) {
         .filter(|name| lower.iter().any(|p| glob::matches(p, name.as_bytes())))
         .filter_map(|name| config.get(name).map(|value| (name, value)))
         .collect();
-    out.map(found.len());
+    let given = config.inert.iter().map(|(name, value)| (*name, value));
+    let given: Vec<_> =
+        given.filter(|(name, _)| lower.iter().any(|p| glob::matches(p, name.as_bytes()))).collect();
+    out.map(found.len() + given.len());
+    for (name, value) in given {
+        out.bulk(name.as_bytes());
+        out.bulk(value.as_bytes());
+    }
     for (name, value) in found {
         out.bulk(name.as_bytes());
         out.bulk(value.as_bytes());

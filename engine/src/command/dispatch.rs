@@ -1,9 +1,12 @@
 //! From a client's arguments to a reply: checks, queueing, execution, logging.
 
+use super::args::is;
 use super::blocking;
 use super::error::{CommandError, DB_RANGE, printed};
-use super::table::{self, CONTAINER, NO_MULTI, Run, Spec, UNQUEUED, WRITE};
+use super::table::{self, ADMIN, CONTAINER, NO_MULTI, Run, Spec, UNQUEUED, WRITE};
 use super::transaction::unwatch_all;
+use crate::clients::Client;
+use crate::config::Allowed;
 use crate::engine::Engine;
 use crate::persist::complain;
 use crate::resp::Out;
@@ -34,7 +37,7 @@ pub fn execute(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: 
     match &mut session.transaction {
         Some(transaction) if !spec.is(UNQUEUED) => {
             transaction.commands.push(argv.iter().map(|a| a.to_vec()).collect());
-            transaction.writes |= spec.is(WRITE);
+            transaction.writes |= is_write(spec, argv);
             out.simple("QUEUED");
             Outcome::Done
         }
@@ -71,14 +74,36 @@ fn check(engine: &Engine, session: &Session, argv: &[&[u8]]) -> Result<&'static 
     if !spec.takes(argv.len()) {
         return Err(CommandError::arity(spec.name));
     }
+    if spec.is(ADMIN) && spec.name == "debug" && !may_debug(engine, session) {
+        return Err(CommandError::fixed(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+             from a local connection, otherwise you need to set this option in the configuration file, and then \
+             restart the server.",
+        ));
+    }
     if session.transaction.is_some() && spec.is(NO_MULTI) {
         return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));
     }
     let Some(refusal) = engine.persistence.refuses_writes() else { return Ok(spec) };
-    let writes = spec.is(WRITE)
+    let writes = is_write(spec, argv)
         || spec.name == "ping"
         || (spec.name == "exec" && session.transaction.as_ref().is_some_and(|t| t.writes));
     if writes { Err(CommandError::text(refusal)) } else { Ok(spec) }
+}
+
+/// Whether it changes data. DEBUG POPULATE does, though DEBUG is none of the commands that do.
+fn is_write(spec: &Spec, argv: &[&[u8]]) -> bool {
+    spec.is(WRITE)
+        || (spec.is(ADMIN) && spec.name == "debug" && argv.get(1).is_some_and(|sub| is(sub, "populate")))
+}
+
+/// Whether a client may give DEBUG. Who has no connection is the library.
+fn may_debug(engine: &Engine, session: &Session) -> bool {
+    match engine.config.enable_debug_command {
+        Allowed::Yes => true,
+        Allowed::No => false,
+        Allowed::Local => engine.clients.get(session.id).is_none_or(Client::is_local),
+    }
 }
 
 fn unknown(argv: &[&[u8]]) -> CommandError {

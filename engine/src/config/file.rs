@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::inert;
@@ -92,7 +92,8 @@ impl Start {
         if config.port == 0 && config.unixsocket.is_none() {
             return Err(ConfigError::Contradiction(ListenError::Nowhere.to_string()));
         }
-        let file = file.map(|f| std::path::absolute(&f).unwrap_or(f));
+        // What came through the standard input cannot be written back.
+        let file = file.filter(|f| f != Path::new(STDIN)).map(|f| std::path::absolute(&f).unwrap_or(f));
         Ok(Start { config, file })
     }
 }
@@ -106,11 +107,18 @@ fn option_words(name: &str, text: String) -> Vec<String> {
     }
 }
 
-fn file_lines(path: &Path) -> Result<Vec<Line>, ConfigError> {
+fn text_of(path: &Path) -> io::Result<Vec<u8>> {
+    if path == Path::new(STDIN) {
+        let mut text = Vec::new();
+        return io::stdin().read_to_end(&mut text).map(|_| text);
+    }
     // A crash during CONFIG REWRITE may have left the file under its second name only.
     let found = current(path).ok().flatten();
-    let text = fs::read(found.as_deref().unwrap_or(path))
-        .map_err(|e| ConfigError::Open(path.display().to_string(), e))?;
+    fs::read(found.as_deref().unwrap_or(path))
+}
+
+fn file_lines(path: &Path) -> Result<Vec<Line>, ConfigError> {
+    let text = text_of(path).map_err(|e| ConfigError::Open(path.display().to_string(), e))?;
     let mut lines = Vec::new();
     for (number, line) in text.split(|b| *b == b'\n').enumerate() {
         let shown = String::from_utf8_lossy(line).trim().to_owned();
@@ -142,6 +150,8 @@ fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
         let words: Vec<&str> = line.words[1..].iter().map(String::as_str).collect();
         if !names().any(|n| n == name) {
             inert::check(name, &words).unwrap_or_else(|| Err("unknown option".into())).map_err(wrong)?;
+            config.inert.retain(|(given, _)| given != name);
+            config.inert.extend(inert::shown(name, &words));
             continue;
         }
         // A file that was written for a service names what is not supported; what is said later takes its place.
@@ -160,6 +170,8 @@ fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
 
 /// Options of which only one value is supported.
 const UNSUPPORTED: [&str; 5] = ["daemonize", "databases", "maxmemory", "maxmemory-policy", "supervised"];
+/// The name of a file that stands for the standard input.
+const STDIN: &str = "-";
 /// As Redis: files that include one another have an end.
 const DEEPEST: usize = 16;
 
@@ -302,7 +314,13 @@ mod tests {
             slowlog-log-slower-than 10000\nhash-max-listpack-entries 512\nlist-compress-depth 0\n\
             client-output-buffer-limit normal 0 0 0\nhz 10\ndynamic-hz yes\njemalloc-bg-thread yes\n";
         fs::write(&file, text).unwrap();
-        let config = read(&[file.to_str().unwrap()]).unwrap().config;
+        let mut config = read(&[file.to_str().unwrap()]).unwrap().config;
+        assert_eq!(config.inert.len(), 21);
+        assert_eq!(
+            config.without_effect().unwrap().split_once(": ").unwrap().1,
+            "pidfile, proc-title-template"
+        );
+        config.inert.clear();
         let expected = Config { bind: "127.0.0.1 -::1".into(), dir: "./".into(), ..Config::default() };
         assert_eq!(config, expected);
         fs::write(&file, format!("{text}requirepass secret\n")).unwrap();

@@ -5,6 +5,13 @@
 //! What would change what a client is promised (passwords, memory limits, renamed commands) is not among them: it
 //! is refused like anything unknown, or taken only with the value that changes nothing. Values are checked as Redis
 //! checks them: what Redis would not start with is a mistake here, too.
+//!
+//! A start names those whose value is another than Redis's default: somebody has asked for something that he will not
+//! get.
+
+mod known;
+
+use known::KNOWN;
 
 /// What an option's words must be.
 #[derive(Clone, Copy)]
@@ -12,6 +19,8 @@ enum Takes {
     YesNo,
     /// One word, whatever it is.
     Word,
+    /// One word, which has no effect in Redis 7 either.
+    Nothing,
     /// An integer within these bounds.
     Integer(i64, i64),
     /// A size.
@@ -24,127 +33,46 @@ enum Takes {
     Percentiles,
     /// Groups of a class of clients, two sizes and seconds.
     Limits,
+    /// This size, which is the one that the engine has.
+    Exactly(&'static str),
+    /// `no one`: it follows nobody.
+    NoMaster,
+    /// The user that everybody is, who may do everything.
+    DefaultUser,
 }
 
-use Takes::{Integer, Integers, Limits, Memory, OneOf, Percentiles, Word, YesNo};
+/// The one user that there is, as Redis's CONFIG REWRITE writes it.
+const DEFAULT_USER: &str = "default on nopass ~* &* +@all";
+
+use Takes::{
+    DefaultUser, Exactly, Integer, Integers, Limits, Memory, NoMaster, Nothing, OneOf, Percentiles, Word,
+    YesNo,
+};
 
 const INT: i64 = i32::MAX as i64;
-const LONG: i64 = i64::MAX;
-const LOCAL: Takes = OneOf(&["no", "yes", "local"]);
-
-const KNOWN: &[(&str, Takes)] = &[
-    ("acllog-max-len", Integer(0, LONG)),
-    ("active-defrag-cycle-max", Integer(1, 99)),
-    ("active-defrag-cycle-min", Integer(1, 99)),
-    ("active-defrag-ignore-bytes", Memory),
-    ("active-defrag-max-scan-fields", Integer(1, LONG)),
-    ("active-defrag-threshold-lower", Integer(0, 1000)),
-    ("active-defrag-threshold-upper", Integer(0, 1000)),
-    ("active-expire-effort", Integer(1, 10)),
-    // There is none to be had without jemalloc's own.
-    ("activedefrag", OneOf(&["no"])),
-    ("activerehashing", YesNo),
-    ("always-show-logo", YesNo),
-    ("busy-reply-threshold", Integer(0, LONG)),
-    ("client-output-buffer-limit", Limits),
-    ("cluster-enabled", OneOf(&["no"])),
-    ("crash-log-enabled", YesNo),
-    ("crash-memcheck-enabled", YesNo),
-    ("disable-thp", YesNo),
-    ("dynamic-hz", YesNo),
-    ("enable-debug-command", LOCAL),
-    ("enable-module-command", LOCAL),
-    ("enable-protected-configs", LOCAL),
-    ("hash-max-listpack-entries", Integer(0, LONG)),
-    ("hash-max-listpack-value", Integer(0, LONG)),
-    ("hash-max-ziplist-entries", Integer(0, LONG)),
-    ("hash-max-ziplist-value", Integer(0, LONG)),
-    ("hll-sparse-max-bytes", Integer(0, LONG)),
-    ("ignore-warnings", Word),
-    ("io-threads", OneOf(&["1"])),
-    ("io-threads-do-reads", YesNo),
-    ("jemalloc-bg-thread", YesNo),
-    ("latency-monitor-threshold", Integer(0, LONG)),
-    ("latency-tracking", YesNo),
-    ("latency-tracking-info-percentiles", Percentiles),
-    ("lazyfree-lazy-eviction", YesNo),
-    ("lazyfree-lazy-expire", YesNo),
-    ("lazyfree-lazy-server-del", YesNo),
-    ("lazyfree-lazy-user-del", YesNo),
-    ("lazyfree-lazy-user-flush", YesNo),
-    ("lfu-decay-time", Integer(0, INT)),
-    ("lfu-log-factor", Integer(0, INT)),
-    ("list-compress-depth", Integer(0, INT)),
-    ("list-max-listpack-size", Integer(i32::MIN as i64, INT)),
-    ("list-max-ziplist-size", Integer(i32::MIN as i64, INT)),
-    ("logfile", Word),
-    ("loglevel", OneOf(&["debug", "verbose", "notice", "warning"])),
-    ("lua-time-limit", Integer(0, LONG)),
-    ("maxmemory-eviction-tenacity", Integer(0, 100)),
-    ("maxmemory-samples", Integer(1, INT)),
-    ("min-replicas-max-lag", Integer(0, INT)),
-    ("min-replicas-to-write", OneOf(&["0"])),
-    ("min-slaves-max-lag", Integer(0, INT)),
-    ("min-slaves-to-write", OneOf(&["0"])),
-    // Nobody would be notified.
-    ("notify-keyspace-events", OneOf(&[""])),
-    ("oom-score-adj", OneOf(&["no", "yes", "relative", "absolute"])),
-    ("oom-score-adj-values", Integers(3)),
-    ("pidfile", Word),
-    ("proc-title-template", Word),
-    ("repl-backlog-size", Memory),
-    ("repl-backlog-ttl", Integer(0, LONG)),
-    ("repl-disable-tcp-nodelay", YesNo),
-    ("repl-diskless-load", OneOf(&["disabled", "on-empty-db", "swapdb"])),
-    ("repl-diskless-sync", YesNo),
-    ("repl-diskless-sync-delay", Integer(0, INT)),
-    ("repl-diskless-sync-max-replicas", Integer(0, INT)),
-    ("repl-ping-replica-period", Integer(1, INT)),
-    ("repl-ping-slave-period", Integer(1, INT)),
-    ("repl-timeout", Integer(1, INT)),
-    ("replica-announce-ip", Word),
-    ("replica-announce-port", Integer(0, 65535)),
-    ("replica-announced", YesNo),
-    ("replica-ignore-disk-write-errors", YesNo),
-    ("replica-ignore-maxmemory", YesNo),
-    ("replica-lazy-flush", YesNo),
-    ("replica-priority", Integer(0, INT)),
-    ("replica-read-only", YesNo),
-    ("replica-serve-stale-data", YesNo),
-    ("set-max-intset-entries", Integer(0, LONG)),
-    ("set-max-listpack-entries", Integer(0, LONG)),
-    ("set-max-listpack-value", Integer(0, LONG)),
-    ("set-proc-title", YesNo),
-    ("shutdown-timeout", Integer(0, INT)),
-    ("slave-announce-ip", Word),
-    ("slave-announce-port", Integer(0, 65535)),
-    ("slave-ignore-maxmemory", YesNo),
-    ("slave-lazy-flush", YesNo),
-    ("slave-priority", Integer(0, INT)),
-    ("slave-read-only", YesNo),
-    ("slave-serve-stale-data", YesNo),
-    ("slowlog-log-slower-than", Integer(-1, LONG)),
-    ("slowlog-max-len", Integer(0, LONG)),
-    ("socket-mark-id", Integer(0, u32::MAX as i64)),
-    ("stream-node-max-bytes", Memory),
-    ("stream-node-max-entries", Integer(0, LONG)),
-    ("syslog-enabled", YesNo),
-    (
-        "syslog-facility",
-        OneOf(&["user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]),
-    ),
-    ("syslog-ident", Word),
-    ("tracking-table-max-keys", Integer(0, LONG)),
-    ("zset-max-listpack-entries", Integer(0, LONG)),
-    ("zset-max-listpack-value", Integer(0, LONG)),
-    ("zset-max-ziplist-entries", Integer(0, LONG)),
-    ("zset-max-ziplist-value", Integer(0, LONG)),
-];
 
 /// Checks the words of an option that may stand in a file and has no effect; `None` if it is not one.
 pub(super) fn check(name: &str, words: &[&str]) -> Option<Result<(), String>> {
-    let (_, takes) = KNOWN.iter().find(|(known, _)| *known == name)?;
+    let (_, takes, _) = KNOWN.iter().find(|(known, ..)| *known == name)?;
     Some(takes.check(words))
+}
+
+/// The name of such an option, as it is spelt, and its value as CONFIG GET shows it.
+pub(super) fn shown(name: &str, words: &[&str]) -> Option<(&'static str, String)> {
+    let (known, takes, _) = KNOWN.iter().find(|(known, ..)| *known == name)?;
+    Some((known, takes.shown(&words.join(" "))))
+}
+
+/// Those of the options given that would have an effect in Redis, if it were not its default: in one line.
+pub(super) fn without_effect(given: &[(&'static str, String)]) -> Option<String> {
+    let is_default = |name: &str, value: &str| {
+        let found = KNOWN.iter().find(|(known, ..)| *known == name);
+        found.is_none_or(|(_, takes, default)| matches!(takes, Nothing) || takes.shown(default) == *value)
+    };
+    let names: Vec<&str> =
+        given.iter().filter(|(name, value)| !is_default(name, value)).map(|(name, _)| *name).collect();
+    (!names.is_empty())
+        .then(|| format!("these options are accepted, and have no effect: {}", names.join(", ")))
 }
 
 fn integer(word: &str, low: i64, high: i64) -> Result<(), String> {
@@ -164,6 +92,16 @@ impl Takes {
                 return each.all(fits).then_some(()).ok_or_else(|| "percentages are needed".into());
             }
             Limits if !words.is_empty() => return limits(words),
+            NoMaster if words.len() == 2 => {
+                let nobody = words.join(" ").eq_ignore_ascii_case("no one");
+                return nobody
+                    .then_some(())
+                    .ok_or_else(|| "it replicates nobody: only 'no one' is supported".into());
+            }
+            DefaultUser if !words.is_empty() => {
+                let known = words.join(" ").eq_ignore_ascii_case(DEFAULT_USER);
+                return known.then_some(()).ok_or_else(|| format!("only '{DEFAULT_USER}' is supported"));
+            }
             _ => {}
         }
         let [word] = words else { return Err("wrong number of arguments".into()) };
@@ -175,8 +113,28 @@ impl Takes {
             OneOf(known) if !known.iter().any(|k| word.eq_ignore_ascii_case(k)) => {
                 Err(format!("argument(s) must be one of the following: {}", known.join(", ")))
             }
-            Word | OneOf(_) => Ok(()),
-            Integers(_) | Percentiles | Limits => Err("wrong number of arguments".into()),
+            Exactly(only) if super::options::memory(word)? != super::options::memory(only)? => {
+                Err(format!("only {only} is supported"))
+            }
+            Word | Nothing | OneOf(_) | Exactly(_) => Ok(()),
+            Integers(_) | Percentiles | Limits | NoMaster | DefaultUser => {
+                Err("wrong number of arguments".into())
+            }
+        }
+    }
+
+    /// A value as it is shown, of those that mean the same one.
+    fn shown(self, value: &str) -> String {
+        let size = |word: &str| super::options::memory(word).map_or(word.to_owned(), |size| size.to_string());
+        match self {
+            Memory | Exactly(_) => size(value),
+            YesNo | OneOf(_) => value.to_ascii_lowercase(),
+            // Sizes, among names.
+            Limits => {
+                let lower = value.to_ascii_lowercase().replace("slave", "replica");
+                lower.split_ascii_whitespace().map(size).collect::<Vec<_>>().join(" ")
+            }
+            _ => value.to_owned(),
         }
     }
 }
@@ -201,15 +159,60 @@ mod tests {
 
     #[test]
     fn what_changes_a_promise_is_not_inert() {
-        for name in
-            ["requirepass", "replicaof", "maxmemory", "rename-command", "user", "tls-port", "repl-bogus"]
-        {
+        for name in ["maxmemory", "rename-command", "loadmodule", "repl-bogus"] {
             assert!(check(name, &["1"]).is_none(), "{name}");
+        }
+        for (name, value, only) in [
+            ("requirepass", "secret", "only '' is supported"),
+            ("aclfile", "users.acl", "only '' is supported"),
+            ("tls-port", "6380", "only '0' is supported"),
+            ("proto-max-bulk-len", "1gb", "only 512mb is supported"),
+            ("client-query-buffer-limit", "2gb", "only 1gb is supported"),
+            ("maxmemory-clients", "1g", "only 0 is supported"),
+            ("replicaof", "127.0.0.1 6379", "only 'no one' is supported"),
+            ("user", "alice on nopass ~* &* +@all", "is supported"),
+            ("user", "default on >secret ~* &* +@all", "is supported"),
+            ("aof-disable-auto-gc", "yes", "only 'no' is supported"),
+            ("key-load-delay", "5", "only '0' is supported"),
+            ("shutdown-on-sigterm", "nosave", "only 'default' is supported"),
+        ] {
+            let words: Vec<&str> = value.split(' ').collect();
+            let refusal = check(name, &words);
+            assert!(matches!(&refusal, Some(Err(why)) if why.ends_with(only)), "{name}: {refusal:?}");
         }
         for name in super::super::names() {
             assert!(check(name, &["1"]).is_none(), "{name} has an effect");
         }
         assert!(KNOWN.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn every_default_is_a_value_and_is_not_worth_a_word() {
+        let mut given = Vec::new();
+        for (name, takes, default) in KNOWN {
+            let words: Vec<&str> = match takes {
+                Integers(_) | Limits | DefaultUser => default.split(' ').collect(),
+                NoMaster => vec!["no", "one"],
+                // Where Redis says "" and takes a number, or has none: it stands for "not given".
+                Integer(..) if default.is_empty() => continue,
+                _ => vec![default],
+            };
+            assert_eq!(check(name, &words), Some(Ok(())), "{name} {default:?}");
+            given.extend(shown(name, &words));
+        }
+        assert_eq!(without_effect(&given), None);
+        given = [
+            ("loglevel", "notice"),
+            ("logfile", "/x"),
+            ("repl-backlog-size", "1mb"),
+            ("hll-sparse-max-bytes", "1"),
+        ]
+        .iter()
+        .filter_map(|(name, value)| shown(name, &[value]))
+        .collect();
+        let line = without_effect(&given).unwrap();
+        assert!(line.ends_with("no effect: logfile, hll-sparse-max-bytes"), "{line}");
+        assert_eq!(given[2].1, "1048576");
     }
 
     #[test]
@@ -227,6 +230,11 @@ mod tests {
             ("list-max-listpack-size", &["-2"]),
             ("repl-backlog-size", &["1mb"]),
             ("slave-read-only", &["no"]),
+            ("proto-max-bulk-len", &["536870912"]),
+            ("client-query-buffer-limit", &["1GB"]),
+            ("requirepass", &[""]),
+            ("replicaof", &["no", "one"]),
+            ("user", &["default", "on", "nopass", "~*", "&*", "+@all"]),
             ("syslog-facility", &["local3"]),
         ] {
             assert_eq!(check(name, words), Some(Ok(())), "{name}");

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{AofLayout, AppendFsync, Config};
+use super::{Allowed, AofLayout, AppendFsync, Config};
 
 /// Options that only a start can set.
 const IMMUTABLE: &[&str] = &[
@@ -15,6 +15,7 @@ const IMMUTABLE: &[&str] = &[
     "databases",
     "dbfilename",
     "dir",
+    "enable-debug-command",
     "maxmemory",
     "maxmemory-policy",
     "port",
@@ -108,8 +109,8 @@ impl Config {
             "maxmemory-policy" if *word == "noeviction" => {}
             "maxmemory-policy" => return Err("only 'noeviction' is supported".into()),
             "protected-mode" => self.protected_mode = yes_no(word)?,
-            "supervised" if *word == "no" => {}
-            "supervised" => return Err("only 'no' is supported".into()),
+            "enable-debug-command" => self.enable_debug_command = allowed(word)?,
+            "supervised" => self.supervised = supervised(word)?,
             "tcp-backlog" => self.tcp_backlog = number(word, 0, 65_535)?,
             "tcp-keepalive" => self.tcp_keepalive = number(word, 0, 32_767)?,
             "timeout" => self.timeout = number(word, 0, i32::MAX.unsigned_abs().into())?,
@@ -179,7 +180,12 @@ impl Config {
             "maxmemory" => "0".into(),
             "maxmemory-policy" => "noeviction".into(),
             "protected-mode" => yes_no(self.protected_mode),
-            "supervised" => "no".into(),
+            "enable-debug-command" => match self.enable_debug_command {
+                Allowed::No => "no".into(),
+                Allowed::Yes => "yes".into(),
+                Allowed::Local => "local".into(),
+            },
+            "supervised" => self.supervised.into(),
             "tcp-backlog" => self.tcp_backlog.to_string(),
             "tcp-keepalive" => self.tcp_keepalive.to_string(),
             "timeout" => self.timeout.to_string(),
@@ -208,6 +214,8 @@ impl Config {
             let address = match name {
                 "*" => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
                 "::*" => Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+                // The one name that needs nobody to be asked.
+                "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 name => name.parse().map_err(|_| format!("bind '{word}' is not an IP address")),
             };
             Ok((address?, name.len() < word.len()))
@@ -218,21 +226,9 @@ impl Config {
     /// What the options must be together.
     pub fn check(&self) -> Result<(), String> {
         self.addresses()?;
-        if self.appendfilename == self.dbfilename || self.appendfilename == self.appenddirname {
-            let name = &self.appendfilename;
-            return Err(format!("appendfilename '{name}' is another file's name, too"));
-        }
+        self.check_names()?;
         if self.recover_until.is_some() && !self.appendonly {
             return Err("recover-until needs appendonly yes: it is the log that has the times".into());
-        }
-        if self.appenddirname == self.dbfilename {
-            return Err(format!("appenddirname and dbfilename are both '{}'", self.dbfilename));
-        }
-        if let Some(socket) = &self.unixsocket {
-            let files = [&self.appendfilename, &self.appenddirname, &self.dbfilename];
-            if files.iter().any(|name| self.dir.join(socket) == self.dir.join(name)) {
-                return Err(format!("unixsocket '{}' is another file's name, too", socket.display()));
-            }
         }
         Ok(())
     }
@@ -251,6 +247,29 @@ fn layout(word: &str) -> Result<AofLayout, String> {
         "multi" => Ok(AofLayout::Multi),
         "single" => Ok(AofLayout::Single),
         _ => Err("argument(s) must be one of the following: multi, single".into()),
+    }
+}
+
+fn allowed(word: &str) -> Result<Allowed, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "no" => Ok(Allowed::No),
+        "yes" => Ok(Allowed::Yes),
+        "local" => Ok(Allowed::Local),
+        _ => Err("argument(s) must be one of the following: no, yes, local".into()),
+    }
+}
+
+/// A supervisor that waits for a word would wait in vain. Without one, `auto` is `no`.
+fn supervised(word: &str) -> Result<&'static str, String> {
+    let waiting =
+        || ["NOTIFY_SOCKET", "UPSTART_JOB"].into_iter().find(|name| std::env::var_os(name).is_some());
+    match word.to_ascii_lowercase().as_str() {
+        "no" => Ok("no"),
+        "auto" => match waiting() {
+            None => Ok("auto"),
+            Some(name) => Err(format!("{name} is set, and it does not notify: only 'no' is supported")),
+        },
+        _ => Err("only 'no' and 'auto' are supported".into()),
     }
 }
 

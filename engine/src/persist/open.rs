@@ -96,7 +96,7 @@ fn check_names(config: &Config) -> Result<(), OpenError> {
     for (option, name) in named {
         check_file_name(name).map_err(|why| OpenError::Config(format!("{option} '{name}': {why}")))?;
     }
-    Ok(())
+    config.check_names().map_err(OpenError::Config)
 }
 
 /// Highest base and incr number in the directory, plus one.

@@ -205,13 +205,14 @@ impl WriteJob {
     }
 }
 
-/// Counted, not by process id, so that equal runs use equal names.
+/// Counted, not by process id, so that equal runs use equal names. Not `temp-<number>.rdb`, as Redis names its own:
+/// what somebody else has made in this directory, and called so, is not to be removed.
 fn snapshot_temp(dir: &Path, n: u64) -> PathBuf {
-    dir.join(format!("temp-{n}.rdb"))
+    dir.join(format!("temp-unplug-{n}.rdb"))
 }
 
 /// Whether `name` is a snapshot that was never finished.
 pub(super) fn is_snapshot_temp(name: &str) -> bool {
-    let middle = name.strip_prefix("temp-").and_then(|n| n.strip_suffix(".rdb"));
+    let middle = name.strip_prefix("temp-unplug-").and_then(|n| n.strip_suffix(".rdb"));
     middle.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }

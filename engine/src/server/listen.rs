@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::socket::{
     self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, setsockopt, sockopt,
 };
@@ -73,18 +74,18 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// The sockets that a server is to listen on: bound, so that nobody else can have them, but refusing whoever
-/// comes until there is someone to serve him.
-pub struct Sockets(Vec<Listener>);
+/// The sockets that a server listens on. Whoever comes waits until there is someone to serve him.
+pub struct Sockets(pub(super) Vec<Listener>);
 
 impl Sockets {
     /// Opens what the configuration names. Nothing of the data is touched by this: it can be done before they are
-    /// loaded, so that a port that is taken is found out first.
+    /// loaded, so that a port that is taken is found out first. They listen at once, as only a socket that listens is
+    /// seen by others: two may be bound to one port, and one on a path that does not listen looks like a leftover.
     pub fn open(config: &Config) -> Result<Sockets, ListenError> {
         let mut listeners = Vec::new();
         if config.port != 0 {
             for (address, optional) in config.addresses().map_err(ListenError::Address)? {
-                match tcp(config.port, address) {
+                match tcp(config.port, address, config.tcp_backlog) {
                     Ok(listener) => listeners.push(listener),
                     Err(e) if optional && is_absent(&e) => {}
                     Err(source) => {
@@ -96,22 +97,19 @@ impl Sockets {
         }
         if let Some(path) = &config.unixsocket {
             let path = if path.is_absolute() { path.clone() } else { config.dir.join(path) };
-            let listener = unix(&path, config.unixsocketperm)
+            let listener = unix(&path, config.unixsocketperm, config.tcp_backlog)
                 .map_err(|why| ListenError::Unix { path: path.display().to_string(), why })?;
             listeners.push(listener);
         }
         if listeners.is_empty() { Err(ListenError::Nowhere) } else { Ok(Sockets(listeners)) }
     }
+}
 
-    /// Lets clients come.
-    pub(super) fn listen(self, backlog: u32) -> io::Result<Vec<Listener>> {
-        // The system has a limit of its own.
-        let backlog = Backlog::new(i32::try_from(backlog).unwrap_or(i32::MAX).min(libc::SOMAXCONN))?;
-        for listener in &self.0 {
-            socket::listen(&listener.as_fd(), backlog)?;
-        }
-        Ok(self.0)
-    }
+/// Lets clients come.
+fn listen(socket: &impl AsFd, backlog: u32) -> io::Result<()> {
+    // The system has a limit of its own.
+    let backlog = Backlog::new(i32::try_from(backlog).unwrap_or(i32::MAX).min(libc::SOMAXCONN))?;
+    Ok(socket::listen(socket, backlog)?)
 }
 
 /// Whether this machine does not have such an address.
@@ -128,7 +126,7 @@ fn new_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket::socket(family, SockType::Stream, flags, None)?)
 }
 
-fn tcp(port: u16, address: IpAddr) -> io::Result<Listener> {
+fn tcp(port: u16, address: IpAddr, backlog: u32) -> io::Result<Listener> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let fd = new_socket(family)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
@@ -137,16 +135,28 @@ fn tcp(port: u16, address: IpAddr) -> io::Result<Listener> {
         setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
     }
     socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, port)))?;
+    listen(&fd, backlog)?;
     Ok(Listener::Tcp(TcpListener::from(fd)))
 }
 
-fn unix(path: &Path, mode: u32) -> Result<Listener, String> {
-    // A socket that a killed server left is in the way, one that answers belongs to a running server, and
-    // what is no socket is not ours to delete.
+/// Whether a socket is what a killed server has left: nobody listens there. One whose backlog is full is not waited for.
+fn is_left_over(path: &Path) -> io::Result<bool> {
+    let probe = new_socket(AddressFamily::Unix)?;
+    match socket::connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::ECONNREFUSED) => Ok(true),
+        Ok(()) | Err(Errno::EAGAIN) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn unix(path: &Path, mode: u32, backlog: u32) -> Result<Listener, String> {
+    // What is no socket is not ours to delete, nor is one that somebody listens on.
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err("a file of that name is there".into()),
-        Ok(_) if UnixStream::connect(path).is_ok() => return Err("another server listens there".into()),
-        Ok(_) => fs::remove_file(path).map_err(|e| e.to_string())?,
+        Ok(_) if is_left_over(path).map_err(|e| e.to_string())? => {
+            fs::remove_file(path).map_err(|e| e.to_string())?;
+        }
+        Ok(_) => return Err("another server listens there".into()),
         Err(_) => {}
     }
     let bound = || -> io::Result<Listener> {
@@ -157,6 +167,8 @@ fn unix(path: &Path, mode: u32) -> Result<Listener, String> {
         if mode != 0 {
             fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         }
+        // Not before the permissions are what they are to be.
+        listen(&listener, backlog)?;
         Ok(listener)
     };
     bound().map_err(|e| e.to_string())

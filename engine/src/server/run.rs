@@ -14,7 +14,7 @@ use super::listen::{Guest, ListenError, Listener, Sockets, Stream};
 use crate::clients::Client;
 use crate::clock;
 use crate::engine::Engine;
-use crate::persist::WriteError;
+use crate::persist::{WriteError, complain};
 use crate::session::Stop;
 
 /// Why the server stopped, other than by being asked to.
@@ -60,6 +60,8 @@ pub struct Server {
     pub(super) waiting: Vec<usize>,
     scratch: Vec<u8>,
     shutdown: Option<Shutdown>,
+    /// Why the last guest could not be let in, since somebody was.
+    turned_away: Option<i32>,
 }
 
 /// Who asked for the end: a client's slot, or a signal.
@@ -82,7 +84,7 @@ fn make_room_for_clients(maxclients: &mut u32) -> Result<(), RunError> {
         }
         if got < wanted {
             *maxclients = u32::try_from(got.saturating_sub(OWN_DESCRIPTORS).max(1)).unwrap_or(*maxclients);
-            eprintln!("unplug-engine: maxclients is {maxclients}, as only {got} files may be open");
+            complain("maxclients is lowered", &format!("to {maxclients}, as only {got} files may be open"));
         }
     }
     Ok(())
@@ -105,10 +107,19 @@ fn welcome(engine: &mut Engine, mut guest: Guest) -> Option<Guest> {
     None
 }
 
+/// Says why a guest could not be let in, if it has not been said since the last one was.
+fn tell_once(told: &mut Option<i32>, error: &io::Error) {
+    let number = error.raw_os_error();
+    if *told != number || number.is_none() {
+        *told = number;
+        complain("a client could not be let in", error);
+    }
+}
+
 impl Server {
-    /// Serves an engine on sockets that are open.
+    /// Serves an engine on sockets that listen.
     pub fn new(mut engine: Engine, sockets: Sockets) -> Result<Server, RunError> {
-        let listeners = sockets.listen(engine.config.tcp_backlog)?;
+        let listeners = sockets.0;
         make_room_for_clients(&mut engine.config.maxclients)?;
         engine.persistence.feed().serve();
         engine.persistence.keep_from_children(listeners.iter().map(|l| l.as_fd().as_raw_fd()));
@@ -135,6 +146,7 @@ impl Server {
             waiting: Vec::new(),
             scratch: vec![0; READ_CHUNK],
             shutdown: None,
+            turned_away: None,
         })
     }
 
@@ -162,7 +174,7 @@ impl Server {
         for event in events {
             match event.data() {
                 SIGNALS => self.take_signal()?,
-                token if token >= FIRST_LISTENER => self.accept(token)?,
+                token if token >= FIRST_LISTENER => self.accept(token),
                 slot => self.client_event(usize::try_from(slot).unwrap_or(usize::MAX), event.events()),
             }
         }
@@ -225,24 +237,36 @@ impl Server {
         Ok(())
     }
 
-    fn accept(&mut self, token: u64) -> Result<(), RunError> {
+    /// Lets in who waits. What goes wrong with one of them is his affair, and no reason to stop: those who are there are
+    /// still served.
+    fn accept(&mut self, token: u64) {
         let Some(listener) =
             self.listeners.get(usize::try_from(token - FIRST_LISTENER).unwrap_or(usize::MAX))
         else {
-            return Ok(());
+            return;
         };
         for _ in 0..ACCEPTS_PER_TURN {
             let guest = match listener.accept(self.engine.config.tcp_keepalive) {
                 Ok(Some(guest)) => guest,
                 Ok(None) => break,
-                // Out of descriptors: those who are there are still served, the others wait.
+                // Out of descriptors, which those who are there have: the others wait.
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => break,
-                Err(e) => return Err(e.into()),
+                Err(e) => {
+                    tell_once(&mut self.turned_away, &e);
+                    break;
+                }
             };
             let Some(guest) = welcome(&mut self.engine, guest) else { continue };
-            let slot = self.free.pop().unwrap_or(self.clients.len());
+            let slot = self.free.last().copied().unwrap_or(self.clients.len());
             let token = u64::try_from(slot).unwrap_or(0);
-            self.epoll.add(guest.stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+            if let Err(e) = self.epoll.add(guest.stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, token))
+            {
+                tell_once(&mut self.turned_away, &e.into());
+                self.engine.stats.rejected += 1;
+                continue;
+            }
+            self.turned_away = None;
+            self.free.pop();
             let now_ms = self.engine.now_ms;
             let facts = Client {
                 descriptor: guest.stream.as_fd().as_raw_fd(),
@@ -265,7 +289,6 @@ impl Server {
             self.engine.stats.connections += 1;
             self.engine.stats.clients += 1;
         }
-        Ok(())
     }
 
     fn client_event(&mut self, slot: usize, flags: EpollFlags) {
@@ -393,12 +416,12 @@ impl Server {
         match (ended, client) {
             (Ok(()), _) => Ok(true),
             (Err(error), _) if stop.force => {
-                eprintln!("unplug-engine: shutting down, as asked, although: {error}");
+                complain("shutting down, as asked, although", &error);
                 Ok(true)
             }
             // As in Redis: what cannot be saved is not thrown away by stopping.
             (Err(error), client) => {
-                eprintln!("unplug-engine: can't shut down: {error}");
+                complain("can't shut down", &error);
                 if let Some(slot) = client
                     && let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut)
                 {

@@ -238,7 +238,7 @@ fn a_snapshot_is_found_under_its_second_name() {
     fill(&mut store);
     store.p.save(&store.ks, NOW).unwrap();
     fs::rename(dir.path().join("dump.rdb"), dir.path().join("dump.rdb.prev")).unwrap();
-    fs::write(dir.path().join("temp-1.rdb"), b"half").unwrap();
+    fs::write(dir.path().join("temp-unplug-1.rdb"), b"half").unwrap();
     assert_eq!(Store::open(&config).ks, store.ks);
     assert_eq!(tree(dir.path()), ["dump.rdb"]);
     // A first name that is there wins: the second one is what an interrupted save has left.

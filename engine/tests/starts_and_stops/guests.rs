@@ -92,7 +92,11 @@ fn a_guest_who_cannot_be_let_in_is_no_end_for_the_others() {
         assert_eq!(server.child.wait().unwrap().code(), Some(0), "{what}");
         let text = std::fs::read_to_string(&said).unwrap();
         let silent = errno == libc::ECONNABORTED;
-        assert_eq!(text.matches("a client could not be let in").count(), usize::from(!silent), "{what}: {text}");
+        assert_eq!(
+            text.matches("a client could not be let in").count(),
+            usize::from(!silent),
+            "{what}: {text}"
+        );
         assert_eq!(text.lines().count(), usize::from(!silent), "{what}: {text}");
     }
 }

@@ -23,11 +23,12 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ("appendonly", &["1"], "must be 'yes' or 'no'"),
     ("auto-aof-rewrite-min-size", &["64mib", "-1", "mb", "99999999999gb"], "must be a memory value"),
     ("auto-aof-rewrite-percentage", &["-1", "x", "2147483648"], "must be between 0 and 2147483647"),
-    ("bind", &["localhost", "127.0.0.1,::1", "-"], "is not an IP address"),
+    ("bind", &["example.com", "127.0.0.1,::1", "-"], "is not an IP address"),
     ("daemonize", &["yes", "x"], ""),
     ("databases", &["0", "17", "x"], "only 16 databases"),
     ("dbfilename", &["a/b", ""], "file name"),
     ("dir", &[""], "a directory is needed"),
+    ("enable-debug-command", &["maybe", ""], "must be one of the following: no, yes, local"),
     ("hz", &["0", "501", "-1", "1.5"], "must be between 1 and 500"),
     ("maxclients", &["0", "1000001"], "must be between 1 and"),
     ("maxmemory", &["1gb", "x"], ""),
@@ -42,7 +43,7 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ("recover-until", &["0", "-5", "yesterday"], "must be between 1 and"),
     ("save", &["900", "0 1", "900 x", "900 1 60"], ""),
     ("stop-writes-on-bgsave-error", &["x"], "must be 'yes' or 'no'"),
-    ("supervised", &["systemd"], "only 'no'"),
+    ("supervised", &["systemd", "upstart", "yes"], "only 'no' and 'auto' are supported"),
     ("tcp-backlog", &["65536", "x"], "must be between 0 and 65535"),
     ("tcp-keepalive", &["-1", "99999"], "must be between 0 and"),
     ("timeout", &["-1", "x"], "must be between 0 and"),
@@ -111,7 +112,10 @@ fn every_option_is_checked_before_anything_is_done() {
     }
     for (args, text) in [
         (vec!["--no-such-option", "1"], "unknown option"),
-        (vec!["--requirepass", "x"], "unknown option"),
+        (vec!["--requirepass", "x"], "'--requirepass x': only '' is supported"),
+        (vec!["--proto-max-bulk-len", "1gb"], "only 512mb is supported"),
+        (vec!["--user", "default", "off"], "only 'default on nopass ~* &* +@all' is supported"),
+        (vec!["--replicaof", "127.0.0.1", "6379"], "it replicates nobody: only 'no one' is supported"),
         (vec!["--rename-command", "FLUSHALL", ""], "unknown option"),
         (vec!["x.conf", "y.conf"], "can't open config file 'x.conf'"),
         (vec!["/dev/null", "appendonly", "yes"], "an option begins with --"),
@@ -140,8 +144,14 @@ fn what_contradicts_itself_is_refused() {
         (&["--unixsocket", "dump.rdb"], "unixsocket 'dump.rdb' is another file's name, too"),
         (&["--unixsocket", "./x", "--appendfilename", "x"], "unixsocket './x' is another file's name, too"),
         // Names of files that come and go beside another one.
-        (&["--appendfilename", "dump.rdb.prev"], "appendfilename 'dump.rdb.prev' is that of a file beside dbfilename"),
-        (&["--dbfilename", "x.prev", "--appendfilename", "x"], "dbfilename 'x.prev' is that of a file beside append"),
+        (
+            &["--appendfilename", "dump.rdb.prev"],
+            "appendfilename 'dump.rdb.prev' is that of a file beside dbfilename",
+        ),
+        (
+            &["--dbfilename", "x.prev", "--appendfilename", "x"],
+            "dbfilename 'x.prev' is that of a file beside append",
+        ),
         (&["--dbfilename", "appendonly.aof.seal"], "is that of a file beside appendfilename"),
         (&["--dbfilename", "appendonly.aof.seal.prev"], "is that of a file beside appendfilename"),
         (&["--dbfilename", "appendonly.aof.converting"], "is that of a file beside appendfilename"),
@@ -155,7 +165,10 @@ fn what_contradicts_itself_is_refused() {
         (&["--appenddirname", "temp-unplug-1.rdb"], "is that of a temporary file"),
         (&["--dbfilename", "temp-unplug-1.rdb"], "is that of a temporary file"),
         (&["--unixsocket", "dump.rdb.prev"], "unixsocket 'dump.rdb.prev' is another file's name, too"),
-        (&["--unixsocket", "temp-unplug-0.rdb"], "unixsocket 'temp-unplug-0.rdb' is another file's name, too"),
+        (
+            &["--unixsocket", "temp-unplug-0.rdb"],
+            "unixsocket 'temp-unplug-0.rdb' is another file's name, too",
+        ),
     ] {
         fails_in(dir.path(), options, 2, text);
     }

@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < Duration::from_secs(90), "never: {what}");
@@ -183,7 +183,7 @@ fn accepted(tool: &str, file: &Path) {
     }
 }
 
-fn not_measured(what: &str, error: &dyn std::fmt::Display) {
+pub(crate) fn not_measured(what: &str, error: &dyn std::fmt::Display) {
     eprintln!("NOT MEASURED: {what}: {error}");
     assert_ne!(std::env::var("UNPLUG_REQUIRE_REDIS").as_deref(), Ok("1"), "{what} is required");
 }
@@ -331,7 +331,7 @@ fn what_fails_in_the_background_is_told_with_its_reason() {
     let mut client = server.connect();
     assert_eq!(client.call("INCR n"), unplug_engine::resp::Reply::Int(1));
     // Where the files would be made, something lies that cannot be removed.
-    for name in ["temp-0.rdb", "temp-1.rdb", "temp-2.rdb"] {
+    for name in ["temp-unplug-0.rdb", "temp-unplug-1.rdb", "temp-unplug-2.rdb"] {
         std::fs::create_dir(dir.path().join(name)).unwrap();
     }
     for n in 0..5 {

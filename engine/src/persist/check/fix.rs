@@ -128,6 +128,6 @@ pub(crate) fn replace_kept(path: &Path, suffix: &str, content: &[u8]) -> Result<
     disk::link_or_copy(path, &kept)?;
     disk::sync_dir(dir_of(path))?;
     // A start removes a temporary file of this name without reading it.
-    disk::replace_with(path, &sibling(path, "temp-0.rdb"), content)?;
+    disk::replace_with(path, &sibling(path, "temp-unplug-0.rdb"), content)?;
     Ok(kept)
 }
