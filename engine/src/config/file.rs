@@ -150,8 +150,7 @@ fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
         let words: Vec<&str> = line.words[1..].iter().map(String::as_str).collect();
         if !names().any(|n| n == name) {
             inert::check(name, &words).unwrap_or_else(|| Err("unknown option".into())).map_err(wrong)?;
-            config.inert.retain(|(given, _)| given != name);
-            config.inert.extend(inert::shown(name, &words));
+            inert::note(&mut config.inert, name, &words);
             continue;
         }
         // A file that was written for a service names what is not supported; what is said later takes its place.
@@ -315,7 +314,7 @@ mod tests {
             client-output-buffer-limit normal 0 0 0\nhz 10\ndynamic-hz yes\njemalloc-bg-thread yes\n";
         fs::write(&file, text).unwrap();
         let mut config = read(&[file.to_str().unwrap()]).unwrap().config;
-        assert_eq!(config.inert.len(), 21);
+        assert_eq!(config.inert.len(), 18);
         assert_eq!(
             config.without_effect().unwrap().split_once(": ").unwrap().1,
             "pidfile, proc-title-template"

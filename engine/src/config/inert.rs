@@ -57,17 +57,22 @@ pub(super) fn check(name: &str, words: &[&str]) -> Option<Result<(), String>> {
     Some(takes.check(words))
 }
 
-/// The name of such an option, as it is spelt, and its value as CONFIG GET shows it.
-pub(super) fn shown(name: &str, words: &[&str]) -> Option<(&'static str, String)> {
-    let (known, takes, _) = KNOWN.iter().find(|(known, ..)| *known == name)?;
-    Some((known, takes.shown(&words.join(" "))))
+/// Notes that such an option was given. What is given later counts; of limits each class has its own.
+pub(super) fn note(given: &mut Vec<(&'static str, String)>, name: &str, words: &[&str]) {
+    let Some((known, takes, _)) = KNOWN.iter().find(|(known, ..)| *known == name) else { return };
+    let value = takes.shown(&words.join(" "));
+    match given.iter_mut().find(|(name, _)| name == known) {
+        Some((_, old)) if matches!(takes, Limits) => *old = format!("{old} {value}"),
+        Some((_, old)) => *old = value,
+        None => given.push((known, value)),
+    }
 }
 
 /// Those of the options given that would have an effect in Redis, if it were not its default: in one line.
 pub(super) fn without_effect(given: &[(&'static str, String)]) -> Option<String> {
     let is_default = |name: &str, value: &str| {
         let found = KNOWN.iter().find(|(known, ..)| *known == name);
-        found.is_none_or(|(_, takes, default)| matches!(takes, Nothing) || takes.shown(default) == *value)
+        found.is_none_or(|(_, takes, default)| takes.is_default(value, &takes.shown(default)))
     };
     let names: Vec<&str> =
         given.iter().filter(|(name, value)| !is_default(name, value)).map(|(name, _)| *name).collect();
@@ -120,6 +125,22 @@ impl Takes {
             Integers(_) | Percentiles | Limits | NoMaster | DefaultUser => {
                 Err("wrong number of arguments".into())
             }
+        }
+    }
+
+    /// Whether a value is the default, or says nothing else.
+    fn is_default(self, value: &str, default: &str) -> bool {
+        match self {
+            Nothing => true,
+            Limits => {
+                let groups = |text: &str| -> Vec<Vec<String>> {
+                    let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+                    words.chunks(4).map(<[String]>::to_vec).collect()
+                };
+                let defaults = groups(default);
+                groups(value).iter().all(|group| defaults.contains(group))
+            }
+            _ => value == default,
         }
     }
 
@@ -198,21 +219,27 @@ mod tests {
                 _ => vec![default],
             };
             assert_eq!(check(name, &words), Some(Ok(())), "{name} {default:?}");
-            given.extend(shown(name, &words));
+            note(&mut given, name, &words);
         }
         assert_eq!(without_effect(&given), None);
-        given = [
+        given.clear();
+        for (name, value) in [
             ("loglevel", "notice"),
             ("logfile", "/x"),
+            ("repl-backlog-size", "2mb"),
             ("repl-backlog-size", "1mb"),
             ("hll-sparse-max-bytes", "1"),
-        ]
-        .iter()
-        .filter_map(|(name, value)| shown(name, &[value]))
-        .collect();
+        ] {
+            note(&mut given, name, &[value]);
+        }
+        for limit in ["normal 0 0 0", "slave 256mb 64mb 60"] {
+            note(&mut given, "client-output-buffer-limit", &[limit]);
+        }
         let line = without_effect(&given).unwrap();
         assert!(line.ends_with("no effect: logfile, hll-sparse-max-bytes"), "{line}");
-        assert_eq!(given[2].1, "1048576");
+        assert_eq!((given.len(), given[2].1.as_str()), (5, "1048576"));
+        note(&mut given, "client-output-buffer-limit", &["pubsub", "1mb", "0", "0"]);
+        assert!(without_effect(&given).unwrap().ends_with(", client-output-buffer-limit"));
     }
 
     #[test]
