@@ -178,6 +178,7 @@
 //! synced in the foreground when it is left.
 
 mod begin;
+mod beside;
 pub mod check;
 mod complain;
 mod core;

@@ -1,6 +1,7 @@
 //! Start: load, cut, tidy up, go on. Each step leaves a directory that the next start recovers from.
 
 use super::begin::{begin, first_start};
+use super::beside;
 use super::core::{Aof, Persistence, RewriteStats};
 use super::cure::Cure;
 use super::disk::{self, ReplaceError};
@@ -50,7 +51,10 @@ impl Persistence {
         if read_only {
             warn_of_read_only(&mut loader)?;
         } else {
-            tidy_snapshots(&config.dir, &snapshot)?;
+            let names = tidy_snapshots(&config.dir, &snapshot)?;
+            if !config.appendonly {
+                loader.report.warnings.extend(beside::log_that_is_off(config, &names)?);
+            }
         }
         let persistence = Persistence {
             config: Config { recover_until: None, ..config.clone() },
@@ -125,7 +129,10 @@ fn open_aof(
         return Err(OpenError::Config(text.into()));
     }
     let aof = match (source, place.layout) {
-        (None, _) => first_start(loader, place, snapshot, read_only)?,
+        (None, _) => {
+            loader.report.warnings.extend(beside::log_of_another_name(config)?);
+            first_start(loader, place, snapshot, read_only)?
+        }
         (Some(AofLayout::Single), _) => open_single(loader, place, &found, read_only)?,
         (Some(AofLayout::Multi), AofLayout::Multi) => open_multi(loader, place, &found, read_only)?,
         (Some(AofLayout::Multi), AofLayout::Single) => join(loader, place, &found, read_only)?,
@@ -350,8 +357,8 @@ pub(super) fn keep_aside(loader: &mut Loader<'_>, until: u64, files: &[PathBuf])
 }
 
 /// Removes unfinished snapshots, and gives the snapshot its name back where a crash took it. The directory was
-/// synced when the start began.
-fn tidy_snapshots(dir: &Path, path: &Path) -> Result<(), OpenError> {
+/// synced when the start began. Gives the names that are in it.
+fn tidy_snapshots(dir: &Path, path: &Path) -> Result<Vec<String>, OpenError> {
     let prev = disk::prev_name(path);
     if disk::exists(&prev)? {
         if !disk::exists(path)? {
@@ -361,8 +368,9 @@ fn tidy_snapshots(dir: &Path, path: &Path) -> Result<(), OpenError> {
         disk::remove_if_there(&prev)?;
     }
     // No sync: what comes back is removed by the next start, and never read.
-    for name in disk::names(dir)?.iter().filter(|n| is_snapshot_temp(n)) {
+    let names = disk::names(dir)?;
+    for name in names.iter().filter(|n| is_snapshot_temp(n)) {
         disk::remove_if_there(&dir.join(name))?;
     }
-    Ok(())
+    Ok(names)
 }

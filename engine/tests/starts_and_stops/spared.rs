@@ -2,6 +2,7 @@
 
 use crate::directory;
 use crate::server_support::Running;
+use crate::taken::Started;
 use unplug_engine::resp::Reply;
 
 fn end(server: Running, how: &'static str) {
@@ -49,5 +50,50 @@ fn files_of_others_are_left_alone() {
             assert_eq!(std::fs::read(dir.path().join(name)).ok().as_deref(), Some(name.as_bytes()), "{name}");
         }
         assert!(!ours.exists());
+    }
+}
+
+/// What a start says that goes without a log that is there.
+#[test]
+fn a_log_that_is_not_loaded_is_named() {
+    for layout in ["multi", "single"] {
+        let options = ["--port", "0", "--save", "", "--aof-layout", layout, "--appendonly"];
+        let start =
+            |dir: &std::path::Path, more: &[&str]| Started::with(dir, &[&options[..], more].concat(), "");
+        let log = if layout == "multi" {
+            "appendonly.aof.manifest: not loaded"
+        } else {
+            "appendonly.aof: not loaded"
+        };
+        let dir = directory();
+        // Neither the first start nor those that load it have anything to say, whatever lies there.
+        std::fs::write(dir.path().join("web.manifest"), "{}").unwrap();
+        std::fs::create_dir(dir.path().join("other")).unwrap();
+        std::fs::write(dir.path().join("other/x.manifest"), "CACHE MANIFEST\n").unwrap();
+        std::fs::write(dir.path().join("x.seal"), "of a letter").unwrap();
+        for life in 1..3 {
+            let started = start(dir.path(), &["yes"]);
+            assert_eq!(started.server.connect().call("INCR n"), Reply::Int(life));
+            end(started.server, "SHUTDOWN");
+            let started = start(dir.path(), &["yes"]);
+            assert_eq!(started.end(), "", "{layout}");
+        }
+        let once = |said: &str, text: &str| {
+            assert!(
+                said.lines().count() == 1 && said.contains(log) && said.contains(text),
+                "{layout}: {said}"
+            );
+        };
+        once(&start(dir.path(), &["no"]).end(), "appendonly is no");
+        // Each misspelt name makes files of its own, so that only its first start can be about it.
+        let misspelt = start(dir.path(), &["yes", "--appendfilename", "appendonly.oaf"]);
+        assert_eq!(misspelt.server.connect().call("EXISTS n"), Reply::Int(0));
+        once(&misspelt.end(), "are they right?");
+        if layout == "multi" {
+            once(&start(dir.path(), &["yes", "--appenddirname", "appendonlydri"]).end(), "are they right?");
+        }
+        let right = start(dir.path(), &["yes"]);
+        assert_eq!(right.server.connect().call("INCR n"), Reply::Int(3));
+        assert_eq!(right.end(), "", "{layout}");
     }
 }

@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use unplug_engine::resp::Reply;
 
 /// The engine with a configuration file (or `-`, and what is read there), and what it says before it is ready.
-struct Started {
-    server: Running,
+pub(crate) struct Started {
+    pub(crate) server: Running,
     said: std::process::ChildStderr,
 }
 
 impl Started {
     #[track_caller]
-    fn with(dir: &Path, options: &[&str], input: &str) -> Started {
+    pub(crate) fn with(dir: &Path, options: &[&str], input: &str) -> Started {
         let socket = dir.join("engine.sock");
         let mut command = Command::new(env!("CARGO_BIN_EXE_unplug-engine"));
         command.args(options).arg("--dir").arg(dir).arg("--unixsocket").arg(&socket);
@@ -35,7 +35,7 @@ impl Started {
     }
 
     /// Ends it. What it has said.
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         let mut client = self.server.connect();
         client.send(&[b"SHUTDOWN", b"NOSAVE"]);
         assert!(client.closed());
