@@ -128,7 +128,19 @@ impl Client {
 
     /// Whether the server has closed the connection and sent nothing more.
     pub(crate) fn closed(&mut self) -> bool {
-        self.input.is_empty() && matches!(self.stream.read(&mut [0; 16]), Ok(0))
+        self.input.is_empty() && matches!(self.end(), Ok(rest) if rest.is_empty())
+    }
+
+    /// What comes next, or nothing at the end.
+    pub(crate) fn end(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut chunk = vec![0; 4096];
+        loop {
+            match self.stream.read(&mut chunk) {
+                // As in `receive`.
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                read => return read.map(|n| chunk[..n].to_vec()),
+            }
+        }
     }
 
     pub(crate) fn call(&mut self, line: &str) -> Reply {
