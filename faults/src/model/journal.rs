@@ -7,7 +7,7 @@ use crate::model::cover::{self, Forces, Strength};
 use crate::model::graph::{Grain, Graph, Need, Oddities};
 use crate::model::overlap::{Behind, Spans};
 use crate::model::visible::{
-    data_in_size, in_order, size_chain, size_needs_data, size_of, sizes_follow_data,
+    data_in_size, in_order, size_chain, size_needs_data, size_of, sizes_follow_data, unseen_zeros,
 };
 use crate::model::{Case, Kind, Model, Rule};
 use crate::trace::Trace;
@@ -129,16 +129,6 @@ impl Journalling {
             rules.effect(effects, EffectId(id as u32), &effect.kind);
         }
         rules.edges
-    }
-}
-
-/// Zeros in place do not show once what zeroed the page is there: they count as there when it must be.
-fn unseen_zeros(graph: &Graph, effects: &Effects, forced: &mut [Clock]) {
-    for (id, zeros) in &effects.zeros {
-        let seen = graph.facts[zeros.by.0 as usize].absent_until;
-        let issued = effects.list[id.0 as usize].issued;
-        let at = &mut forced[id.0 as usize];
-        *at = (*at).min(seen.max(issued + 1));
     }
 }
 

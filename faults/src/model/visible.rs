@@ -5,7 +5,7 @@ use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::AllocateMode::{Collapse, Insert};
 use crate::event::{Clock, FileId, Op};
 use crate::model::Rule;
-use crate::model::graph::{Grain, Need};
+use crate::model::graph::{Grain, Graph, Need};
 use crate::model::overlap::{Behind, Spans};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,6 +109,16 @@ pub(crate) fn sizes_follow_data(effects: &Effects, forced: &mut [Clock]) {
         if let Some(size) = size_of(effects, EffectId(id)) {
             forced[size.0 as usize] = forced[size.0 as usize].max(forced[id as usize]);
         }
+    }
+}
+
+/// Zeros in place do not show once what zeroed the page is there: they count as there when it must be.
+pub(crate) fn unseen_zeros(graph: &Graph, effects: &Effects, forced: &mut [Clock]) {
+    for (id, zeros) in &effects.zeros {
+        let seen = graph.facts[zeros.by.0 as usize].absent_until;
+        let issued = effects.list[id.0 as usize].issued;
+        let at = &mut forced[id.0 as usize];
+        *at = (*at).min(seen.max(issued + 1));
     }
 }
 

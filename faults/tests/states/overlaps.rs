@@ -86,7 +86,7 @@ fn what_is_written_while_a_sync_fails_may_be_lost() {
     let write = |s: Script, begin, end| s.write("f", 0, 'B', 1).within(begin, end);
     let sync = |s: Script, begin, end| s.fdatasync("f").within(begin, end);
     for name in ["prefix", "ext4-ordered", "ext4-writeback", "xfs", "btrfs", "posix"] {
-        let at_end = |s: &Script| last(&s, name, &[NoTear]);
+        let at_end = |s: &Script| last(s, name, &[NoTear]);
         let during = sync(write(fails(base(), 10, 20), 11, 12), 30, 35);
         assert_eq!(at_end(&during), set(&["f=A x=A", "f=B x=A"]), "{name}");
         let twice = sync(during, 36, 37);
