@@ -98,6 +98,7 @@ fn random_commands_get_the_replies_of_redis() {
             pair.step(command)?;
         }
         prop_assert_eq!(digest(engine.borrow().server()), digest(&redis), "left our data, right Redis's");
+        pair.forms()?;
         engine.borrow_mut().replayed()
     });
     if let Err(error) = run {

@@ -16,7 +16,7 @@ pub use db::{Db, Keyspace};
 pub use entry::{Entry, Value};
 pub use hasher::{FixedHasher, hash};
 pub use key::Key;
-pub use string::Str;
+pub use string::{Origin, Str};
 
 /// How many databases there are (redis.conf's `databases` default).
 pub const DATABASES: usize = 16;
