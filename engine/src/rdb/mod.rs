@@ -23,7 +23,8 @@ mod values;
 mod write;
 
 pub use check::{Checked, check, salvage};
-pub use read::{Loaded, RdbError, read};
+pub(crate) use read::no_database;
+pub use read::{Loaded, RdbError, read, read_for};
 pub use write::{WriteOptions, write};
 
 /// First bytes of every snapshot.

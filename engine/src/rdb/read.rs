@@ -88,7 +88,7 @@ fn within(error: RdbError, kind: u8, key: &[u8], db: usize) -> RdbError {
 }
 
 /// Reads the snapshot at the beginning of `bytes`, part by part. What a visitor is given has been checked.
-pub(super) fn walk(bytes: &[u8], visit: &mut dyn Visit) -> Result<End, RdbError> {
+pub(super) fn walk(bytes: &[u8], databases: usize, visit: &mut dyn Visit) -> Result<End, RdbError> {
     let mut input = Input::new(bytes);
     let version = version(&mut input)?;
     let mut db = 0;
@@ -112,13 +112,12 @@ pub(super) fn walk(bytes: &[u8], visit: &mut dyn Visit) -> Result<End, RdbError>
                     input.len()?;
                 }
             }
-            OP_SELECTDB => match usize::try_from(input.len()?) {
-                Ok(n) if n < DATABASES => {
-                    db = n;
-                    visit.select(begin, db);
-                }
-                _ => return Err(refused(format!("there are only {DATABASES} databases"))),
-            },
+            OP_SELECTDB => {
+                let number = i64::try_from(input.len()?).unwrap_or(i64::MAX);
+                let there = usize::try_from(number).ok().filter(|number| *number < databases);
+                db = there.ok_or_else(|| refused(no_database(number, databases)))?;
+                visit.select(begin, db);
+            }
             OP_EXPIRETIME_MS => expires_at_ms = expiry(i64::from_le_bytes(input.array()?)),
             OP_EXPIRETIME => {
                 let seconds = i32::from_le_bytes(input.array()?);
@@ -179,6 +178,14 @@ pub(super) fn walk(bytes: &[u8], visit: &mut dyn Visit) -> Result<End, RdbError>
     Ok(End { version, len: input.at() as u64, verified })
 }
 
+/// That a server with so many databases cannot have what is in that one.
+pub(crate) fn no_database(number: i64, databases: usize) -> String {
+    format!(
+        "it has a database {number}, and there are only {databases} databases: the option `databases` must be {} at least",
+        number.saturating_add(1)
+    )
+}
+
 /// As Redis has it: -1 is no expiry. What lies before 1970 has passed.
 fn expiry(at_ms: i64) -> Option<u64> {
     (at_ms != -1).then(|| u64::try_from(at_ms).unwrap_or(0))
@@ -233,8 +240,13 @@ impl Visit for Load {
 
 /// Reads the snapshot at the beginning of `bytes`. Keys whose expiry lies before `drop_before_ms` are left out.
 pub fn read(bytes: &[u8], drop_before_ms: Option<u64>) -> Result<Loaded, RdbError> {
+    read_for(bytes, drop_before_ms, DATABASES)
+}
+
+/// The same, for a server with so many databases: one that has others is refused.
+pub fn read_for(bytes: &[u8], drop_before_ms: Option<u64>, databases: usize) -> Result<Loaded, RdbError> {
     let mut load = Load {
-        keyspace: Keyspace::default(),
+        keyspace: Keyspace::new(databases),
         drop_before_ms,
         keys: 0,
         expired: 0,
@@ -242,7 +254,7 @@ pub fn read(bytes: &[u8], drop_before_ms: Option<u64>) -> Result<Loaded, RdbErro
         functions: 0,
         room: bytes.len() / SMALLEST_KEY,
     };
-    let end = walk(bytes, &mut load)?;
+    let end = walk(bytes, databases, &mut load)?;
     let mut skipped = Vec::new();
     for (count, what) in [(load.functions, "function libraries"), (load.empty, "keys without elements")] {
         if count > 0 {

@@ -182,8 +182,7 @@ fn plain_sorted_set(input: &mut Input<'_>, kind: u8) -> Result<SortedSet, RdbErr
         let begin = input.at();
         let wrong = |what: Broken| RdbError { offset: begin as u64, what: what.into() };
         let member = input.string()?;
-        let score =
-            if kind == TYPE_ZSET { input.text_double()? } else { f64::from_le_bytes(input.array()?) };
+        let score = if kind == TYPE_ZSET { input.text_double()? } else { f64::from_le_bytes(input.array()?) };
         if score == 0.0 && score.is_sign_negative() {
             // The small form has no -0, and whether the set is a small one shows only at its end.
             set.unpack();

@@ -3,6 +3,7 @@
 use crate::encode::*;
 use crate::mutate::{self, corpus};
 use std::path::Path;
+use unplug_engine::keyspace::DATABASES;
 use unplug_engine::rdb::{self, Loaded, WriteOptions};
 
 fn items(words: &[&str]) -> Vec<Vec<u8>> {
@@ -102,7 +103,7 @@ fn the_corpus_is_up_to_date() {
 
 /// What is a snapshot must be one for the tool, too, and must come back when it is written.
 fn hold(bytes: &[u8], loaded: Option<Loaded>) {
-    let checked = rdb::check(bytes, 0, &mut |_, _| ());
+    let checked = rdb::check(bytes, 0, DATABASES, &mut |_, _| ());
     let Some(loaded) = loaded else { return };
     assert!(checked.error.is_none(), "{:?}", checked.error);
     let options =

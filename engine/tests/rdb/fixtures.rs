@@ -199,7 +199,9 @@ fn each_version_holds_what_it_had() {
 #[test]
 fn a_score_of_minus_zero_is_kept_where_redis_keeps_it() {
     // Redis makes a listpack of a small sorted set, in which -0 becomes 0; of a large one it does not.
-    for (others, last, kept) in [(0, "m", false), (126, "m", false), (127, "m", true), (1, &*"m".repeat(65), true)] {
+    for (others, last, kept) in
+        [(0, "m", false), (126, "m", false), (127, "m", true), (1, &*"m".repeat(65), true)]
+    {
         let mut value = len(others + 2).to_vec();
         value.extend(string(b"minus"));
         value.extend((-0.0f64).to_le_bytes());

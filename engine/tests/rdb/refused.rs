@@ -49,7 +49,7 @@ fn what_is_not_supported_is_named() {
     says(b"REDIS+001\xff", 5, "its version is no number");
     says(b"REDIS0000\xff", 5, "its version is 0");
     says(b"RODIS0009\xff", 0, "does not begin with REDIS");
-    says(&Rdb::new(9).select(16).end(), 9, "only 16 databases");
+    says(&Rdb::new(9).select(16).end(), 9, "only 16 databases: the option `databases` must be 17 at least");
     says(&one(8, string(b"")), BODY, "nothing that is known begins with the byte 8");
     says(&one(22, string(b"")), BODY, "the byte 22");
 }

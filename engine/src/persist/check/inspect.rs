@@ -42,8 +42,8 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// To begin with the first file, or (`whole` is false) with one of which nothing else is known.
-    pub(super) fn new(whole: bool) -> Scratch {
-        Scratch { keyspace: Keyspace::default(), whole, now_ms: clock::now_ms() }
+    pub(super) fn new(whole: bool, databases: usize) -> Scratch {
+        Scratch { keyspace: Keyspace::new(databases), whole, now_ms: clock::now_ms() }
     }
 
     fn apply(&mut self, replayer: &mut Replayer, argv: &[&[u8]]) -> Result<(), ReplayError> {
@@ -130,7 +130,7 @@ pub(super) fn look(path: &Path, known: As, scratch: &mut Scratch) -> Result<Chec
     };
     let mut crc = 0;
     if bytes.starts_with(rdb::MAGIC) {
-        match rdb::read(&bytes, None) {
+        match rdb::read_for(&bytes, None, scratch.keyspace.dbs.len()) {
             Ok(loaded) => {
                 checked.preamble = usize::try_from(loaded.len).unwrap_or(usize::MAX).min(bytes.len());
                 crc = preamble_crc(&bytes[..checked.preamble]);
@@ -303,9 +303,10 @@ pub(super) fn look_all(
     dir: &Path,
     manifest: &Manifest,
     until: Option<u64>,
+    databases: usize,
 ) -> Result<Vec<Checked>, FileError> {
     let mut all: Vec<Checked> = Vec::new();
-    let mut scratch = Scratch::new(true);
+    let mut scratch = Scratch::new(true, databases);
     let listed = manifest.base().into_iter().chain(manifest.incrs());
     for f in listed.filter(|f| f.kind != FileKind::History) {
         let taken_over = was_single(&f.name, f.kind);
