@@ -6,12 +6,14 @@
 mod server_support;
 
 use server_support::{Client, Running};
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use unplug_engine::resp::Reply;
 
 const SAVED: [&str; 2] = ["--save", "3600 1000000"];
-const LOGGED: [&str; 4] = ["--save", "", "--appendonly", "yes"];
+// Everysec may keep what it has answered in memory for a moment, and here servers are killed.
+const LOGGED: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 
 fn options<'a>(number: &'a str, others: &[&'a str]) -> Vec<&'a str> {
     [&["--databases", number], others].concat()
@@ -74,10 +76,15 @@ fn filled(client: &mut Client) -> Reply {
 /// What the start says that fails.
 fn refused(dir: &Path, options: &[&str]) -> String {
     let mut engine = Command::new(env!("CARGO_BIN_EXE_unplug-engine"));
-    let out =
-        engine.args(["--port", "0", "--unixsocket", "s", "--dir"]).arg(dir).args(options).output().unwrap();
-    assert!(!out.status.success());
-    String::from_utf8(out.stderr).unwrap()
+    engine.args(["--port", "0", "--unixsocket", "s", "--dir"]).arg(dir).args(options);
+    let mut child = engine.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    // One that starts says so, and would never end.
+    child.stdout.take().unwrap().read(&mut [0; 1]).unwrap();
+    let _ = child.kill();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    said
 }
 
 /// The tool's exit code, and what it says.

@@ -51,7 +51,9 @@ pub(super) trait Visit {
     /// How many keys the database is said to have; not to be believed.
     fn sizes(&mut self, _db: usize, _keys: u64) {}
     /// A function library.
-    fn function(&mut self) {}
+    fn function(&mut self) -> Result<(), String> {
+        Ok(())
+    }
     /// A key whose value has no elements.
     fn empty(&mut self) {}
     /// What a module has written beside the keys.
@@ -127,7 +129,7 @@ pub(super) fn walk(bytes: &[u8], databases: usize, visit: &mut dyn Visit) -> Res
             OP_IDLE => drop(input.len()?),
             OP_FUNCTION2 => {
                 input.string()?;
-                visit.function();
+                visit.function().map_err(refused)?;
             }
             OP_FUNCTION => {
                 return Err(refused("functions as a release candidate had them are not supported".into()));
@@ -198,7 +200,6 @@ struct Load {
     keys: u64,
     expired: u64,
     empty: u64,
-    functions: u64,
     /// Keys that room may still be made for: no more than the bytes can hold, whatever they claim.
     room: usize,
 }
@@ -213,8 +214,9 @@ impl Visit for Load {
         self.keyspace.dbs[db].reserve(keys);
     }
 
-    fn function(&mut self) {
-        self.functions += 1;
+    fn function(&mut self) -> Result<(), String> {
+        Err("a function library stands there; functions are not supported (FUNCTION FLUSH removes them)"
+            .into())
     }
 
     fn empty(&mut self) {
@@ -251,15 +253,12 @@ pub fn read_for(bytes: &[u8], drop_before_ms: Option<u64>, databases: usize) -> 
         keys: 0,
         expired: 0,
         empty: 0,
-        functions: 0,
         room: bytes.len() / SMALLEST_KEY,
     };
     let end = walk(bytes, databases, &mut load)?;
     let mut skipped = Vec::new();
-    for (count, what) in [(load.functions, "function libraries"), (load.empty, "keys without elements")] {
-        if count > 0 {
-            skipped.push(format!("{what} ({count})"));
-        }
+    if load.empty > 0 {
+        skipped.push(format!("keys without elements ({})", load.empty));
     }
     Ok(Loaded {
         keyspace: load.keyspace,

@@ -59,12 +59,8 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
             (name.to_owned(), Rdb::new(11).select(0).key(kind, "key", value).end_unsummed())
         })
         .collect();
-    let head = Rdb::new(10)
-        .part([250])
-        .part(string(b"redis-ver"))
-        .part(string(b"7.0.15"))
-        .part([245])
-        .part(string(b"#!lua"));
+    let head = Rdb::new(10).part([250]).part(string(b"redis-ver")).part(string(b"7.0.15"));
+    seeds.push(("function".to_owned(), Rdb::new(10).part([245]).part(string(b"#!lua")).end_unsummed()));
     let head =
         head.select(3).part([251]).part(len(1000)).part(len(2)).part([248]).part(len(900)).part([249, 5]);
     let head = head.part([252]).part(4_102_444_800_000u64.to_le_bytes()).key(0, "ms", string(b"x"));

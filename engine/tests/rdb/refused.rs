@@ -44,6 +44,7 @@ fn what_is_not_supported_is_named() {
         9,
         "functions as a release candidate had them",
     );
+    says(&Rdb::new(10).part([245]).part(string(b"code")).end(), 9, "a function library stands there");
     says(&Rdb::new(12).end(), 5, "its version is 12, and the newest that is known is 11");
     says(b"REDIS00x1\xff", 5, "its version is no number");
     says(b"REDIS+001\xff", 5, "its version is no number");
