@@ -170,6 +170,9 @@ impl<'c> Loader<'c> {
     ) -> Result<ChainScan, OpenError> {
         let scan = self.chained(part, seal)?;
         check_preamble(part, &scan, preamble_crc)?;
+        if seal.is_some_and(|seal| seal.is_newer(&scan.chain)) {
+            return Err(corrupt(part.path, part.from as u64, foreign::NOT_SEALED, RESTORE));
+        }
         Ok(scan)
     }
 

@@ -228,7 +228,7 @@ fn look_alone(path: &Path, role: Role, options: &Options) -> Result<Checked, Not
     let mut file = inspect::look(path, known, &mut Scratch::new(role == Role::Single, options.databases))?;
     if role == Role::Single {
         match inspect::seal_of(&file) {
-            Ok(seal) => file.check_seal(seal.map_or(0, |s| s.len), seal.is_some_and(|s| s.closed)),
+            Ok(seal) => seal.iter().for_each(|seal| file.check_own_seal(seal)),
             Err(seal) => {
                 let seal = seal.display();
                 return Err(failed(format!(
