@@ -38,10 +38,10 @@ impl Seal {
         (self.seq, self.key) == (chain.seq, chain.key())
     }
 
-    /// Whether it is about a later file than the one with this chain, or another one that takes its place. A crash leaves
-    /// none such: each file has a higher number than the seal that it finds, and is durable before it is sealed.
+    /// Whether it is about a later file than the one with this chain. A crash leaves none such: each file has a higher
+    /// number than the seal that it finds, and is durable before it is sealed.
     pub fn is_newer(&self, chain: &Chain) -> bool {
-        self.seq >= chain.seq && !self.speaks_of(chain)
+        self.seq > chain.seq
     }
 
     /// Reads the text; `None` if it is damaged.

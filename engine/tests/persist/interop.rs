@@ -216,7 +216,7 @@ fn a_function_library_is_refused() {
         assert_eq!(tree(dir.path()), names);
     };
     said(&off, "dump.rdb", "a function library stands there");
-    said(&on, "appendonly.aof.1.incr.aof", "unknown command 'function'");
+    said(&on, "appendonly.aof.1.incr.aof", "unknown command 'FUNCTION'");
     assert!(redis.text("BGREWRITEAOF").starts_with('+'));
     redis.wait_until("persistence", "aof_rewrite_in_progress:0");
     said(&on, "appendonly.aof.2.base.rdb", "a function library stands there");

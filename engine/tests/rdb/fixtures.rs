@@ -61,6 +61,9 @@ pub(crate) fn of_version(version: u32) -> Vec<u8> {
         rdb = rdb.part([250]).part(string(b"redis-bits")).part(integer(64));
         rdb = rdb.part([250]).part(string(b"ctime")).part(integer(1_700_000_000));
     }
+    if version >= 10 {
+        rdb = rdb.part([250]).part(string(b"")).part(string(&[b'x'; 69]));
+    }
     rdb = rdb.select(0);
     if version >= 7 {
         rdb = rdb.part([251]).part(len(70_000)).part(len(3));
