@@ -7,6 +7,8 @@ mod options;
 
 use std::path::PathBuf;
 
+use crate::keyspace::DATABASES;
+
 pub use file::{ConfigError, Start, rewrite};
 pub use options::{check_file_name, immutable, names};
 
@@ -99,6 +101,8 @@ pub struct Config {
     pub stop_writes_on_bgsave_error: bool,
     /// Timer ticks a second.
     pub hz: u32,
+    /// How many databases there are.
+    pub databases: usize,
     /// Who may give DEBUG. Redis's default is nobody.
     pub enable_debug_command: Allowed,
     /// `no`, or `auto` where nobody supervises.
@@ -161,6 +165,7 @@ impl Default for Config {
             rdb_del_sync_files: false,
             stop_writes_on_bgsave_error: true,
             hz: 10,
+            databases: DATABASES,
             enable_debug_command: Allowed::Local,
             supervised: "no",
             inert: Vec::new(),

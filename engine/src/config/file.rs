@@ -168,7 +168,7 @@ fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
 }
 
 /// Options of which only one value is supported.
-const UNSUPPORTED: [&str; 5] = ["daemonize", "databases", "maxmemory", "maxmemory-policy", "supervised"];
+const UNSUPPORTED: [&str; 4] = ["daemonize", "maxmemory", "maxmemory-policy", "supervised"];
 /// The name of a file that stands for the standard input.
 const STDIN: &str = "-";
 /// As Redis: files that include one another have an end.

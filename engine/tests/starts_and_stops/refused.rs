@@ -25,7 +25,7 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ("auto-aof-rewrite-percentage", &["-1", "x", "2147483648"], "must be between 0 and 2147483647"),
     ("bind", &["example.com", "127.0.0.1,::1", "-"], "is not an IP address"),
     ("daemonize", &["yes", "x"], ""),
-    ("databases", &["0", "17", "x"], "only 16 databases"),
+    ("databases", &["0", "1000001", "x"], "between 1 and 1000000"),
     ("dbfilename", &["a/b", ""], "file name"),
     ("dir", &[""], "a directory is needed"),
     ("enable-debug-command", &["maybe", ""], "must be one of the following: no, yes, local"),
