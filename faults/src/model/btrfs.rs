@@ -72,7 +72,7 @@ pub(crate) fn graph(trace: &Trace, effects: &Effects, lacks: Option<Allowance>) 
     let points = cover::points(trace);
     for (at, effect) in whole.iter_mut().zip(&effects.list).filter(|(_, e)| e.kind.is_given()) {
         let EffectKind::Meta(Meta::Return { dir, back, .. }) = effect.kind else { continue };
-        let gone = trace.events[effect.event as usize].end;
+        let gone = trace.over(effect.event as usize);
         let settles = |p: &&Point| match p.file {
             None => p.end > effect.issued,
             Some(file) => back == Back::Replaced && file == dir && p.begin > gone && p.own.is_none(),
@@ -201,6 +201,6 @@ impl Rules {
 /// The last change of names or shapes that had returned before the effect's call was made.
 fn returned(trace: &Trace, effects: &Effects, commit: &[EffectId], id: EffectId) -> Option<EffectId> {
     let issued = effects.list[id.0 as usize].issued;
-    let back = |on: &&EffectId| trace.events[effects.list[on.0 as usize].event as usize].end < issued;
+    let back = |on: &&EffectId| trace.over(effects.list[on.0 as usize].event as usize) < issued;
     commit.iter().rev().find(back).copied()
 }

@@ -257,7 +257,7 @@ impl Rules<'_> {
         let issued = effects.list[id.0 as usize].issued;
         let returned = |on: &&EffectId| {
             let event = effects.list[on.0 as usize].event as usize;
-            trace.events[event].end < issued
+            trace.over(event) < issued
         };
         if let Some(on) = self.journal.iter().rev().find(returned).copied() {
             self.need(id, on, Grain::Whole, Rule::AllocationAfterNames);

@@ -47,23 +47,16 @@ impl Model for Killed {
             }
         }
         let mut graph = Graph::new(effects, Oddities::default(), edges);
-        let ends: Vec<Clock> = effects.list.iter().map(|e| end(trace, e.event)).collect();
+        // What a call had come to in which the target was killed, the next life goes on from.
+        let ends: Vec<Clock> = spans.iter().map(|(_, end)| *end).collect();
         graph.force(&ends);
         vec![Box::new(graph)]
     }
 }
 
-/// When a call had returned. One in which the target was killed may have come as far as it did, or not.
-fn end(trace: &Trace, event: u32) -> Clock {
-    trace.events.get(event as usize).map_or(Event::NEVER, |e| e.end)
-}
-
 /// When a call began, and when it was over for those that came later: one in which the target was killed was over then.
 fn span(trace: &Trace, event: u32) -> (Clock, Clock) {
-    let Some(event) = trace.events.get(event as usize) else { return (0, Event::NEVER) };
-    let killed = || trace.events.iter().find(|e| e.op == Op::Kill && e.begin > event.begin).map(|e| e.begin);
-    let end = if event.end == Event::NEVER { killed().unwrap_or(Event::NEVER) } else { event.end };
-    (event.begin, end)
+    (trace.events.get(event as usize).map_or(0, |e| e.begin), trace.over(event as usize))
 }
 
 /// Whether two changes keep their order, also where their calls overlap: the other one is another order of the trace.

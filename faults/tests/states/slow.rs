@@ -91,6 +91,13 @@ impl<'a> Slow<'a> {
         issued && self.forced(out, at) && self.ordered(out)
     }
 
+    /// When the effect's call was over: when it returned, or else when its process was killed.
+    fn over(&self, effect: &Effect) -> Clock {
+        let call = &self.trace.events[effect.event as usize];
+        let kills = self.trace.events.iter().filter(|e| e.op == Op::Kill && e.begin > call.begin);
+        if call.end != Event::NEVER { call.end } else { kills.map(|e| e.begin).min().unwrap_or(Event::NEVER) }
+    }
+
     /// Whether all that is forced is whole. What a synchronous write forces on ext4 is its pages, and a page
     /// goes with what was written to the same sectors before.
     fn forced(&self, out: &[Outcome], at: Clock) -> bool {
@@ -123,7 +130,7 @@ impl<'a> Slow<'a> {
             if event.end > at || event.errno != 0 {
                 return false;
             }
-            let covered = self.trace.events[effect.event as usize].end < event.begin;
+            let covered = self.over(effect) < event.begin;
             let own = effect.event == index as u32;
             match &event.op {
                 // By the letter sync() only schedules; on Linux it waits.
@@ -214,7 +221,7 @@ impl<'a> Slow<'a> {
         let (a, b) = (&self.list[i], &self.list[j]);
         let whole = out[i] == Outcome::Whole;
         let journal = |k: &EffectKind| matches!(k, EffectKind::Meta(_));
-        let returned = self.trace.events[a.event as usize].end < b.issued;
+        let returned = self.over(a) < b.issued;
         let last_link = |file: FileId| self.dies(j) == Some(file);
         let floating = matches!(b.kind, EffectKind::Size { .. } | EffectKind::Data { fresh: true, .. });
         if journal(&a.kind) && (journal(&b.kind) || floating && returned) && !whole {
