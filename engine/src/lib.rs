@@ -13,6 +13,8 @@
 //! | `appendfsync no` | all acknowledged | at least what the last finished rewrite, SHUTDOWN or change of the log held | as everysec; syncs happen only at those | as everysec |
 //! | snapshots alone (`appendonly no`) | the last snapshot whose success was shown (SAVE's reply, LASTSAVE, INFO), or a newer one | the same | that snapshot fails, is shown as failed, and the one before stays | the same |
 //!
+//! - In a transaction nothing begins that would cut it in two: BGSAVE, BGREWRITEAOF and the snapshot behind FLUSHALL wait
+//!   for its end; CONFIG SET appendonly and DEBUG RELOAD are refused, which Redis does not.
 //! - `no-appendfsync-on-rewrite yes`: while a child runs, always and everysec promise what no does. What was acknowledged
 //!   then is synced at the tick after the child's end (always), or within a second of it (everysec).
 //! - With `aof-checksum yes` (the default) this holds on every file system that keeps to POSIX: a page of zeros or an

@@ -173,3 +173,34 @@ fn a_bad_start_is_one_line_and_the_right_code() {
         assert!(error.contains(text), "{args:?}: {error}");
     }
 }
+
+/// Half of a transaction must not be in one file, or in none, and half in another.
+#[test]
+fn the_log_is_not_switched_inside_a_transaction() {
+    for layout in ["multi", "single"] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ["--aof-layout", layout, "--appendfsync", "always"];
+        let server = Running::engine(dir.path(), &[&options[..], &["--appendonly", "yes"]].concat());
+        let mut client = server.connect();
+        let ok = || Reply::Simple("OK".into());
+        for (change, works) in [("appendonly no", false), ("hz 20", true)] {
+            let last = format!("CONFIG SET {change}");
+            for command in ["MULTI", "SET a 1", &last, "SET b 2"] {
+                client.call(command);
+            }
+            let Reply::Array(replies) = client.call("EXEC") else { panic!("EXEC") };
+            let why = "a transaction is being executed";
+            let name = change.split(' ').next().unwrap();
+            let refused = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
+            let changed = if works { ok() } else { Reply::Error(refused) };
+            assert_eq!(replies, [ok(), changed, ok()], "{layout}");
+        }
+        // Outside it is, and back: what was done meanwhile is there.
+        for command in ["CONFIG SET appendonly no", "SET c 3", "CONFIG SET appendonly yes", "SET d 4"] {
+            assert_eq!(client.call(command), ok(), "{layout}");
+        }
+        drop((client, server));
+        let server = Running::engine(dir.path(), &[&options[..], &["--appendonly", "yes"]].concat());
+        assert_eq!(server.connect().call("DBSIZE"), Reply::Int(4), "{layout}");
+    }
+}

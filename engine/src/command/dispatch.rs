@@ -5,7 +5,7 @@ use super::error::{CommandError, DB_RANGE, printed};
 use super::table::{self, CONTAINER, NO_MULTI, Run, Spec, UNQUEUED, WRITE};
 use super::transaction::unwatch_all;
 use crate::engine::Engine;
-use crate::persist::complain;
+use crate::persist::{SaveError, complain};
 use crate::resp::Out;
 use crate::session::{Outcome, Session};
 
@@ -95,6 +95,14 @@ fn unknown(argv: &[&[u8]]) -> CommandError {
     CommandError::bytes([b"ERR unknown command '", name, b"', with args beginning with: ", &args].concat())
 }
 
+/// As in Redis, the data are gone whether or not the snapshot behind FLUSHALL could be written; that it could not shows in
+/// INFO and refuses the next write.
+pub(super) fn not_saved(saved: Result<(), SaveError>) {
+    if let Err(e) = saved {
+        complain("no snapshot can be made after FLUSHALL", &e);
+    }
+}
+
 /// Executes a command that was checked, and logs what it did.
 pub(super) fn call(
     engine: &mut Engine,
@@ -118,11 +126,7 @@ pub(super) fn call(
             let changes = cx.changes();
             engine.persistence.count_changes(changes);
             if flushed {
-                // As in Redis, the data are gone whether or not the empty snapshot could be written; that it
-                // could not shows in INFO and refuses the next write.
-                if let Err(e) = engine.persistence.flushed(&engine.keyspace, engine.now_ms) {
-                    complain("no snapshot can be made after FLUSHALL", &e);
-                }
+                not_saved(engine.persistence.flushed(&engine.keyspace, engine.now_ms));
             }
             if log && result.is_ok() {
                 engine.persistence.log(session.db, argv);

@@ -1,6 +1,6 @@
 //! MULTI, EXEC and WATCH.
 
-use super::dispatch::call;
+use super::dispatch::{call, not_saved};
 use super::error::CommandError;
 use super::hooks::Hooks;
 use super::table;
@@ -65,6 +65,7 @@ pub(super) fn exec(engine: &mut Engine, session: &mut Session, _: &[&[u8]], out:
         }
     }
     engine.persistence.end_transaction();
+    not_saved(engine.persistence.transaction_flushed(&engine.keyspace, engine.now_ms));
     Ok(last)
 }
 

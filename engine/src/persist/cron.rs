@@ -222,6 +222,12 @@ impl Persistence {
         if self.read_only && config.appendonly {
             return Err("the directory is read-only".into());
         }
+        let of_the_log = (config.appendonly, Place::new(config).chained);
+        let is = (self.aof.is_some(), Place::new(&self.config).chained);
+        if self.snapshots.in_transaction && of_the_log != is {
+            // Half of it would be in one file, or in none, and half in another.
+            return Err("a transaction is being executed".into());
+        }
         match (config.appendonly, self.aof.is_some()) {
             (true, false) => {
                 let aof = super::begin::switch_on(config, keyspace, now_ms).map_err(|e| e.to_string())?;

@@ -20,6 +20,9 @@ impl Persistence {
         if matches!(self.child, Some(Child { job: Job::Save { .. }, .. })) {
             return Err(SaveError::InProgress);
         }
+        if self.snapshots.in_transaction {
+            return Err(SaveError::InTransaction);
+        }
         self.snapshots.count();
         let job = self.write_job(now_ms);
         job.run(keyspace, &mut |_, _| ())?;
@@ -70,13 +73,25 @@ impl Persistence {
     }
 
     /// FLUSHALL was executed: as Redis, a running BGSAVE is ended, and with save points the empty data are
-    /// saved at once.
+    /// saved at once. In a transaction that waits for [`Persistence::transaction_flushed`].
     pub fn flushed(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<(), SaveError> {
         self.end_save_child();
         if self.config.save.is_empty() || self.read_only {
             return Ok(());
         }
+        if self.snapshots.in_transaction {
+            self.snapshots.flushed_in_transaction = true;
+            return Ok(());
+        }
         self.save(keyspace, now_ms).inspect_err(|_| self.snapshots.failed = true)
+    }
+
+    /// A transaction has ended: if FLUSHALL was executed in it, saves what there is now.
+    pub fn transaction_flushed(&mut self, keyspace: &Keyspace, now_ms: u64) -> Result<(), SaveError> {
+        match std::mem::take(&mut self.snapshots.flushed_in_transaction) {
+            true => self.flushed(keyspace, now_ms),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn finish_save(&mut self, ended: Ended, changes: u64, now_ms: u64) {

@@ -16,6 +16,8 @@ pub(super) struct Snapshots {
     pub(super) temps: u64,
     /// Half a transaction is no state that anybody may see: no snapshot begins inside one.
     pub(super) in_transaction: bool,
+    /// A FLUSHALL in the transaction calls for a snapshot behind it.
+    pub(super) flushed_in_transaction: bool,
     /// The replica, which is sent a snapshot first.
     pub(super) feed: Feed,
     /// The file at `path` was made for the replica, and nobody else has asked for it.

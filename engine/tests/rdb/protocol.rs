@@ -263,6 +263,25 @@ fn a_snapshot_holds_whole_transactions() {
 }
 
 #[test]
+fn the_snapshot_of_a_flushall_holds_the_whole_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::engine(dir.path(), &["--save", "3600 1000"]);
+    let mut client = server.connect();
+    for command in ["MULTI", "SET a 1", "FLUSHALL", "DEBUG RELOAD", "SET b 2"] {
+        client.call(command);
+    }
+    let Reply::Array(replies) = client.call("EXEC") else { panic!("EXEC") };
+    let refused = Reply::Error("ERR a transaction is being executed".into());
+    assert_eq!(replies, [ok(), ok(), refused, ok()]);
+    assert_eq!(load(dir.path()).keys, 1, "the flush and what came behind it, and not one without the other");
+    // What is not asked for is not saved.
+    for command in ["MULTI", "SET c 1", "EXEC"] {
+        client.call(command);
+    }
+    assert_eq!(load(dir.path()).keys, 1);
+}
+
+#[test]
 fn save_points_flushall_and_shutdown() {
     let dir = tempfile::tempdir().unwrap();
     let server = Running::engine(dir.path(), &["--save", "3600 1000", "--save", "1 3"]);

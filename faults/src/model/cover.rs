@@ -98,8 +98,9 @@ pub(crate) fn first_failure(trace: &Trace) -> Clock {
     points(trace).iter().filter(|point| point.failed).map(|point| point.begin).min().unwrap_or(Event::NEVER)
 }
 
-/// When the first call began that changed something although a sync had failed before it, because the device or its
-/// space did. Where a file system [stops](crate::model::Model::stops), nothing of the run from there on can be.
+/// When the first call began that changed or synced something although a sync had failed before it, because the device
+/// or its space did. Where a file system [stops](crate::model::Model::stops), nothing of the run from there on can be: it
+/// refuses both.
 pub fn change_after_failure(trace: &Trace) -> Option<Clock> {
     let failed = points(trace).iter().filter(|point| point.failed).map(|point| point.end).min()?;
     let changes = |event: &&Event| {
@@ -114,6 +115,7 @@ pub fn change_after_failure(trace: &Trace) -> Option<Clock> {
                 | Op::Write { .. }
                 | Op::Truncate { .. }
                 | Op::Allocate { .. }
+                | Op::Sync { .. }
         );
         changing && event.errno == 0
     };

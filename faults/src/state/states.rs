@@ -1,5 +1,6 @@
 //! Enumeration: one number of deviations after the other, then the rest, or samples of it.
 
+use crate::state::calls::{Calls, Room};
 use crate::state::level::{Level, level_size};
 use crate::state::rest::Rest;
 use crate::state::sample::Sampler;
@@ -48,6 +49,7 @@ pub struct States<'s> {
 }
 
 enum Stage<'s> {
+    Calls(Box<Calls<'s>>),
     Level(Box<Level<'s>>),
     Sample(Box<Sampler<'s>>),
     Rest(Box<Rest<'s>>),
@@ -57,6 +59,9 @@ enum Stage<'s> {
 /// How many candidates for each new state are tried, and how many more.
 const CANDIDATES: u64 = 4;
 const MORE: u64 = 64;
+
+/// One of so many states that may be given is one of whole calls, where not all can be given.
+const OF_CALLS: u64 = 4;
 
 /// How many states in a row belong to one shard: neighbours share most of their hash's work.
 const SHARD_BLOCK: u64 = 256;
@@ -79,8 +84,23 @@ impl<'s> States<'s> {
             index: 0,
             stop: None,
         };
-        states.begin(0);
+        match states.of_calls() {
+            Some(room) => states.stage = Stage::Calls(Box::new(Calls::new(space, room))),
+            None => states.begin(0),
+        }
         states
+    }
+
+    /// What is to be given of whole calls, before anything else; nothing where every state will be given.
+    fn of_calls(&self) -> Option<Room> {
+        let most = self.plan.budget / OF_CALLS;
+        if self.all.is_some() || most == 0 {
+            return None;
+        }
+        let left = self.plan.budget - most;
+        let plain = level_size(self.space, 0, left, self.stop);
+        let fits = plain <= left && level_size(self.space, 1, left - plain, self.stop) <= left - plain;
+        Some(Room { plain: plain > left, least: if fits { 2 } else { 1 }, most })
     }
 
     /// Only every `n`th block of the same states: the shards `0..n` together give each state once.
@@ -151,6 +171,8 @@ impl<'s> States<'s> {
                 return None;
             }
             let next = match &mut self.stage {
+                Stage::Calls(calls) if self.emitted < self.plan.budget / OF_CALLS => calls.next(self.stop),
+                Stage::Calls(_) => None,
                 Stage::Level(level) => level.next(self.stop),
                 Stage::Sample(sampler) => sampler.next(self.stop),
                 Stage::Rest(rest) => match rest.next(&self.seen, self.stop) {
@@ -181,6 +203,7 @@ impl<'s> States<'s> {
 
     fn next_stage(&mut self) {
         match &self.stage {
+            Stage::Calls(_) => self.begin(0),
             Stage::Level(level) => {
                 let done = level.deviations;
                 self.whole = Some(done);

@@ -14,3 +14,4 @@ mod real_files;
 mod script;
 mod slow;
 mod syncs;
+mod whole_calls;

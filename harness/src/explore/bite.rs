@@ -20,6 +20,27 @@ pub(super) enum Bite {
     Teeth(Teeth),
     /// No state of the phase came back with any content.
     NothingToBreak,
+    /// The sabotage showed in none of the states that were tried, which are not all.
+    NotAmongThose,
+}
+
+/// What a sabotage came to.
+enum Sabotaged {
+    Found(Class),
+    /// In none of all states.
+    Nowhere,
+    /// In none of those that were tried.
+    NotAmongThose,
+}
+
+impl Sabotaged {
+    fn bite(self, sabotage: String) -> Bite {
+        match self {
+            Sabotaged::Found(class) => teeth_of(sabotage, Some(class)),
+            Sabotaged::Nowhere => teeth_of(sabotage, None),
+            Sabotaged::NotAmongThose => Bite::NotAmongThose,
+        }
+    }
 }
 
 pub(super) fn teeth_of(sabotage: String, class: Option<Class>) -> Bite {
@@ -61,8 +82,8 @@ impl Run<'_> {
         // Where keeping nothing would break a promise, the syncs are what the promise rests on.
         let bite = if judge.forbids_nothing_kept(phase.begin, phase.end) {
             let sabotaged = teeth::drop_syncs(self.search.trace);
-            let class = self.bites(means, &sabotaged, judge, &phase, SABOTAGE_BUDGET);
-            class.map(|c| teeth_of(teeth::SYNCS_DROPPED.to_string(), c))
+            let bite = self.bites(means, &sabotaged, judge, &phase, SABOTAGE_BUDGET);
+            bite.map(|bite| bite.bite(teeth::SYNCS_DROPPED.to_string()))
         } else {
             self.bite_content(means, judge, &phase)
         };
@@ -80,7 +101,7 @@ impl Run<'_> {
     /// nothing of. Where even that can show in no state of the phase, content that nobody wrote.
     fn bite_content(&self, means: &mut Means<'_>, judge: &Judge, phase: &Phase) -> Result<Bite, PoolError> {
         if let Some(sabotaged) = teeth::delete_middle_write(self.search.trace, phase.begin, phase.end)
-            && let Some(class) = self.bites(means, &sabotaged, judge, phase, SABOTAGE_BUDGET)?
+            && let Sabotaged::Found(class) = self.bites(means, &sabotaged, judge, phase, SABOTAGE_BUDGET)?
         {
             return Ok(teeth_of(teeth::WRITE_DELETED.to_string(), Some(class)));
         }
@@ -90,8 +111,8 @@ impl Run<'_> {
         if let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end, wrote)
             && judge.differs_within(&hidden, phase.begin, phase.end)
         {
-            let class = self.bites(means, self.search.trace, &hidden, phase, self.search.plan.budget)?;
-            return Ok(teeth_of(format!("operation {id} hidden from the judge"), class));
+            let bite = self.bites(means, self.search.trace, &hidden, phase, self.search.plan.budget)?;
+            return Ok(bite.bite(format!("operation {id} hidden from the judge")));
         }
         self.bite_impostor(means, judge, phase)
     }
@@ -130,7 +151,7 @@ impl Run<'_> {
         judge: &Judge,
         phase: &Phase,
         budget: u64,
-    ) -> Result<Option<Class>, PoolError> {
+    ) -> Result<Sabotaged, PoolError> {
         let (effects, names) = with_names(self.search.model, trace);
         let ordered = Ordered { trace, effects: &effects, names: &names, index: 0 };
         let space = self.space(&ordered, phase);
@@ -149,7 +170,9 @@ impl Run<'_> {
         // What was found counts, even if it was the last thing before an interruption.
         match (found, swept.error) {
             (None, Some(error)) => Err(error),
-            (found, _) => Ok(found),
+            (Some(class), _) => Ok(Sabotaged::Found(class)),
+            (None, None) if swept.exhaustive => Ok(Sabotaged::Nowhere),
+            (None, None) => Ok(Sabotaged::NotAmongThose),
         }
     }
 }

@@ -154,7 +154,8 @@ pub(super) fn write_on(
         outcome.blind.push(unclear("what the recovery came to is not known any more".into()));
         return outcome;
     };
-    let onward = match before.following(&history, held) {
+    let contract = search.target.contract_after_recovery(before.contract());
+    let onward = match before.following(&history, contract, held) {
         Ok(onward) => onward,
         Err(blind) => {
             outcome.blind.push(unclear(format!("{}: {}", blind.what, blind.detail)));

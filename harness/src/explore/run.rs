@@ -357,6 +357,10 @@ impl<'a> Run<'a> {
                 blind("nothing was promised", "no operation of this phase could be lost or made up");
                 Teeth::NotNeeded
             }
+            Bite::NotAmongThose => {
+                blind("teeth", "a sabotage shows in none of the states that were tried: raise the budget");
+                Teeth::NotNeeded
+            }
         };
         let verdict = verdict(!findings.is_empty(), !not_measured.is_empty(), &teeth);
         CellResult {

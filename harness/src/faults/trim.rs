@@ -119,4 +119,25 @@ mod tests {
         assert_ne!(of(libc::EIO, b"+OK"), of(libc::EINTR, b"+OK"));
         assert_eq!(of(libc::EAGAIN, b"+OK"), of(libc::EINTR, b"+OK"));
     }
+
+    /// A file system that stops when a sync fails takes no change from then on, and no sync of what came before.
+    #[test]
+    fn a_run_that_changes_or_syncs_something_after_a_failed_sync_is_cut_there() {
+        use unplug_faults::event::{FileId, SyncKind, WriteSync};
+        let write = || Op::Write { file: FileId(1), offset: 0, data: vec![1], sync: WriteSync::None };
+        let sync = |file| Op::Sync { file: FileId(file), kind: SyncKind::Fsync };
+        for (after, cut) in [(Some(write()), true), (Some(sync(1)), true), (None, false)] {
+            let mut b = TraceBuilder::new();
+            b.event(write());
+            b.event(sync(2));
+            let mut trace = b.trace();
+            trace.events[1].errno = libc::EIO;
+            let begin = trace.events[1].end + 1;
+            let event =
+                after.map(|op| Event { begin, end: begin + 1, errno: 0, op, ..trace.events[0].clone() });
+            trace.events.extend(event);
+            let left = on_one_that_stops(&trace).map(|trace| trace.events.len());
+            assert_eq!(left, cut.then_some(2));
+        }
+    }
 }

@@ -88,14 +88,13 @@ impl Judge {
         Ok(judge)
     }
 
-    /// A judge of what was done after a recovery that came to this content, under the same contract. It looks at images
-    /// as this one does.
+    /// A judge of what was done after a recovery that came to this content. It looks at images as this one does.
     ///
     /// # Errors
     /// As [`Judge::new`].
-    pub fn following(&self, history: &History, content: Dump) -> Result<Judge, Blind> {
+    pub fn following(&self, history: &History, contract: Contract, content: Dump) -> Result<Judge, Blind> {
         let oracle = Box::new(Onward::new(content, self.oracle.fork()));
-        let judge = Judge::new(history, self.contract.clone(), oracle, JudgeOptions::at(self.now_ms))?;
+        let judge = Judge::new(history, contract, oracle, JudgeOptions::at(self.now_ms))?;
         Ok(Judge { slack: self.slack.clone(), ..judge })
     }
 

@@ -57,6 +57,12 @@ pub trait Target: Sync {
         Workload::default()
     }
 
+    /// What is promised of that, where this is promised of the run: a target that is recovered under other options than
+    /// it was recorded with may promise something else from then on.
+    fn contract_after_recovery(&self, contract: &Contract) -> Contract {
+        contract.clone()
+    }
+
     /// The command line that starts a recovery worker for this target (see [`crate::worker`]).
     fn worker(&self, contract: &Contract) -> std::process::Command;
 

@@ -126,6 +126,18 @@ impl RespTarget {
         options::join(&self.extra, &self.recover)
     }
 
+    /// The policy that the options of recovery make.
+    fn onward_policy(&self) -> Policy {
+        let options = self.recovery_options();
+        let value = |name| options::value_of(name, self.policy, &options);
+        match value("appendonly") {
+            Some("yes") => {
+                value("appendfsync").and_then(|name| name.parse().ok()).unwrap_or(Policy::EverySec)
+            }
+            _ => Policy::Snapshot,
+        }
+    }
+
     /// What is run: the policy, and the variant if there is one.
     pub fn label(&self) -> String {
         match &self.variant {
@@ -224,12 +236,18 @@ impl Target for RespTarget {
     }
 
     fn record_recovery(&self, dir: &Path) -> Result<Trace, RecordError> {
-        let (extra, recover) = (self.recovery_options(), Vec::new());
-        RespTarget { extra, recover, origin: None, ..self.clone() }.record(dir, &self.after_recovery())
+        let (policy, extra, recover) = (self.onward_policy(), self.recovery_options(), Vec::new());
+        RespTarget { policy, extra, recover, origin: None, ..self.clone() }
+            .record(dir, &self.after_recovery())
     }
 
     fn after_recovery(&self) -> Workload {
-        Workload { steps: onward(self.policy), seed: 0 }
+        Workload { steps: onward(self.onward_policy()), seed: 0 }
+    }
+
+    fn contract_after_recovery(&self, contract: &Contract) -> Contract {
+        let policy = self.onward_policy();
+        if policy == Policy::of(contract) { contract.clone() } else { policy.contract() }
     }
 
     fn worker(&self, contract: &Contract) -> Command {
@@ -329,5 +347,30 @@ mod tests {
         let steps = vec![Step::Phase("p".into()), Step::Invoke { client: 0, op }];
         let error = target.record(Path::new("/nonexistent"), &Workload { steps, seed: 0 }).unwrap_err();
         assert!(matches!(error, RecordError::BadOperation { step: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_after_a_recovery_is_promised_by_the_options_of_recovery() {
+        let target = |policy, recover: &[(&str, &str)]| {
+            let mut target = RespTarget::engine(PathBuf::from("unplug"), policy);
+            target.recover = recover.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+            target
+        };
+        for policy in Policy::ALL {
+            let plain = target(policy, &[]);
+            let slow = Contract::EverySec { window: 7 };
+            assert_eq!(plain.onward_policy(), policy);
+            assert_eq!(plain.contract_after_recovery(&policy.contract()), policy.contract());
+            // A longer window is the same policy's.
+            if policy == Policy::EverySec {
+                assert_eq!(plain.contract_after_recovery(&slow), slow);
+            }
+        }
+        let log = target(Policy::Snapshot, &[("appendonly", "yes")]);
+        assert_eq!(log.contract_after_recovery(&Contract::Snapshot), Policy::EverySec.contract());
+        let always = target(Policy::Snapshot, &[("appendonly", "yes"), ("appendfsync", "always")]);
+        assert_eq!(always.contract_after_recovery(&Contract::Snapshot), Contract::Always);
+        let off = target(Policy::Always, &[("appendonly", "no")]);
+        assert_eq!(off.contract_after_recovery(&Contract::Always), Contract::Snapshot);
     }
 }
