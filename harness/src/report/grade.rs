@@ -45,12 +45,21 @@ pub enum Grade {
         /// All models that showed it.
         seen: Vec<String>,
     },
-    /// Only under what the standard allows; models of real file systems were explored and did not show it.
+    /// Only under what the standard allows; models of real file systems were explored whole and did not show it.
     PosixOnly {
         /// All models that showed it.
         seen: Vec<String>,
         /// The real ones that did not.
         not: Vec<String>,
+    },
+    /// Under what the standard allows; of some models of real file systems not every state was looked at.
+    NotAmongThose {
+        /// All models that showed it.
+        seen: Vec<String>,
+        /// The real ones that did not, though every state was looked at.
+        not: Vec<String>,
+        /// The real ones that did not as far as they were looked at.
+        sampled: Vec<String>,
     },
     /// Only under the standard's models, and no real one was explored.
     Ungraded {
@@ -73,6 +82,13 @@ impl fmt::Display for Grade {
             Grade::Mounted { on, seen } => write!(f, "real on {} (seen under {})", list(on), list(seen)),
             Grade::PosixOnly { seen, not } => {
                 write!(f, "allowed by POSIX only (seen under {}; not under {})", list(seen), list(not))
+            }
+            Grade::NotAmongThose { seen, not, sampled } => {
+                write!(f, "seen under {}; ", list(seen))?;
+                if !not.is_empty() {
+                    write!(f, "not under {}; ", list(not))?;
+                }
+                write!(f, "not among the states that were tried under {}: more with --budget", list(sampled))
             }
             Grade::Ungraded { seen } => {
                 write!(f, "seen under {}; no model of a real file system was explored", list(seen))
@@ -209,13 +225,21 @@ fn grade(cells: &[CellResult], places: &[&CellResult]) -> Grade {
     let measured = |c: &&CellResult| {
         places.iter().any(|p| same_run(c, p)) && matches!(c.verdict, Verdict::Holds | Verdict::Violated)
     };
-    let mut not: Vec<&str> = cells.iter().filter(measured).map(|c| c.model.as_str()).collect();
-    not.retain(|m| real(kind(m)).is_some());
-    not.sort_unstable();
-    not.dedup();
-    match not.is_empty() {
-        true => Grade::Ungraded { seen: owned(&seen) },
-        false => Grade::PosixOnly { seen: owned(&seen), not: owned(&not) },
+    let silent: Vec<&CellResult> =
+        cells.iter().filter(measured).filter(|c| real(kind(&c.model)).is_some()).collect();
+    let models = |sampled: bool| {
+        let partly = |model: &str| silent.iter().any(|c| c.model == model && !c.exhaustive);
+        let mut names: Vec<&str> = silent.iter().map(|c| c.model.as_str()).collect();
+        names.retain(|model| partly(model) == sampled);
+        names.sort_unstable();
+        names.dedup();
+        owned(&names)
+    };
+    let (seen, not, sampled) = (owned(&seen), models(false), models(true));
+    match (not.is_empty(), sampled.is_empty()) {
+        (true, true) => Grade::Ungraded { seen },
+        (false, true) => Grade::PosixOnly { seen, not },
+        (_, false) => Grade::NotAmongThose { seen, not, sampled },
     }
 }
 
@@ -228,7 +252,7 @@ mod tests {
 
     fn cell(model: &str, verdict: Verdict) -> CellResult {
         let mut cell = CellResult::unrecorded("store", Policy::Always, model, 1, "");
-        cell.verdict = verdict;
+        (cell.verdict, cell.exhaustive) = (verdict, true);
         if verdict == Verdict::Violated {
             let violation = Violation {
                 class: Class::Gap,
@@ -296,6 +320,24 @@ mod tests {
         assert_eq!(
             graded_as(&["posix"], &[]),
             "seen under posix; no model of a real file system was explored"
+        );
+    }
+
+    /// That a sample does not show it says little.
+    #[test]
+    fn what_was_looked_at_in_part_is_not_said_not_to_show_it() {
+        let mut cells =
+            [cell("posix", Verdict::Violated), cell("xfs", Verdict::Holds), cell("btrfs", Verdict::Holds)];
+        cells[2].exhaustive = false;
+        let grade = |cells: &[CellResult]| graded(cells)[0].grade.to_string();
+        assert_eq!(
+            grade(&cells),
+            "seen under posix; not under xfs; not among the states that were tried under btrfs: more with --budget"
+        );
+        cells[1].exhaustive = false;
+        assert_eq!(
+            grade(&cells),
+            "seen under posix; not among the states that were tried under btrfs, xfs: more with --budget"
         );
     }
 
