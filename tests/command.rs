@@ -153,6 +153,11 @@ fn a_finding_is_replayed_and_a_strangers_checker_is_not_run_unasked() {
     let laid = said(&mut unplug(dir.path(), &["image", path.to_str().expect("UTF-8"), "disk"]), 0);
     let by_hand = laid.lines().find_map(|l| l.strip_prefix("check: ")).expect("a line");
     assert!(!shell(by_hand).status().expect("a shell").success(), "{by_hand}");
+    // The lines that had been printed stand where the line says.
+    let acked = fs::read_to_string(dir.path().join("disk.acked")).expect("beside the disk");
+    let count = by_hand.split("UNPLUG_ACKED=").nth(1).and_then(|rest| rest.split(' ').next());
+    assert_eq!(count, Some(acked.lines().count().to_string().as_str()), "{by_hand}");
+    assert!(by_hand.contains("disk.acked") && !acked.is_empty(), "{by_hand}");
 }
 
 #[test]

@@ -152,7 +152,10 @@ fn a_failure_is_kept_and_tried_first_until_it_is_mended() {
     assert!(second.contains("still violated, from the regression file"), "{second}");
     assert_eq!(package.recorded(), 1, "the smallest failing workload alone");
     assert_eq!(package.kept("toy_check"), kept, "none is added");
-    assert!(replay_line(&second).ends_with("cargo test -p toy -- --exact toy_check"), "{second}");
+    assert!(
+        replay_line(&second).ends_with("cargo test -p toy -- --include-ignored --exact toy_check"),
+        "{second}"
+    );
 
     // Mended, the kept file is no obstacle, and the whole workload is explored after it.
     passes(package.test("toy_check").env(SYNCED, "1"));
@@ -169,13 +172,13 @@ fn the_printed_line_replays_the_failure_in_a_shell() {
     let line = replay_line(&said);
     assert_eq!(
         line.split(' ').skip(1).collect::<Vec<_>>().join(" "),
-        "cargo test -p toy -- --exact toy_check"
+        "cargo test -p toy -- --include-ignored --exact toy_check"
     );
     // A `cargo` that starts this binary with what stands behind `--`: the real one would build in here.
     let bin = package.path().join("bin");
     fs::create_dir(&bin).expect("writable");
     let script = format!(
-        "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done; shift\nexec '{}' --ignored \"$@\"\n",
+        "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done; shift\nexec '{}' \"$@\"\n",
         std::env::current_exe().expect("this binary").display()
     );
     fs::write(bin.join("cargo"), script).expect("writable");

@@ -1,7 +1,8 @@
 //! `unplug-engine check-rdb [--fix] FILE`: what redis-check-rdb is to Redis.
 
+use crate::keyspace::DATABASES;
 use crate::lock::DirLock;
-use crate::persist::check::replace_kept;
+use crate::persist::check::{databases, replace_kept};
 use crate::{clock, rdb};
 use std::ffi::OsString;
 use std::fs;
@@ -17,13 +18,15 @@ const BAD: u8 = 1;
 const USAGE: u8 = 2;
 
 const HELP: &str = "\
-Usage: unplug-engine check-rdb [--fix] FILE
+Usage: unplug-engine check-rdb [--fix] [--databases N] FILE
 
 Reads a snapshot, of the engine or of Redis, and says what stands where. If something is wrong: at which offset, what,
 and in which key, and the exit code is 1.
 
   --fix  put a snapshot of the keys in front of the error in the file's place; the file as it was is kept in
          FILE.broken, or FILE.broken-2 and so on
+  --databases N
+         the server has `databases N`, and not 16
 
 Exit code: 0 valid, or repaired; 1 not valid, or not repaired; 2 wrong arguments.
 ";
@@ -38,17 +41,30 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         let _ = out.write_all(HELP.as_bytes()).and_then(|()| out.flush());
         return ExitCode::from(GOOD);
     }
-    let (options, files): (Vec<_>, Vec<_>) =
-        args.iter().partition(|arg| arg.to_string_lossy().starts_with("--"));
-    let ([file], true) = (files.as_slice(), options.iter().all(|option| *option == "--fix")) else {
+    let Some((file, repair, databases)) = parse(args) else {
         let _ = io::stderr().write_all(HELP.as_bytes());
         return ExitCode::from(USAGE);
     };
-    let file = PathBuf::from(file);
     // Whoever reads this may have gone; the exit code says it all the same.
-    let code = if options.is_empty() { check(&file, &mut out) } else { fix(&file, &mut out) };
+    let code = if repair { fix(&file, databases, &mut out) } else { check(&file, databases, &mut out) };
     let _ = out.flush();
     ExitCode::from(code)
+}
+
+/// The file, whether it is to be repaired, and how many databases there are.
+fn parse(args: Vec<OsString>) -> Option<(PathBuf, bool, usize)> {
+    let (mut files, mut repair, mut number) = (Vec::new(), false, DATABASES);
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--fix") => repair = true,
+            Some("--databases") => number = databases(args.next()).ok()?,
+            Some(other) if other.starts_with("--") => return None,
+            _ => files.push(PathBuf::from(arg)),
+        }
+    }
+    let [file] = <[PathBuf; 1]>::try_from(files).ok()?;
+    Some((file, repair, number))
 }
 
 fn wrong(what: impl std::fmt::Display) -> u8 {
@@ -57,10 +73,10 @@ fn wrong(what: impl std::fmt::Display) -> u8 {
 }
 
 /// Writes what stands in `file` to `out`; gives the exit code.
-fn check(file: &Path, out: &mut dyn Write) -> u8 {
+fn check(file: &Path, databases: usize, out: &mut dyn Write) -> u8 {
     match fs::read(file) {
         Ok(bytes) => {
-            let found = look(&bytes);
+            let found = look(&bytes, databases);
             let _ = tell(file, &bytes, &found, out);
             if found.0.error.is_some() { BAD } else { GOOD }
         }
@@ -69,7 +85,7 @@ fn check(file: &Path, out: &mut dyn Write) -> u8 {
 }
 
 /// The same; a snapshot that is not whole makes room for one of what can be read of it.
-fn fix(file: &Path, out: &mut dyn Write) -> u8 {
+fn fix(file: &Path, databases: usize, out: &mut dyn Write) -> u8 {
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // A server could replace it meanwhile.
     let _lock = match DirLock::take(dir) {
@@ -80,12 +96,12 @@ fn fix(file: &Path, out: &mut dyn Write) -> u8 {
         Ok(bytes) => bytes,
         Err(error) => return wrong(format!("cannot open {}: {error}", file.display())),
     };
-    let found = look(&bytes);
+    let found = look(&bytes, databases);
     let _ = tell(file, &bytes, &found, out);
     if found.0.error.is_none() {
         return GOOD;
     }
-    let (keyspace, keys) = rdb::salvage(&bytes);
+    let (keyspace, keys) = rdb::salvage(&bytes, databases);
     if keys == 0 {
         return wrong(format!("{}: no key can be read: nothing was changed", file.display()));
     }
@@ -113,9 +129,9 @@ fn fix(file: &Path, out: &mut dyn Write) -> u8 {
 }
 
 /// What was found, and what was said of it on the way.
-fn look(bytes: &[u8]) -> (rdb::Checked, Vec<(u64, String)>) {
+fn look(bytes: &[u8], databases: usize) -> (rdb::Checked, Vec<(u64, String)>) {
     let mut said = Vec::new();
-    let found = rdb::check(bytes, clock::now_ms(), &mut |offset, text| said.push((offset, text)));
+    let found = rdb::check(bytes, clock::now_ms(), databases, &mut |offset, text| said.push((offset, text)));
     (found, said)
 }
 

@@ -6,6 +6,8 @@ mod options;
 
 use std::path::PathBuf;
 
+use crate::keyspace::DATABASES;
+
 pub use file::{ConfigError, Start, rewrite};
 pub use options::{check_file_name, immutable, names};
 
@@ -98,6 +100,8 @@ pub struct Config {
     pub stop_writes_on_bgsave_error: bool,
     /// Timer ticks a second.
     pub hz: u32,
+    /// How many databases there are.
+    pub databases: usize,
 }
 
 impl Default for Config {
@@ -135,6 +139,7 @@ impl Default for Config {
             rdb_del_sync_files: false,
             stop_writes_on_bgsave_error: true,
             hz: 10,
+            databases: DATABASES,
         }
     }
 }

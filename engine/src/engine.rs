@@ -174,24 +174,25 @@ impl Engine {
 
     /// Loads the snapshot anew, in the place of the data.
     pub fn reload_snapshot(&mut self) -> Result<(), OpenError> {
-        self.keyspace = self.persistence.reload_snapshot()?;
-        self.reloaded();
+        let keyspace = self.persistence.reload_snapshot()?;
+        self.reloaded(keyspace);
         Ok(())
     }
 
     /// Loads the append-only files anew, in the place of the data, if they are on.
     pub fn reload_aof(&mut self) -> Result<(), OpenError> {
         if let Some(keyspace) = self.persistence.reload_aof(self.now_ms)? {
-            self.keyspace = keyspace;
-            self.reloaded();
+            self.reloaded(keyspace);
         }
         Ok(())
     }
 
-    fn reloaded(&mut self) {
+    /// Takes other data. As in Redis, a watched key has changed if it was there; so has one that has come.
+    fn reloaded(&mut self, keyspace: Keyspace) {
+        let before = std::mem::replace(&mut self.keyspace, keyspace);
         self.hooks.expiries.rebuild(&self.keyspace);
-        for db in 0..self.keyspace.dbs.len() {
-            self.hooks.watched.touch_db(db, |_| true);
+        for (db, (old, new)) in before.dbs.iter().zip(&self.keyspace.dbs).enumerate() {
+            self.hooks.watched.touch_db(db, |key| old.contains_key(key) || new.contains_key(key));
         }
     }
 

@@ -24,6 +24,10 @@
 //! - Bytes that were synced and change later (rot, a block in the wrong place) are refused at the next start, with
 //!   file, offset and repair, where a checksum covers them: all of a base, and of a log everything in front of the last
 //!   batch, or everything there was at the last SHUTDOWN.
+//! - So is one file in the place of which an older version of it is found after a stop in order, whichever it is of a
+//!   directory's, or a single file with its seal; where that file tells nothing that another one does not, the content
+//!   is as it was. All files of an older moment together cannot be told from a store of that moment, nor can a snapshot
+//!   where there is no log, nor, after a kill, a last log that is an older version of itself.
 //! - The sync policy is about the log; bases, manifests, single files and snapshots are synced whole before they count,
 //!   under every policy.
 //! - A directory that this process may not write is served as it is: the start says so, and every write is refused

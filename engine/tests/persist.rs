@@ -16,6 +16,8 @@ mod fuzz;
 mod interop;
 #[path = "persist/layouts.rs"]
 mod layouts;
+#[path = "persist/older.rs"]
+mod older;
 #[path = "persist/races.rs"]
 mod races;
 #[path = "persist/rebuild.rs"]

@@ -3,11 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use unplug_engine::keyspace::DATABASES;
 use unplug_engine::rdb::{self, WriteOptions};
 
 fuzz_target!(|bytes: &[u8]| {
     let loaded = rdb::read(bytes, None);
-    let checked = rdb::check(bytes, 0, &mut |_, _| ());
+    let checked = rdb::check(bytes, 0, DATABASES, &mut |_, _| ());
     // The tool passes over what modules have written beside the keys; otherwise both say the same.
     if loaded.is_ok() {
         assert!(checked.error.is_none(), "{:?}", checked.error);

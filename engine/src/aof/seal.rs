@@ -38,6 +38,12 @@ impl Seal {
         (self.seq, self.key) == (chain.seq, chain.key())
     }
 
+    /// Whether it is about a later file than the one with this chain. A crash leaves none such: each file has a higher
+    /// number than the seal that it finds, and is durable before it is sealed.
+    pub fn is_newer(&self, chain: &Chain) -> bool {
+        self.seq > chain.seq
+    }
+
     /// Reads the text; `None` if it is damaged.
     pub fn parse(bytes: &[u8]) -> Option<Seal> {
         let text = std::str::from_utf8(bytes).ok()?;

@@ -1,7 +1,7 @@
 //! Reading arguments.
 
 use super::error::{CommandError, DB_RANGE, NOT_FLOAT, NOT_INTEGER, NOT_POSITIVE, SYNTAX};
-use crate::keyspace::DATABASES;
+use crate::keyspace::Keyspace;
 use crate::number::parse_double;
 use crate::resp::parse_integer;
 
@@ -47,12 +47,12 @@ pub(super) fn counted_keys<'w, 'a>(
     usize::try_from(count).ok().and_then(|count| argv[1..].split_at_checked(count)).ok_or(SYNTAX)
 }
 
-/// The number of a database.
-pub(super) fn database(arg: &[u8]) -> Result<usize, CommandError> {
+/// The number of a database that is there.
+pub(super) fn database(keyspace: &Keyspace, arg: &[u8]) -> Result<usize, CommandError> {
     let number = i32::try_from(integer(arg)?).map_err(|_| {
         CommandError::fixed("ERR value is out of range, value must between -2147483648 and 2147483647")
     })?;
-    usize::try_from(number).ok().filter(|n| *n < DATABASES).ok_or(DB_RANGE)
+    keyspace.number(number.into()).ok_or(DB_RANGE)
 }
 
 /// Whether an argument is `word`, in any case.

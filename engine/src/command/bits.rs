@@ -3,7 +3,7 @@
 use super::args::{self, is};
 use super::context::Ctx;
 use super::error::{CommandError, SYNTAX};
-use crate::keyspace::{Str, Value};
+use crate::keyspace::{Origin, Str, Value};
 use crate::resp::{Out, parse_integer};
 
 type Done = Result<(), CommandError>;
@@ -154,7 +154,7 @@ pub(super) fn bitop(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         result.iter_mut().zip(other).for_each(|(a, b)| *a = combine(*a, *b));
     }
     out.count(len);
-    let result = (len > 0).then(|| Value::from(result.as_slice()));
+    let result = (len > 0).then(|| Value::Str(Str::new(&result, Origin::Changed)));
     cx.store(argv[2], result);
     Ok(())
 }

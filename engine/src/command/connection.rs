@@ -30,8 +30,8 @@ pub(super) fn echo(_: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Ou
 }
 
 /// SELECT db
-pub(super) fn select(_: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
-    session.db = args::database(argv[1])?;
+pub(super) fn select(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
+    session.db = args::database(&engine.keyspace, argv[1])?;
     out.ok();
     Ok(Outcome::Done)
 }

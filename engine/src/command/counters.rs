@@ -3,7 +3,7 @@
 use super::args;
 use super::context::Ctx;
 use super::error::{COUNTER_OVERFLOW, CommandError, NOT_FLOAT, NOT_INTEGER};
-use crate::keyspace::{Str, Value};
+use crate::keyspace::{Origin, Str, Value};
 use crate::number::Extended;
 use crate::resp::{Out, parse_integer};
 
@@ -55,7 +55,7 @@ pub(super) fn incrbyfloat(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Do
     let sum = sum.ok_or(CommandError::fixed("ERR increment would produce NaN or Infinity"))?.to_string();
     let new = sum.as_bytes();
     let expires = cx.entry(key).and_then(|e| e.expires_at_ms());
-    cx.put(key, Value::from(new), expires);
+    cx.put(key, Value::Str(Str::new(new, Origin::Sum)), expires);
     if sabotaged!("keepttl-not-logged") {
         cx.translate(&[b"SET", key, new]);
     } else {

@@ -4,7 +4,7 @@ use super::args::{self, is};
 use super::context::Ctx;
 use super::error::{CommandError, DB_RANGE, NO_KEY, SAME_OBJECT, SYNTAX};
 use crate::glob;
-use crate::keyspace::{DATABASES, Db, Value};
+use crate::keyspace::{Db, Value};
 use crate::resp::{Out, parse_integer};
 
 type Done = Result<(), CommandError>;
@@ -112,7 +112,7 @@ pub(super) fn renamenx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done 
 
 /// MOVE key db
 pub(super) fn move_key(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let to = args::database(argv[2])?;
+    let to = args::database(cx.keyspace, argv[2])?;
     if to == cx.db {
         return Err(SAME_OBJECT);
     }
@@ -131,7 +131,7 @@ pub(super) fn copy(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
         if is(option, "replace") {
             replace = true;
         } else if let (true, Some(number)) = (is(option, "db"), argv.get(at + 1)) {
-            db = args::database(number)?;
+            db = args::database(cx.keyspace, number)?;
             at += 1;
         } else {
             return Err(SYNTAX);
@@ -161,7 +161,7 @@ pub(super) fn swapdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
     };
     let a = number(argv[1], "ERR invalid first DB index")?;
     let b = number(argv[2], "ERR invalid second DB index")?;
-    let within = |n: i32| usize::try_from(n).ok().filter(|n| *n < DATABASES).ok_or(DB_RANGE);
+    let within = |n: i32| cx.keyspace.number(n.into()).ok_or(DB_RANGE);
     let (a, b) = (within(a)?, within(b)?);
     for db in [a, b] {
         let dbs = &cx.keyspace.dbs;
@@ -211,7 +211,7 @@ pub(super) fn flushdb(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 
 /// FLUSHALL [ASYNC|SYNC]
 pub(super) fn flushall(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    flush(cx, argv, 0..DATABASES, out)?;
+    flush(cx, argv, 0..cx.keyspace.dbs.len(), out)?;
     cx.flushed_all = true;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::context::Ctx;
 use super::error::CommandError;
-use crate::keyspace::Value;
+use crate::keyspace::{Origin, Str, Value};
 use crate::resp::{Out, parse_integer};
 
 /// Longest string that Redis stores together with its header.
@@ -26,15 +26,15 @@ const HELP: [&str; 15] = [
     "    Prints this help.",
 ];
 
-/// What Redis calls the way in which it would store a value. Of a string only its bytes are known: one that was
-/// changed in place is told by them too, where Redis says `raw`.
+/// What Redis calls the way in which it would store a value.
 pub(super) fn encoding(value: &Value) -> &'static str {
     match value {
         Value::List(_) => "quicklist",
         Value::Set(set) => set.encoding(),
         Value::Hash(hash) => hash.encoding(),
         Value::SortedSet(set) => set.encoding(),
-        Value::Str(text) if parse_integer(text).is_some() => "int",
+        Value::Str(text) if text.origin() == Origin::Changed => "raw",
+        Value::Str(text) if text.origin() == Origin::Given && parse_integer(text).is_some() => "int",
         Value::Str(text) if text.len() <= EMBEDDED => "embstr",
         Value::Str(_) => "raw",
     }
@@ -43,7 +43,8 @@ pub(super) fn encoding(value: &Value) -> &'static str {
 /// References to a value: small integers are shared in Redis, and are said to have very many.
 fn references(value: &Value) -> i64 {
     let shared = |text: &[u8]| parse_integer(text).is_some_and(|n| (0..10_000).contains(&n));
-    if matches!(value, Value::Str(text) if shared(text)) { i64::from(i32::MAX) } else { 1 }
+    let given = |text: &Str| text.origin() == Origin::Given;
+    if matches!(value, Value::Str(text) if given(text) && shared(text)) { i64::from(i32::MAX) } else { 1 }
 }
 
 /// OBJECT ENCODING|FREQ|IDLETIME|REFCOUNT key, OBJECT HELP (what there is, and what each takes, is checked before)

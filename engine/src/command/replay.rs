@@ -6,7 +6,8 @@ use super::hooks::Hooks;
 use super::table::{self, DataCommand, Run, Spec, WRITE};
 use crate::engine::loading_context;
 use crate::keyspace::Keyspace;
-use crate::resp::Out;
+use crate::rdb::no_database;
+use crate::resp::{Out, parse_integer};
 
 /// Why a logged command could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +78,10 @@ impl Replayer {
             return Err(ReplayError::Arity(name()));
         }
         let Some(run) = known.run else {
-            self.db = args::database(argv[1]).map_err(|e| refused(e.to_string()))?;
+            self.db = args::database(keyspace, argv[1]).map_err(|e| match parse_integer(argv[1]) {
+                Some(number @ 0..) => refused(no_database(number, keyspace.dbs.len())),
+                _ => refused(e.to_string()),
+            })?;
             return Ok(());
         };
         if self.db >= keyspace.dbs.len() {

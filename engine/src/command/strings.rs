@@ -219,12 +219,15 @@ pub(super) fn msetnx(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
 
 /// APPEND key value
 pub(super) fn append(cx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Out) -> Done {
-    let old = cx.get::<Str>(argv[1])?.map_or(0, |v| v.len());
-    if old.saturating_add(argv[2].len()) > MAX_STRING {
+    let old = cx.get::<Str>(argv[1])?.map(|v| v.len());
+    if old.unwrap_or(0).saturating_add(argv[2].len()) > MAX_STRING {
         return Err(TOO_LONG);
     }
     let value = cx.get_or_new::<Str>(argv[1])?;
-    value.extend_from_slice(argv[2]);
+    match old {
+        Some(_) => value.extend_from_slice(argv[2]),
+        None => value.replace(argv[2]),
+    }
     out.count(value.len());
     cx.touch(argv[1]);
     Ok(())

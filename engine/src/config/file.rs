@@ -159,7 +159,7 @@ fn apply(lines: &[Line]) -> Result<Config, ConfigError> {
 }
 
 /// Options of which only one value is supported.
-const UNSUPPORTED: [&str; 5] = ["daemonize", "databases", "maxmemory", "maxmemory-policy", "supervised"];
+const UNSUPPORTED: [&str; 4] = ["daemonize", "maxmemory", "maxmemory-policy", "supervised"];
 /// As Redis: files that include one another have an end.
 const DEEPEST: usize = 16;
 

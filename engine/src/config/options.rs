@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{AofLayout, AppendFsync, Config};
+use crate::keyspace::MOST_DATABASES;
 
 /// Options that only a start can set.
 const IMMUTABLE: &[&str] = &[
@@ -98,8 +99,7 @@ impl Config {
                         .into(),
                 );
             }
-            "databases" if *word == "16" => {}
-            "databases" => return Err("only 16 databases are supported".into()),
+            "databases" => self.databases = number(word, 1, MOST_DATABASES as u64)?,
             "dir" => self.dir = text(word, "a directory")?.into(),
             "hz" => self.hz = number(word, 1, 500)?,
             "maxclients" => self.maxclients = number(word, 1, 1_000_000)?,
@@ -172,7 +172,7 @@ impl Config {
             "auto-aof-rewrite-percentage" => self.auto_aof_rewrite_percentage.to_string(),
             "bind" => self.bind.clone(),
             "daemonize" => "no".into(),
-            "databases" => "16".into(),
+            "databases" => self.databases.to_string(),
             "dir" => self.dir.display().to_string(),
             "hz" => self.hz.to_string(),
             "maxclients" => self.maxclients.to_string(),
@@ -353,7 +353,7 @@ mod tests {
             ("auto-aof-rewrite-min-size", "99999999999gb"),
             ("auto-aof-rewrite-percentage", "-1"),
             ("save", "900"),
-            ("databases", "17"),
+            ("databases", "0"),
             ("daemonize", "yes"),
             ("maxclients", "0"),
             ("maxmemory", "1gb"),

@@ -247,9 +247,21 @@ pub struct Keyspace {
     pub dbs: Vec<Db>,
 }
 
+impl Keyspace {
+    /// So many empty databases.
+    pub fn new(databases: usize) -> Keyspace {
+        Keyspace { dbs: vec![Db::default(); databases] }
+    }
+
+    /// The number of a database, if there is one of that number.
+    pub fn number(&self, number: i64) -> Option<usize> {
+        usize::try_from(number).ok().filter(|number| *number < self.dbs.len())
+    }
+}
+
 impl Default for Keyspace {
     fn default() -> Self {
-        Keyspace { dbs: vec![Db::default(); DATABASES] }
+        Keyspace::new(DATABASES)
     }
 }
 

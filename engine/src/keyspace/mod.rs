@@ -16,7 +16,10 @@ pub use db::{Db, Keyspace};
 pub use entry::{Entry, Value};
 pub use hasher::{FixedHasher, hash};
 pub use key::Key;
-pub use string::Str;
+pub use string::{Origin, Str};
 
-/// How many databases there are (redis.conf's `databases` default).
+/// How many databases there are if nothing else is configured (redis.conf's `databases` default).
 pub const DATABASES: usize = 16;
+
+/// How many databases there can be.
+pub const MOST_DATABASES: usize = 1_000_000;

@@ -203,6 +203,8 @@ pub(super) fn is_tied(bytes: &[u8], tie: Option<(u64, u64)>) -> bool {
 pub(super) const NOT_TIED: &str =
     "it is not the base that the manifest was written for, but an older or another one";
 
+pub(super) const NOT_SEALED: &str = "it is not the file that the seal beside it speaks of, but an older one";
+
 /// What is not a base of commands, and was once a single file: a chain in it does not end with the file.
 pub(super) fn was_single(name: &str, kind: FileKind) -> bool {
     kind == FileKind::Base && !name.ends_with(".base.aof") && !name.ends_with(".rdb")

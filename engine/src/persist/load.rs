@@ -72,7 +72,7 @@ pub(super) struct Part<'b> {
 
 impl<'c> Loader<'c> {
     pub(super) fn new(config: &'c Config, now_ms: u64) -> Loader<'c> {
-        let (keyspace, report) = (Keyspace::default(), LoadReport::default());
+        let (keyspace, report) = (Keyspace::new(config.databases), LoadReport::default());
         Loader { config, now_ms, keyspace, report, times: Times::until(config.recover_until), based: false }
     }
 
@@ -170,6 +170,9 @@ impl<'c> Loader<'c> {
     ) -> Result<ChainScan, OpenError> {
         let scan = self.chained(part, seal)?;
         check_preamble(part, &scan, preamble_crc)?;
+        if seal.is_some_and(|seal| seal.is_newer(&scan.chain)) {
+            return Err(corrupt(part.path, part.from as u64, foreign::NOT_SEALED, RESTORE));
+        }
         Ok(scan)
     }
 
@@ -190,8 +193,8 @@ impl<'c> Loader<'c> {
             return Ok((0, 0));
         }
         until::check_snapshot(path, bytes, self.times.until)?;
-        let loaded =
-            rdb::read(bytes, None).map_err(|e| corrupt(path, e.offset, e.what, Cure::Snapshot.text()))?;
+        let loaded = rdb::read_for(bytes, None, self.config.databases)
+            .map_err(|e| corrupt(path, e.offset, e.what, Cure::Snapshot.text()))?;
         self.keyspace = loaded.keyspace;
         self.report.snapshot_keys = (loaded.keys, loaded.expired);
         self.based = true;
@@ -358,7 +361,7 @@ impl<'c> Loader<'c> {
     pub(super) fn snapshot(&mut self, path: &Path) -> Result<(), OpenError> {
         let Some(found) = super::disk::current(path)? else { return Ok(()) };
         let bytes = self.read(&found)?;
-        let loaded = rdb::read(&bytes, Some(self.now_ms)).map_err(|e| {
+        let loaded = rdb::read_for(&bytes, Some(self.now_ms), self.config.databases).map_err(|e| {
             corrupt(&found, e.offset, e.what, "Restore the file from a copy, or move it away")
         })?;
         if loaded.len < bytes.len() as u64 {

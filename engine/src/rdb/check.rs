@@ -2,8 +2,8 @@
 
 use super::read::{Visit, walk};
 use super::{RdbError, values};
-use crate::keyspace::{DATABASES, Entry, Keyspace};
-use std::collections::HashSet;
+use crate::keyspace::{Entry, Keyspace};
+use std::collections::{HashMap, HashSet};
 
 /// What a check found.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,7 @@ struct Check<'s> {
     say: &'s mut dyn FnMut(u64, String),
     now_ms: u64,
     found: Checked,
-    seen: Vec<HashSet<Vec<u8>>>,
+    seen: HashMap<usize, HashSet<Vec<u8>>>,
 }
 
 impl Visit for Check<'_> {
@@ -57,7 +57,7 @@ impl Visit for Check<'_> {
         self.found.keys += 1;
         self.found.expires += u64::from(entry.expires_at_ms().is_some());
         self.found.expired += u64::from(entry.is_due(self.now_ms));
-        if !self.seen[db].insert(key.to_vec()) {
+        if !self.seen.entry(db).or_default().insert(key.to_vec()) {
             return Err("it stands there twice".into());
         }
         self.found.reading = None;
@@ -69,10 +69,11 @@ impl Visit for Check<'_> {
     }
 }
 
-/// Reads the snapshot at the beginning of `bytes` and tells `say` what stands where.
-pub fn check(bytes: &[u8], now_ms: u64, say: &mut dyn FnMut(u64, String)) -> Checked {
-    let mut check = Check { say, now_ms, found: Checked::default(), seen: vec![HashSet::new(); DATABASES] };
-    let end = walk(bytes, &mut check);
+/// Reads the snapshot at the beginning of `bytes`, which is of a server with so many databases, and tells `say` what
+/// stands where.
+pub fn check(bytes: &[u8], now_ms: u64, databases: usize, say: &mut dyn FnMut(u64, String)) -> Checked {
+    let mut check = Check { say, now_ms, found: Checked::default(), seen: HashMap::new() };
+    let end = walk(bytes, databases, &mut check);
     let mut found = check.found;
     match end {
         Ok(end) => {
@@ -85,7 +86,6 @@ pub fn check(bytes: &[u8], now_ms: u64, say: &mut dyn FnMut(u64, String)) -> Che
 }
 
 /// The keys in front of the first error.
-#[derive(Default)]
 struct Salvage {
     keyspace: Keyspace,
     keys: u64,
@@ -107,9 +107,9 @@ impl Visit for Salvage {
 }
 
 /// What can be read of a snapshot in front of the first error, and how many keys that are.
-pub fn salvage(bytes: &[u8]) -> (Keyspace, u64) {
-    let mut salvage = Salvage::default();
+pub fn salvage(bytes: &[u8], databases: usize) -> (Keyspace, u64) {
+    let mut salvage = Salvage { keyspace: Keyspace::new(databases), keys: 0 };
     // The error is what `check` tells.
-    let _ = walk(bytes, &mut salvage);
+    let _ = walk(bytes, databases, &mut salvage);
     (salvage.keyspace, salvage.keys)
 }

@@ -9,8 +9,8 @@
 //!
 //! Read: versions 1 to 11, which is what Redis up to 7.2 writes for strings, lists, sets, hashes and sorted sets, in
 //! every encoding: ziplists, listpacks, quicklists of either, intsets, zipmaps, scores as text and as doubles.
-//! Functions, and keys without elements, are left out and reported; streams and what belongs to modules is
-//! refused by name. No length that the bytes claim is believed before the bytes behind it are there, and every
+//! Keys without elements are left out and reported; streams, functions and what belongs to modules is refused by name:
+//! the next rewrite would be without it. No length that the bytes claim is believed before the bytes behind it are there, and every
 //! packed array is checked in both directions, so that damage is seen even where there is no checksum. One that is
 //! there is verified, whatever `rdbchecksum` says.
 
@@ -23,7 +23,8 @@ mod values;
 mod write;
 
 pub use check::{Checked, check, salvage};
-pub use read::{Loaded, RdbError, read};
+pub(crate) use read::no_database;
+pub use read::{Loaded, RdbError, read, read_for};
 pub use write::{WriteOptions, write};
 
 /// First bytes of every snapshot.

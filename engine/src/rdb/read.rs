@@ -51,7 +51,9 @@ pub(super) trait Visit {
     /// How many keys the database is said to have; not to be believed.
     fn sizes(&mut self, _db: usize, _keys: u64) {}
     /// A function library.
-    fn function(&mut self) {}
+    fn function(&mut self) -> Result<(), String> {
+        Ok(())
+    }
     /// A key whose value has no elements.
     fn empty(&mut self) {}
     /// What a module has written beside the keys.
@@ -88,7 +90,7 @@ fn within(error: RdbError, kind: u8, key: &[u8], db: usize) -> RdbError {
 }
 
 /// Reads the snapshot at the beginning of `bytes`, part by part. What a visitor is given has been checked.
-pub(super) fn walk(bytes: &[u8], visit: &mut dyn Visit) -> Result<End, RdbError> {
+pub(super) fn walk(bytes: &[u8], databases: usize, visit: &mut dyn Visit) -> Result<End, RdbError> {
     let mut input = Input::new(bytes);
     let version = version(&mut input)?;
     let mut db = 0;
@@ -112,13 +114,12 @@ pub(super) fn walk(bytes: &[u8], visit: &mut dyn Visit) -> Result<End, RdbError>
                     input.len()?;
                 }
             }
-            OP_SELECTDB => match usize::try_from(input.len()?) {
-                Ok(n) if n < DATABASES => {
-                    db = n;
-                    visit.select(begin, db);
-                }
-                _ => return Err(refused(format!("there are only {DATABASES} databases"))),
-            },
+            OP_SELECTDB => {
+                let number = i64::try_from(input.len()?).unwrap_or(i64::MAX);
+                let there = usize::try_from(number).ok().filter(|number| *number < databases);
+                db = there.ok_or_else(|| refused(no_database(number, databases)))?;
+                visit.select(begin, db);
+            }
             OP_EXPIRETIME_MS => expires_at_ms = expiry(i64::from_le_bytes(input.array()?)),
             OP_EXPIRETIME => {
                 let seconds = i32::from_le_bytes(input.array()?);
@@ -128,7 +129,7 @@ pub(super) fn walk(bytes: &[u8], visit: &mut dyn Visit) -> Result<End, RdbError>
             OP_IDLE => drop(input.len()?),
             OP_FUNCTION2 => {
                 input.string()?;
-                visit.function();
+                visit.function().map_err(refused)?;
             }
             OP_FUNCTION => {
                 return Err(refused("functions as a release candidate had them are not supported".into()));
@@ -179,6 +180,14 @@ pub(super) fn walk(bytes: &[u8], visit: &mut dyn Visit) -> Result<End, RdbError>
     Ok(End { version, len: input.at() as u64, verified })
 }
 
+/// That a server with so many databases cannot have what is in that one.
+pub(crate) fn no_database(number: i64, databases: usize) -> String {
+    format!(
+        "it has a database {number}, and there are only {databases} databases: the option `databases` must be {} at least",
+        number.saturating_add(1)
+    )
+}
+
 /// As Redis has it: -1 is no expiry. What lies before 1970 has passed.
 fn expiry(at_ms: i64) -> Option<u64> {
     (at_ms != -1).then(|| u64::try_from(at_ms).unwrap_or(0))
@@ -191,7 +200,6 @@ struct Load {
     keys: u64,
     expired: u64,
     empty: u64,
-    functions: u64,
     /// Keys that room may still be made for: no more than the bytes can hold, whatever they claim.
     room: usize,
 }
@@ -206,8 +214,9 @@ impl Visit for Load {
         self.keyspace.dbs[db].reserve(keys);
     }
 
-    fn function(&mut self) {
-        self.functions += 1;
+    fn function(&mut self) -> Result<(), String> {
+        Err("a function library stands there; functions are not supported (FUNCTION FLUSH removes them)"
+            .into())
     }
 
     fn empty(&mut self) {
@@ -233,21 +242,23 @@ impl Visit for Load {
 
 /// Reads the snapshot at the beginning of `bytes`. Keys whose expiry lies before `drop_before_ms` are left out.
 pub fn read(bytes: &[u8], drop_before_ms: Option<u64>) -> Result<Loaded, RdbError> {
+    read_for(bytes, drop_before_ms, DATABASES)
+}
+
+/// The same, for a server with so many databases: one that has others is refused.
+pub fn read_for(bytes: &[u8], drop_before_ms: Option<u64>, databases: usize) -> Result<Loaded, RdbError> {
     let mut load = Load {
-        keyspace: Keyspace::default(),
+        keyspace: Keyspace::new(databases),
         drop_before_ms,
         keys: 0,
         expired: 0,
         empty: 0,
-        functions: 0,
         room: bytes.len() / SMALLEST_KEY,
     };
-    let end = walk(bytes, &mut load)?;
+    let end = walk(bytes, databases, &mut load)?;
     let mut skipped = Vec::new();
-    for (count, what) in [(load.functions, "function libraries"), (load.empty, "keys without elements")] {
-        if count > 0 {
-            skipped.push(format!("{what} ({count})"));
-        }
+    if load.empty > 0 {
+        skipped.push(format!("keys without elements ({})", load.empty));
     }
     Ok(Loaded {
         keyspace: load.keyspace,

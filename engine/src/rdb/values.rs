@@ -170,18 +170,27 @@ fn sorted_set(input: &mut Input<'_>, kind: u8) -> Result<SortedSet, RdbError> {
     let reader: Reader = match kind {
         TYPE_ZSET_ZIPLIST => packed::ziplist,
         TYPE_ZSET_LISTPACK => packed::listpack,
-        _ => {
-            for _ in 0..input.len()? {
-                let begin = input.at();
-                let member = input.string()?;
-                let score =
-                    if kind == TYPE_ZSET { input.text_double()? } else { f64::from_le_bytes(input.array()?) };
-                add(&member, Some(score))
-                    .map_err(|what| RdbError { offset: begin as u64, what: what.into() })?;
-            }
-            return Ok(set);
-        }
+        _ => return plain_sorted_set(input, kind),
     };
     unpack_pairs(input, reader, &mut |member, score| add(&member.bytes(), score.score()))?;
     Ok(set)
+}
+
+fn plain_sorted_set(input: &mut Input<'_>, kind: u8) -> Result<SortedSet, RdbError> {
+    let (mut set, mut unpacked) = (SortedSet::default(), false);
+    for _ in 0..input.len()? {
+        let begin = input.at();
+        let wrong = |what: Broken| RdbError { offset: begin as u64, what: what.into() };
+        let member = input.string()?;
+        let score = if kind == TYPE_ZSET { input.text_double()? } else { f64::from_le_bytes(input.array()?) };
+        if score == 0.0 && score.is_sign_negative() {
+            // The small form has no -0, and whether the set is a small one shows only at its end.
+            set.unpack();
+            unpacked = true;
+        }
+        if set.insert(&member, Score::new(score).ok_or(wrong(NO_SCORE))?).is_some() {
+            return Err(wrong(TWICE_MEMBER));
+        }
+    }
+    Ok(if unpacked { set.packed() } else { set })
 }

@@ -62,8 +62,7 @@ pub(crate) fn of_version(version: u32) -> Vec<u8> {
         rdb = rdb.part([250]).part(string(b"ctime")).part(integer(1_700_000_000));
     }
     if version >= 10 {
-        let library = "#!lua name=lib\nredis.register_function('f', function() return 1 end)";
-        rdb = rdb.part([245]).part(string(library.as_bytes()));
+        rdb = rdb.part([250]).part(string(b"")).part(string(&[b'x'; 69]));
     }
     rdb = rdb.select(0);
     if version >= 7 {
@@ -164,7 +163,7 @@ fn keys(loaded: &Loaded) -> usize {
 fn the_same_value_is_read_from_each_of_its_encodings() {
     let loaded = rdb::read(&of_version(11), None).unwrap();
     assert!(loaded.verified);
-    assert_eq!(loaded.skipped, ["function libraries (1)"]);
+    assert!(loaded.skipped.is_empty());
     let value =
         |key: &str| &loaded.keyspace.dbs[0].get(key.as_bytes()).unwrap_or_else(|| panic!("no {key}")).value;
     for (plain, others) in [
@@ -193,5 +192,31 @@ fn each_version_holds_what_it_had() {
         }
         assert!(keys(&loaded) > keys(&before) || [1, 3, 5, 6].contains(&version), "version {version}");
         before = loaded;
+    }
+}
+
+#[test]
+fn a_score_of_minus_zero_is_kept_where_redis_keeps_it() {
+    // Redis makes a listpack of a small sorted set, in which -0 becomes 0; of a large one it does not.
+    for (others, last, kept) in
+        [(0, "m", false), (126, "m", false), (127, "m", true), (1, &*"m".repeat(65), true)]
+    {
+        let mut value = len(others + 2).to_vec();
+        value.extend(string(b"minus"));
+        value.extend((-0.0f64).to_le_bytes());
+        for n in 0..others {
+            value.extend(string(format!("m{n}").as_bytes()));
+            value.extend((n as f64 + 1.0).to_le_bytes());
+        }
+        value.extend(string(last.as_bytes()));
+        value.extend(7f64.to_le_bytes());
+        let loaded = rdb::read(&Rdb::new(9).select(0).key(5, "z", value).end(), None).unwrap();
+        let Some(Value::SortedSet(set)) = loaded.keyspace.dbs[0].get(b"z").map(|entry| &entry.value) else {
+            panic!("no sorted set")
+        };
+        assert_eq!(set.len(), others + 2);
+        let score = set.score(b"minus").unwrap().get();
+        assert_eq!((score, score.is_sign_negative()), (0.0, kept), "{others} others and {last}");
+        assert_eq!(set.is_small(), !kept);
     }
 }

@@ -181,6 +181,11 @@ fn what_redis_writes_comes_back_the_same() {
         let library = b"#!lua name=lib\nredis.register_function('f', function() return 1 end)";
         call(&mut client, &[b"FUNCTION", b"LOAD", library]);
         assert_eq!(client.call("SAVE"), Reply::Simple("OK".into()));
+        let error = rdb::read(&std::fs::read(dir.path().join("dump.rdb")).unwrap(), None).unwrap_err();
+        assert!(error.what.contains("a function library"), "{error}");
+        for line in ["FUNCTION FLUSH", "SAVE"] {
+            assert_eq!(client.call(line), Reply::Simple("OK".into()));
+        }
         let wanted = digest(&mut client);
         let bytes = std::fs::read(dir.path().join("dump.rdb")).unwrap();
         for (compress, checksum) in [(true, true), (false, false)] {

@@ -44,12 +44,13 @@ fn what_is_not_supported_is_named() {
         9,
         "functions as a release candidate had them",
     );
+    says(&Rdb::new(10).part([245]).part(string(b"code")).end(), 9, "a function library stands there");
     says(&Rdb::new(12).end(), 5, "its version is 12, and the newest that is known is 11");
     says(b"REDIS00x1\xff", 5, "its version is no number");
     says(b"REDIS+001\xff", 5, "its version is no number");
     says(b"REDIS0000\xff", 5, "its version is 0");
     says(b"RODIS0009\xff", 0, "does not begin with REDIS");
-    says(&Rdb::new(9).select(16).end(), 9, "only 16 databases");
+    says(&Rdb::new(9).select(16).end(), 9, "only 16 databases: the option `databases` must be 17 at least");
     says(&one(8, string(b"")), BODY, "nothing that is known begins with the byte 8");
     says(&one(22, string(b"")), BODY, "the byte 22");
 }

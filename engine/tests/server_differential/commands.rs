@@ -23,6 +23,8 @@ const VALUES: &[&str] = &[
     "*",
     "m1",
     "*x",
+    "a text of thirty-two characters!",
+    "a text that is longer than what Redis stores with its header",
 ];
 const COUNTS: &[&str] = &["0", "1", "2", "3", "5", "-1", "-2", "-4", "20", "1.5", "y"];
 const MEMBERS: &[&str] =

@@ -302,3 +302,70 @@ fn what_is_wrong_is_said_in_the_words_of_redis() {
     let [left, right] = both.each_mut().map(|client| client.call("EXEC"));
     assert_eq!(left, right);
 }
+
+/// Ways to make a string, in which each line is one of its own.
+const MADE: &[&str] = &[
+    "SET k 12",
+    "SET k abc",
+    "SET k 9223372036854775808",
+    "SETRANGE k 0 12",
+    "SETRANGE k 3 x",
+    "SETBIT k 3 1",
+    "BITFIELD k SET u8 0 49",
+    "BITFIELD k OVERFLOW FAIL SET u8 0 300",
+    "BITFIELD k GET u8 0",
+    "BITOP OR k twelve",
+    "BITOP NOT k long",
+    "APPEND k 12",
+    "APPEND k ",
+    "INCR k",
+    "INCRBYFLOAT k 3",
+    "INCRBYFLOAT k 0.5",
+    "INCRBYFLOAT k 100000000000000000000",
+    "GETSET k 7",
+    "MSET k 8",
+    "SETEX k 100 9",
+];
+
+#[test]
+fn a_string_has_the_form_that_redis_gives_it_however_it_came_about() {
+    let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let Some(redis_server) = redis(their_dir.path(), &[]) else { return };
+    let engine = Running::engine(dir.path(), &["--save", ""]);
+    let (mut ours, mut theirs) = (engine.connect(), redis_server.connect());
+    let mut seen = std::collections::BTreeMap::new();
+    for first in MADE {
+        for second in MADE {
+            let mut same = |line: &str| {
+                let (ours, theirs) = (ours.call(line), theirs.call(line));
+                assert_eq!(ours, theirs, "left ours, right Redis's: {line} (of {first}, {second})");
+                ours
+            };
+            for line in
+                ["FLUSHALL", "SET twelve 12", "SET long 0123456789012345678901234567890123456789", first]
+            {
+                same(line);
+            }
+            let mut form = |line: &str, key: &str| {
+                same(line);
+                if let Reply::Bulk(form) = same(&format!("OBJECT ENCODING {key}")) {
+                    *seen.entry(String::from_utf8(form).unwrap()).or_insert(0) += 1;
+                }
+            };
+            for line in ["PING", second, "PEXPIRE k 100000", "PERSIST k", "INCRBY k 0"] {
+                form(line, "k");
+            }
+            form(second, "k");
+            form("COPY k copy", "copy");
+            form("RENAME copy other", "other");
+            form("COPY other k REPLACE", "k");
+            if first == second {
+                form("DEBUG RELOAD", "other");
+            }
+        }
+    }
+    assert!(
+        ["int", "embstr", "raw"].iter().all(|form| seen.get(*form).is_some_and(|n| *n > 100)),
+        "{seen:?}"
+    );
+}

@@ -79,6 +79,8 @@ pub(crate) const STRINGS: &[&str] = &[
     "BITFIELD_RO T GET W J GET W C",
     "BITFIELD_RO T SET W J V",
     "BITFIELD_RO K",
+    "OBJECT ENCODING T",
+    "OBJECT ENCODING T",
 ];
 
 /// On keys whatever they hold, on databases and on the connection.
@@ -154,6 +156,7 @@ pub(crate) const KEYS: &[&str] = &[
     "HELLO 4",
     "DEBUG DIGEST",
     "DEBUG DIGEST-VALUE K K",
+    "OBJECT ENCODING K",
     "OBJECT ENCODING S",
     "OBJECT ENCODING H",
     "OBJECT ENCODING Z",

@@ -25,7 +25,7 @@ const WRONG: &[(&str, &[&str], &str)] = &[
     ("auto-aof-rewrite-percentage", &["-1", "x", "2147483648"], "must be between 0 and 2147483647"),
     ("bind", &["localhost", "127.0.0.1,::1", "-"], "is not an IP address"),
     ("daemonize", &["yes", "x"], ""),
-    ("databases", &["0", "17", "x"], "only 16 databases"),
+    ("databases", &["0", "1000001", "x"], "between 1 and 1000000"),
     ("dbfilename", &["a/b", ""], "file name"),
     ("dir", &[""], "a directory is needed"),
     ("hz", &["0", "501", "-1", "1.5"], "must be between 1 and 500"),

@@ -3,6 +3,7 @@
 use crate::effect::{EffectId, EffectKind, Effects};
 use crate::event::{Clock, Event, Op};
 use crate::model::graph::{Grain, Graph, Need, Oddities};
+use crate::model::overlap::Spans;
 use crate::model::{Case, Kind, Model, Rule};
 use crate::trace::Trace;
 
@@ -25,7 +26,8 @@ impl Model for Killed {
 
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
         let mut edges = Vec::new();
-        let spans: Vec<(Clock, Clock)> = effects.list.iter().map(|e| span(trace, e.event)).collect();
+        let calls = Spans::of(trace);
+        let spans: Vec<(Clock, Clock)> = effects.list.iter().map(|e| calls.of_event(e.event)).collect();
         let latest: Vec<Clock> = spans
             .iter()
             .scan(0, |max, (_, end)| {
@@ -48,15 +50,10 @@ impl Model for Killed {
         }
         let mut graph = Graph::new(effects, Oddities::default(), edges);
         // What a call had come to in which the target was killed, the next life goes on from.
-        let ends: Vec<Clock> = spans.iter().map(|(_, end)| *end).collect();
+        let ends: Vec<Clock> = effects.list.iter().map(|e| trace.over(e.event as usize)).collect();
         graph.force(&ends);
         vec![Box::new(graph)]
     }
-}
-
-/// When a call began, and when it was over for those that came later: one in which the target was killed was over then.
-fn span(trace: &Trace, event: u32) -> (Clock, Clock) {
-    (trace.events.get(event as usize).map_or(0, |e| e.begin), trace.over(event as usize))
 }
 
 /// Whether two changes keep their order, also where their calls overlap: the other one is another order of the trace.

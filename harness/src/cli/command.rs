@@ -6,8 +6,9 @@ use super::runner::Watch;
 use super::wire::{Run, record_failed, this_file};
 use crate::cell::CellResult;
 use crate::shell;
-use crate::target::command::{self, CommandSpec, CommandTarget, NAME};
+use crate::target::command::{self, CommandSpec, CommandTarget, NAME, lines_of};
 use crate::target::policy::Policy;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use unplug_faults::trace::Trace;
 
@@ -65,15 +66,33 @@ pub(super) fn target_of(trace: &Trace, check: Option<&str>) -> Result<CommandTar
     CommandTarget::of(&this_file()?, trace, check).map_err(record_failed)
 }
 
-/// How to look at a directory by hand as the checker did.
-pub(super) fn by_hand(trace: &Trace, dir: &str) -> String {
+/// How to look at a directory by hand as the checker did. The lines that had been printed are put beside it, as the
+/// checker may want to read them.
+///
+/// # Errors
+/// They cannot be written, or something stands there.
+pub(super) fn by_hand(trace: &Trace, dir: &Path) -> Result<String, Failure> {
     let option = |name: &str| trace.meta.options.get(name).map(String::as_str);
+    let word = |path: &Path| shell::word(&path.to_string_lossy());
+    let check = shell::word(option("check").unwrap_or_default());
+    if option("prints").is_some() {
+        return Ok(format!("check: cd {} && sh -c {check}", word(dir)));
+    }
     let acked =
         trace.events.iter().filter(|e| matches!(e.op, unplug_faults::event::Op::Reply { .. })).count();
-    let told = if option("prints").is_some() { String::new() } else { format!("UNPLUG_ACKED={acked} ") };
-    format!(
-        "check: cd {} && {told}sh -c {}",
-        shell::word(dir),
-        shell::word(option("check").unwrap_or_default())
-    )
+    let lines = lines_of(trace).into_iter().take(acked).map(|line| [line, b"\n".to_vec()].concat());
+    let mut name = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()).into_os_string();
+    name.push(".acked");
+    let file = PathBuf::from(name);
+    let written = std::fs::File::create_new(&file)
+        .and_then(|mut to| std::io::Write::write_all(&mut to, &lines.collect::<Vec<_>>().concat()));
+    written.map_err(|e| {
+        let what = format!("{}: {e}", file.display());
+        Failure::usage(what, "the lines that the run had printed go there: name another directory".into())
+    })?;
+    Ok(format!(
+        "check: cd {} && UNPLUG_ACKED={acked} UNPLUG_ACKED_FILE={} sh -c {check}",
+        word(dir),
+        word(&file)
+    ))
 }

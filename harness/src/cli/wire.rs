@@ -138,8 +138,15 @@ impl Runner for Standard {
         })?;
         let (files, shown) = (repro.image.nodes.len(), dir.display());
         if repro.trace.meta.target == NAME {
-            let by_hand = command::by_hand(&repro.trace, &shown.to_string());
+            let by_hand = command::by_hand(&repro.trace, dir)?;
             return Ok(format!("{shown}: {files} files and directories\n{by_hand}"));
+        }
+        if let Some(test) = crate::testing::regressions::test_of(&repro) {
+            let path = shell::word(&path.to_string_lossy());
+            return Ok(format!(
+                "{shown}: {files} files and directories\nthey are those of the store that this test tests: \
+                 UNPLUG_REPLAY={path} cargo test -- --include-ignored --exact {test}"
+            ));
         }
         let policy = Policy::of(&repro.contract);
         let program = match repro.trace.meta.target.as_str() {

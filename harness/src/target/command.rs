@@ -100,7 +100,7 @@ fn base() -> PathBuf {
 }
 
 /// The lines that a recorded command printed.
-fn lines_of(trace: &Trace) -> Vec<Vec<u8>> {
+pub(crate) fn lines_of(trace: &Trace) -> Vec<Vec<u8>> {
     let line = |e: &Event| if let Op::Invoke { op, .. } = &e.op { Some(op.clone()) } else { None };
     trace.events.iter().filter_map(line).collect()
 }

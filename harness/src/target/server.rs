@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Which program serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +38,7 @@ impl Program {
     /// [`RecordError::MissingServer`], [`RecordError::Start`] when it does not run.
     pub fn name(&self) -> Result<String, RecordError> {
         let Program::Server(path) = self else { return Ok("engine".into()) };
-        let output = Command::new(path).arg("--version").stdin(Stdio::null()).output();
-        let output = output.map_err(|e| start_error(path, e))?;
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = version_of(path)?;
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         Ok(match version(&text) {
             Some((product, version)) => format!("{product}-server {version}"),
@@ -75,6 +73,28 @@ impl Program {
         }
         command
     }
+}
+
+/// What the program prints when it is asked for its version.
+fn version_of(path: &Path) -> Result<String, RecordError> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let mut command = Command::new(path);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|e| start_error(path, e))?;
+    let started = Instant::now();
+    while child.try_wait().map_err(|e| start_error(path, e))?.is_none() {
+        if started.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let _ = child.wait();
+            let log =
+                "asked with --version it did not end: a server that takes redis-server's options does".into();
+            let program = path.display().to_string();
+            return Err(RecordError::NotReady { program, waited_s: PATIENCE.as_secs(), log });
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let output = child.wait_with_output().map_err(|e| start_error(path, e))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The product and version in `Redis server v=7.0.15 sha=...`.

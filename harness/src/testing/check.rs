@@ -7,6 +7,7 @@ use crate::minimise::fewest_steps;
 use crate::target::Target;
 use crate::testing::env::Settings;
 use crate::testing::error::CheckError;
+use crate::testing::failed::failed_operations;
 use crate::testing::path::TestPath;
 use crate::testing::report::Report;
 use crate::testing::store::Store;
@@ -280,10 +281,16 @@ impl<S: Store> Check<S> {
     }
 
     /// Explores a workload that fails, and keeps what is found beside the test.
+    /// Where nothing can be kept, what was found is told all the same, and why it was not kept.
     pub(super) fn keep(&self, workload: &Workload, settings: &Settings) -> Result<Report, CheckError> {
         let dir = regressions::dir(&self.path);
-        std::fs::create_dir_all(&dir)?;
-        self.explore(workload, settings, Some(&dir))
+        match std::fs::create_dir_all(&dir) {
+            Ok(()) => self.explore(workload, settings, Some(&dir)),
+            Err(e) => {
+                let why = format!("no repro file is kept: {}: {e}", dir.display());
+                Ok(self.explore(workload, settings, None)?.noting(why))
+            }
+        }
     }
 
     /// The test that the check stands in.
@@ -304,7 +311,8 @@ impl<S: Store> Check<S> {
 
     fn pool(&self, count: usize) -> Result<Workers<'_>, CheckError> {
         let command = || self.target.worker(&self.contract);
-        Ok(Workers::start_logged(count, Limits::default(), self.prune, command)?)
+        let limits = Limits::asked().map_err(CheckError::Limits)?;
+        Ok(Workers::start_logged(count, limits, self.prune, command)?)
     }
 
     /// Records the workload, and explores the trace under each of the check's models.
@@ -329,6 +337,7 @@ impl<S: Store> Check<S> {
         let dir = scratch.path().join("store");
         std::fs::create_dir(&dir)?;
         let trace = self.target.record(&dir, workload)?;
+        let failed = failed_operations::<S>(&trace)?;
         let budget = settings.budget.unwrap_or(self.budget);
         let usual = if is_repeatable(&trace) { self.target.usual_recovery_depth() } else { 0 };
         let depth = self.recovery_depth.unwrap_or(usual);
@@ -348,7 +357,11 @@ impl<S: Store> Check<S> {
             let never = AtomicBool::new(false);
             cells.extend(explore_deep(&search, depth, &mut memo, &mut pool, silent, &never));
         }
-        Ok(Report::of(cells))
+        let report = Report::of(cells);
+        Ok(match failed {
+            Some(failed) => report.noting(failed),
+            None => report,
+        })
     }
 }
 

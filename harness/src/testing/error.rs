@@ -36,7 +36,9 @@ pub enum CheckError {
         source: Box<CheckError>,
     },
     /// The repro file that the environment names is of another test.
-    #[error("{path} is a repro of the test `{test}`: run that one, with `-- --exact {test}`")]
+    #[error(
+        "{path} is a repro of the test `{test}`: run that one, with `-- --include-ignored --exact {test}`"
+    )]
     OtherTest {
         /// The file.
         path: PathBuf,
@@ -51,6 +53,17 @@ pub enum CheckError {
         /// What is wrong with it.
         source: unplug_faults::codec::CodecError,
     },
+    /// The store has answered every operation with an error: nothing was promised that could be broken.
+    #[error("all of the {operations} operations failed, the first: {first}")]
+    NothingDone {
+        /// How many there were.
+        operations: u64,
+        /// The first, with its error.
+        first: String,
+    },
+    /// The limit of CPU time that the environment gives cannot be used.
+    #[error("{0}")]
+    Limits(String),
     /// An operation does not encode.
     #[error("an operation cannot be encoded: {0}")]
     Operation(postcard::Error),

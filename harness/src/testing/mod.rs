@@ -38,6 +38,7 @@
 pub mod check;
 pub mod env;
 pub mod error;
+mod failed;
 pub mod path;
 #[cfg(feature = "proptest")]
 pub mod property;

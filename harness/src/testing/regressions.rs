@@ -44,7 +44,7 @@ pub(crate) fn load(path: &Path) -> Result<Repro, CheckError> {
 }
 
 /// The test whose worker recovered the file's image.
-fn test_of(repro: &Repro) -> Option<&str> {
+pub(crate) fn test_of(repro: &Repro) -> Option<&str> {
     let at = repro.worker.iter().position(|arg| arg == "--exact")?;
     repro.worker.get(at + 1).map(String::as_str)
 }

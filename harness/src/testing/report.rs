@@ -15,6 +15,8 @@ pub struct Report {
     /// The regression file whose workload this is about.
     kept_in: Option<PathBuf>,
     elsewhere: bool,
+    /// What else is to be known of it.
+    notes: Vec<String>,
 }
 
 /// A finding of a regression file.
@@ -28,12 +30,12 @@ struct Told {
 
 impl Report {
     pub(crate) fn of(cells: Vec<CellResult>) -> Report {
-        Report { cells, told: None, kept_in: None, elsewhere: false }
+        Report { cells, told: None, kept_in: None, elsewhere: false, notes: Vec::new() }
     }
 
     /// This process plays a role for another check of the same test: nothing was run.
     pub(crate) fn elsewhere() -> Report {
-        Report { cells: Vec::new(), told: None, kept_in: None, elsewhere: true }
+        Report { cells: Vec::new(), told: None, kept_in: None, elsewhere: true, notes: Vec::new() }
     }
 
     /// A regression file whose contract is kept now.
@@ -48,12 +50,18 @@ impl Report {
             story: repro.story.clone(),
             repro: Some(path.to_path_buf()),
         };
-        Report { cells: Vec::new(), told: Some(told), kept_in: None, elsewhere: false }
+        Report { cells: Vec::new(), told: Some(told), kept_in: None, elsewhere: false, notes: Vec::new() }
     }
 
     /// The same, about what a regression file had done to the store.
     pub(crate) fn kept_in(self, path: PathBuf) -> Report {
         Report { kept_in: Some(path), ..self }
+    }
+
+    /// The same, with something else that is to be known of it.
+    pub(crate) fn noting(mut self, note: String) -> Report {
+        self.notes.push(note);
+        self
     }
 
     /// Whether nothing was run because this process belongs to another check of the same test.
@@ -108,7 +116,9 @@ impl Report {
         if let Some(repro) = repro {
             let package = std::env::var("CARGO_PKG_NAME").map_or(String::new(), |name| format!(" -p {name}"));
             let repro = crate::shell::word(&repro.to_string_lossy());
-            text.push_str(&format!("\nUNPLUG_REPLAY={repro} cargo test{package} -- --exact {}", path.path()));
+            // A test that is ignored otherwise is not skipped.
+            let test = format!("--include-ignored --exact {}", path.path());
+            text.push_str(&format!("\nUNPLUG_REPLAY={repro} cargo test{package} -- {test}"));
         }
         text
     }
@@ -134,6 +144,9 @@ impl fmt::Display for Report {
             for blind in &cell.not_measured {
                 writeln!(f, "  not measured: {}: {}", blind.what, blind.detail)?;
             }
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
         }
         for (place, told) in self.findings() {
             let class = serde_json::to_value(told.class).ok();

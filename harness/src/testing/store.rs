@@ -120,10 +120,39 @@ pub(crate) enum Recorded {
     Error(String),
 }
 
+/// Bytes as a person reads them, long ones cut.
+fn short(bytes: &[u8]) -> String {
+    const MOST: usize = 40;
+    let text = bytes[..bytes.len().min(MOST)].escape_ascii();
+    match bytes.len() {
+        0 => "\"\"".to_owned(),
+        len if len > MOST => format!("{text}... ({len} bytes)"),
+        _ => text.to_string(),
+    }
+}
+
 /// The model that goes with [`MapOp`]: keys and values.
 pub type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
 impl StoreModel<MapOp> for Map {
+    fn describe(op: &MapOp) -> String {
+        let key = |key: &[u8]| short(key);
+        let change = |(k, v): &(Vec<u8>, Option<Vec<u8>>)| match v {
+            Some(v) => format!("{}={}", key(k), short(v)),
+            None => format!("{} removed", key(k)),
+        };
+        match op {
+            MapOp::Put { key: k, value } => format!("put {}={}", key(k), short(value)),
+            MapOp::Delete { key: k } => format!("delete {}", key(k)),
+            MapOp::Add { key: k, by } => format!("add {by} to {}", key(k)),
+            MapOp::Get { key: k } => format!("get {}", key(k)),
+            MapOp::Batch(changes) => {
+                format!("batch of {}", changes.iter().map(change).collect::<Vec<_>>().join(", "))
+            }
+            MapOp::Flush => "flush".to_owned(),
+        }
+    }
+
     fn apply(&mut self, op: &MapOp) {
         let mut set = |key: &Vec<u8>, value: Option<Vec<u8>>| match value {
             Some(value) => self.insert(key.clone(), value),

@@ -5,6 +5,7 @@ use super::inspect::{self, As, Checked, Problem, Role, Scratch};
 use super::listed::{dir_of, of_manifest};
 use super::resign::{self, Accepted, How};
 use crate::aof::Manifest;
+use crate::keyspace::{DATABASES, MOST_DATABASES};
 use crate::lock::DirLock;
 use crate::persist::cure;
 use crate::persist::disk;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 /// How it is used.
 pub const HELP: &str = "\
 Usage: unplug-engine check-aof [--fix] [--truncate-to-timestamp SECOND] [--resign] [--plain]
-                               FILE|MANIFEST|DIRECTORY
+                               [--databases N] FILE|MANIFEST|DIRECTORY
 
 Checks append-only files: a single file, one file of a directory, or all that a manifest lists; the
 engine's, with checksums or without, and Redis's. What the server would refuse is found, and for that
@@ -29,19 +30,27 @@ the commands are executed, in memory.
   --resign                        accept the bytes as they are, after a change by hand or without
                                   checksums, and write the checksums anew
   --plain                         the server has aof-checksum no: an empty file is valid
+  --databases N                   the server has `databases N`, and not 16
 
 What is cut or replaced is kept: in FILE.cut-OFFSET, or in a directory FILE.before-resign or
 FILE.before-rebuild.
 Exit code: 0 valid, or repaired; 1 not valid, or not repaired; 2 wrong arguments.
 ";
 
-#[derive(Default)]
 pub(super) struct Options {
     pub(super) fix: bool,
     pub(super) resign: bool,
     plain: bool,
     pub(super) until: Option<u64>,
+    pub(super) databases: usize,
     pub(super) path: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let path = PathBuf::new();
+        Options { fix: false, resign: false, plain: false, until: None, databases: DATABASES, path }
+    }
 }
 
 /// Runs `check-aof` with its arguments (the name not among them).
@@ -94,6 +103,7 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String
                 let second = args.next().and_then(|s| s.to_str()?.parse().ok());
                 options.until = Some(second.ok_or("--truncate-to-timestamp needs a second since 1970")?);
             }
+            Some("--databases") => options.databases = databases(args.next())?,
             Some(other) if other.starts_with("--") => return Err(format!("unknown option {other}")),
             _ => paths.push(PathBuf::from(arg)),
         }
@@ -105,6 +115,12 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String
         Ok([path]) => Ok(Some(Options { path, ..options })),
         Err(_) => Err("exactly one file is to be named".into()),
     }
+}
+
+/// The value of `--databases`.
+pub(crate) fn databases(value: Option<OsString>) -> Result<usize, String> {
+    let number = value.and_then(|n| n.to_str()?.parse().ok()).filter(|n| (1..=MOST_DATABASES).contains(n));
+    number.ok_or_else(|| format!("--databases needs a number between 1 and {MOST_DATABASES}"))
 }
 
 pub(super) fn failed(e: impl std::fmt::Display) -> NotFixed {
@@ -209,10 +225,10 @@ pub(super) fn accepted(a: &Accepted, kept: &Path, text: &mut String) {
 /// What is to be said of a single file, its seal included.
 fn look_alone(path: &Path, role: Role, options: &Options) -> Result<Checked, NotFixed> {
     let known = As { role, chained: None, until: options.until, plain: options.plain };
-    let mut file = inspect::look(path, known, &mut Scratch::new(role == Role::Single))?;
+    let mut file = inspect::look(path, known, &mut Scratch::new(role == Role::Single, options.databases))?;
     if role == Role::Single {
         match inspect::seal_of(&file) {
-            Ok(seal) => file.check_seal(seal.map_or(0, |s| s.len), seal.is_some_and(|s| s.closed)),
+            Ok(seal) => seal.iter().for_each(|seal| file.check_own_seal(seal)),
             Err(seal) => {
                 let seal = seal.display();
                 return Err(failed(format!(
@@ -228,7 +244,7 @@ fn look_alone(path: &Path, role: Role, options: &Options) -> Result<Checked, Not
 fn look_among(path: &Path, options: &Options) -> Result<Option<Checked>, NotFixed> {
     let Some(manifest) = inspect::manifest_of(path) else { return Ok(None) };
     let Ok(listed) = Manifest::parse(&std::fs::read(&manifest).map_err(failed)?) else { return Ok(None) };
-    let all = inspect::look_all(dir_of(path), &listed, options.until)?;
+    let all = inspect::look_all(dir_of(path), &listed, options.until, options.databases)?;
     Ok(all.into_iter().find(|file| file.path.file_name() == path.file_name()))
 }
 

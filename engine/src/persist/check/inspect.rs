@@ -8,7 +8,7 @@ use crate::command::{ReplayError, Replayer};
 use crate::keyspace::Keyspace;
 use crate::persist::cure::{self, Cure};
 use crate::persist::error::{At, FileError};
-use crate::persist::foreign::{NOT_TIED, behind_seal, is_tied, not_foreign, was_single};
+use crate::persist::foreign::{NOT_SEALED, NOT_TIED, behind_seal, is_tied, not_foreign, was_single};
 use crate::persist::load::{begins_chain, preamble_crc};
 use crate::persist::until::number_in;
 use crate::{clock, rdb};
@@ -42,8 +42,8 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// To begin with the first file, or (`whole` is false) with one of which nothing else is known.
-    pub(super) fn new(whole: bool) -> Scratch {
-        Scratch { keyspace: Keyspace::default(), whole, now_ms: clock::now_ms() }
+    pub(super) fn new(whole: bool, databases: usize) -> Scratch {
+        Scratch { keyspace: Keyspace::new(databases), whole, now_ms: clock::now_ms() }
     }
 
     fn apply(&mut self, replayer: &mut Replayer, argv: &[&[u8]]) -> Result<(), ReplayError> {
@@ -130,7 +130,7 @@ pub(super) fn look(path: &Path, known: As, scratch: &mut Scratch) -> Result<Chec
     };
     let mut crc = 0;
     if bytes.starts_with(rdb::MAGIC) {
-        match rdb::read(&bytes, None) {
+        match rdb::read_for(&bytes, None, scratch.keyspace.dbs.len()) {
             Ok(loaded) => {
                 checked.preamble = usize::try_from(loaded.len).unwrap_or(usize::MAX).min(bytes.len());
                 crc = preamble_crc(&bytes[..checked.preamble]);
@@ -262,6 +262,16 @@ impl Checked {
         self.chain = None;
     }
 
+    /// Whether a single file that has a seal beside it is what that says.
+    pub(super) fn check_own_seal(&mut self, seal: &Seal) {
+        let newer = self.chain.is_some_and(|chain| seal.is_newer(&chain));
+        if !newer {
+            self.check_seal(seal.len, seal.closed);
+        } else if self.problem.is_none() {
+            self.problem = Some(problem(self.preamble as u64, NOT_SEALED, Cure::Restore));
+        }
+    }
+
     /// The file was whole at a stop in order; whether it still is.
     pub(super) fn check_seal(&mut self, sealed: u64, closed: bool) {
         if closed && self.good == sealed && self.bytes.len() as u64 > sealed {
@@ -287,15 +297,15 @@ pub(super) fn manifest_of(file: &Path) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// The seal of a single file, if it speaks of this very one: `Err` if it is damaged.
+/// The seal of a single file, unless it speaks of one before it: `Err` if it is damaged.
 pub(super) fn seal_of(file: &Checked) -> Result<Option<Seal>, PathBuf> {
     let mut path = file.path.clone().into_os_string();
     path.push(".seal");
     let path = PathBuf::from(path);
     let Ok(bytes) = fs::read(&path) else { return Ok(None) };
     let Some(seal) = Seal::parse(&bytes) else { return Err(path) };
-    let same = file.chain.is_some_and(|c| (c.seq, c.key()) == (seal.seq, seal.key));
-    Ok((same || file.chain.is_none()).then_some(seal))
+    let of_another = file.chain.is_some_and(|chain| !seal.speaks_of(&chain) && !seal.is_newer(&chain));
+    Ok((!of_another).then_some(seal))
 }
 
 /// All files of a manifest, each with what is wrong with it.
@@ -303,9 +313,10 @@ pub(super) fn look_all(
     dir: &Path,
     manifest: &Manifest,
     until: Option<u64>,
+    databases: usize,
 ) -> Result<Vec<Checked>, FileError> {
     let mut all: Vec<Checked> = Vec::new();
-    let mut scratch = Scratch::new(true);
+    let mut scratch = Scratch::new(true, databases);
     let listed = manifest.base().into_iter().chain(manifest.incrs());
     for f in listed.filter(|f| f.kind != FileKind::History) {
         let taken_over = was_single(&f.name, f.kind);

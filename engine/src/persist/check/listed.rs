@@ -43,7 +43,7 @@ fn sound_manifest(options: &Options, prefix: &str, text: &mut String) -> Result<
     if !options.fix || options.resign {
         return Err(failed(format!("{} is not valid. {}", path.display(), Cure::Manifest.text())));
     }
-    let dir = Dir { path: dir_of(path), prefix };
+    let dir = Dir { path: dir_of(path), prefix, databases: options.databases };
     let (renewed, kept) = rebuild(&dir, path, &bytes).map_err(|e| {
         failed(format!("{} cannot be written anew: {e}. Restore it from a copy", path.display()))
     })?;
@@ -62,7 +62,7 @@ pub(super) fn of_manifest(options: &Options, text: &mut String) -> Result<bool, 
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let prefix = name.strip_suffix(".manifest").unwrap_or(&name);
     let manifest = sound_manifest(options, prefix, text)?;
-    let mut files = inspect::look_all(dir_of(path), &manifest, options.until)?;
+    let mut files = inspect::look_all(dir_of(path), &manifest, options.until, options.databases)?;
     files.iter().for_each(|file| told(file, text));
     let missing = foreign::what_is_missing(dir_of(path), prefix, &manifest).map_err(failed)?;
     if let Some(what) = missing {
@@ -76,7 +76,7 @@ pub(super) fn of_manifest(options: &Options, text: &mut String) -> Result<bool, 
         let (signed, kept) = resign::all(path, prefix, &manifest, &files, how)?;
         accepted(&signed, &kept, text);
         let renewed = read_manifest(path)?.1.map_err(failed)?;
-        let after = inspect::look_all(dir_of(path), &renewed, None)?;
+        let after = inspect::look_all(dir_of(path), &renewed, None, options.databases)?;
         let bad = after.iter().find(|f| f.problem.is_some());
         return Ok(verdict(bad.map_or(path, |f| &f.path), bad.and_then(|f| f.problem.as_ref()), text));
     }

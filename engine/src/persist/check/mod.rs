@@ -11,5 +11,6 @@ mod listed;
 mod rebuild;
 mod resign;
 
+pub(crate) use cli::databases;
 pub use cli::{HELP, check, run};
 pub(crate) use fix::replace_kept;

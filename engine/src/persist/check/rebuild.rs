@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Dir<'p> {
     pub(super) path: &'p Path,
     pub(super) prefix: &'p str,
+    /// How many databases the server has.
+    pub(super) databases: usize,
 }
 
 fn refused(why: impl Into<String>) -> NotFixed {
@@ -73,11 +75,11 @@ struct Base {
     first: Option<u64>,
 }
 
-fn looked_at(path: &Path, role: Role) -> Result<Checked, NotFixed> {
+fn looked_at(path: &Path, role: Role, databases: usize) -> Result<Checked, NotFixed> {
     let head = fs::read(path).map_err(|e| refused(format!("cannot read {}: {e}", path.display())))?;
     let chained = (role != Role::Single).then(|| begins_chain(&head));
     // Not executed: it is only asked whether the checksums fit.
-    Ok(look(path, As { role, chained, until: None, plain: false }, &mut Scratch::new(false))?)
+    Ok(look(path, As { role, chained, until: None, plain: false }, &mut Scratch::new(false, databases))?)
 }
 
 /// The files that could be the base, the newest one last.
@@ -90,7 +92,7 @@ fn bases(dir: &Dir<'_>, names: &[String]) -> Result<Vec<Base>, NotFixed> {
             None if name == dir.prefix => (Role::Single, 0),
             _ => continue,
         };
-        let file = looked_at(&dir.path.join(name), role)?;
+        let file = looked_at(&dir.path.join(name), role, dir.databases)?;
         let said = if file.preamble > 0 {
             number_in(&file.bytes, b"aof-first-incr")
         } else {
@@ -111,7 +113,7 @@ fn incrs(dir: &Dir<'_>, names: &[String]) -> Result<Vec<(FileEntry, Checked)>, N
     for name in names {
         let Some((seq, true)) = parse_name(dir.prefix, name) else { continue };
         let path = dir.path.join(name);
-        let file = looked_at(&path, Role::Incr)?;
+        let file = looked_at(&path, Role::Incr, dir.databases)?;
         if file.chain.is_none() && !holds_commands(&path).map_err(|e| refused(e.to_string()))? {
             // A crash has left its beginning; nothing was ever written to it.
             continue;
