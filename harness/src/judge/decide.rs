@@ -88,7 +88,9 @@ impl Judge {
         };
         let what = lost.map_or_else(|| "an operation".to_string(), |o| self.name(o));
         let text = match class {
-            _ if !lawful => "after a kill the target went on from less than it had promised to keep".to_string(),
+            _ if !lawful => {
+                "after a kill the target went on from less than it had promised to keep".to_string()
+            }
             Class::WindowExceeded => {
                 format!("{what} was acknowledged {} before the crash and is gone", seconds(loss.unwrap_or(0)))
             }

@@ -25,7 +25,8 @@ impl Search<'_> {
         (kill, from): (Clock, From),
     ) -> Frontier {
         let possible = alive(&orders.nodes, frontier.iter().map(|(index, _)| *index));
-        let Some(Node { progress, life, .. }) = frontier.first().map(|(index, _)| orders.nodes[*index].clone())
+        let Some(Node { progress, life, .. }) =
+            frontier.first().map(|(index, _)| orders.nodes[*index].clone())
         else {
             return Vec::new();
         };

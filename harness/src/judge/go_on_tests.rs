@@ -94,7 +94,11 @@ fn one_that_goes_on_from_less_than_it_promised_is_found() {
     });
     for lost in [&["SET a 1"][..], &["SET a 1", "SET c 1"]] {
         let found = s.at_end(lost).unwrap();
-        assert_eq!((found.class, found.stricter_than_documented), (Class::AcknowledgedLoss, false), "{lost:?}");
+        assert_eq!(
+            (found.class, found.stricter_than_documented),
+            (Class::AcknowledgedLoss, false),
+            "{lost:?}"
+        );
     }
     // Replies that tell of it are not needed.
     let s = scene(Contract::Snapshot, |b| {

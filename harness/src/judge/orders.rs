@@ -159,7 +159,8 @@ impl Orders {
     /// The operations between two prefixes, in their order, as such that took no effect.
     fn lost(&self, from: usize, to: usize) -> Vec<Step> {
         let held = self.nodes[from].progress.iter().zip(&self.nodes[to].progress);
-        let of = |(list, (from, to)): (&Vec<usize>, (&u32, &u32))| list[*from as usize..*to as usize].to_vec();
+        let of =
+            |(list, (from, to)): (&Vec<usize>, (&u32, &u32))| list[*from as usize..*to as usize].to_vec();
         let mut lost: Vec<usize> = self.clients.iter().zip(held).flat_map(of).collect();
         lost.sort_unstable();
         let step = |operation| Step { operation, applied: false, outcome: None };
