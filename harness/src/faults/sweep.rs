@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use unplug_faults::event::Op;
 use unplug_faults::image::Image;
 use unplug_faults::model::Model;
-use unplug_faults::plan::{Call, Outcome, Plan as FaultPlan};
+use unplug_faults::plan::{Call, Plan as FaultPlan};
 use unplug_faults::state::{Assumption, Plan};
 use unplug_faults::trace::{Blind, Trace};
 
@@ -220,7 +220,7 @@ impl Sweep<'_> {
         Search {
             trace,
             target: self.target,
-            contract: self.contract_after(trace),
+            contract: self.contract.clone(),
             model,
             plan: Plan { bound: 1, budget, seed: trace.meta.seed },
             assume: self.assume,
@@ -316,22 +316,6 @@ impl Sweep<'_> {
             if let Some(tally) = results.tallies.get_mut(&(single.group, index)) {
                 tally.add(cell, text);
             }
-        }
-    }
-
-    /// Calls that were made to last take from a window what they last.
-    fn contract_after(&self, trace: &Trace) -> Contract {
-        let delays: u64 = trace
-            .events
-            .iter()
-            .map(|e| match &e.op {
-                Op::Fault { outcome: Outcome::Delay(nanos), .. } => *nanos,
-                _ => 0,
-            })
-            .sum();
-        match &self.contract {
-            Contract::EverySec { window } => Contract::EverySec { window: window + delays },
-            other => other.clone(),
         }
     }
 
