@@ -1,5 +1,6 @@
 //! Calls that overlapped and touch the same thing: the trace gives them one order, the kernel may have taken
-//! the other. Orders that the calls' results rule out are left out.
+//! the other. Orders that the calls' results rule out are left out. Calls that touch nothing in common are not put
+//! into all orders here: the models themselves keep none between those that overlap.
 
 use crate::event::{Event, FileId, Name, Op};
 use crate::trace::{Blind, Trace};
@@ -31,7 +32,8 @@ impl Orders {
         let recorded: Vec<usize> = (0..trace.events.len()).collect();
         let (orders, all) = linearisations(trace, &pairs, recorded);
         let end = Tree::before(trace).after(&trace.events);
-        // Where a call stands that conflicts with nothing makes no difference.
+        // Where a call stands that conflicts with nothing makes no difference: a model takes it for neither before nor
+        // behind those that it overlaps with (`model/overlap.rs`).
         let mut seen = BTreeSet::new();
         let new = |order: &&Vec<usize>| {
             let place = |call: usize| order.iter().position(|&c| c == call);

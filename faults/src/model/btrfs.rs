@@ -7,10 +7,10 @@
 
 use crate::effect::{Back, EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::{AllocateMode, Event, FileId};
-use crate::model::btrfs_held::MOST;
 use crate::model::btrfs_log::Logs;
 use crate::model::cover::{self, Point};
 use crate::model::graph::{Grain, Graph, Need, Oddities};
+use crate::model::overlap::{Behind, Spans};
 use crate::model::visible::{data_in_size, size_chain};
 use crate::model::{Allowance, Case, Kind, Model, Rule};
 use crate::trace::Trace;
@@ -44,10 +44,15 @@ impl Model for Btrfs {
 /// The one case; without an allowance where a test asks for that.
 pub(crate) fn graph(trace: &Trace, effects: &Effects, lacks: Option<Allowance>) -> Graph {
     let logs = Logs::of(trace, effects, lacks);
-    let mut rules = Rules { edges: data_in_size(effects), commit: Vec::new(), files: BTreeMap::new() };
+    let mut rules = Rules {
+        edges: data_in_size(effects),
+        spans: Spans::of(trace),
+        commit: Behind::default(),
+        files: BTreeMap::new(),
+    };
     rules.edges.extend(size_chain(effects));
     for (id, effect) in effects.list.iter().enumerate() {
-        rules.effect(trace, effects, &logs, EffectId(id as u32), &effect.kind);
+        rules.effect(effects, &logs, EffectId(id as u32), &effect.kind);
     }
     rules.edges.extend(logs.places.iter().map(|(from, on)| edge(*from, *on, Rule::Place)));
     // "Overwrites are copy-on-write: a page is old or new, never torn (nodatacow excepted)". "cross-directory
@@ -91,8 +96,9 @@ fn edge(from: EffectId, on: EffectId, rule: Rule) -> (EffectId, Need) {
 
 struct Rules {
     edges: Vec<(EffectId, Need)>,
-    /// All changes of names and shapes so far: what commits keep in order.
-    commit: Vec<EffectId>,
+    spans: Spans,
+    /// The changes of names and shapes so far: what commits keep in order, where the calls do not overlap.
+    commit: Behind,
     files: BTreeMap<FileId, FileRules>,
 }
 
@@ -104,16 +110,16 @@ struct FileRules {
 }
 
 impl Rules {
-    fn effect(&mut self, trace: &Trace, effects: &Effects, logs: &Logs, id: EffectId, kind: &EffectKind) {
+    fn effect(&mut self, effects: &Effects, logs: &Logs, id: EffectId, kind: &EffectKind) {
         match kind {
             EffectKind::Size { file, .. } => {
-                self.came_with(effects, logs, id, returned(trace, effects, &self.commit, id));
+                self.came_with(effects, logs, id, self.commit.of(&self.spans, effects, id));
                 self.files.entry(*file).or_default().last_size = Some(id);
             }
             EffectKind::Data { file, page, .. } => {
                 // "D needs c at or after the M before that write, or an fsync of f", overwrites too: copy-on-write
                 // makes every extent a part of the tree that is committed.
-                self.came_with(effects, logs, id, returned(trace, effects, &self.commit, id));
+                self.came_with(effects, logs, id, self.commit.of(&self.spans, effects, id));
                 let page = self.files.entry(*file).or_default().pages.entry(*page).or_default();
                 self.edges.extend(page.last().map(|on| edge(id, *on, Rule::PageHoldsEarlier)));
                 page.push(id);
@@ -121,8 +127,9 @@ impl Rules {
             // What may come back stands beside all that was asked for.
             EffectKind::Meta(Meta::Return { .. }) => {}
             EffectKind::Meta(meta) => {
-                self.came_with(effects, logs, id, self.commit.last().copied());
-                self.commit.push(id);
+                // One that came by a commit has all before it; one that a log may have brought has not.
+                let before = self.commit.add(&self.spans, effects, id, !logs.ways.contains_key(&id));
+                self.came_with(effects, logs, id, before);
                 self.shape(id, meta);
                 // A removal that a log brings need not bring what was written before.
                 if let Some(file) = effects.deaths.get(&id)
@@ -135,27 +142,20 @@ impl Rules {
         }
     }
 
-    /// What came along with the effect, whichever way it came: all before it (`last` is the last of that) by a
+    /// What came along with the effect, whichever way it came: all before it (`before` are the latest of that) by a
     /// commit; of that, what every log has that could have brought it.
-    fn came_with(&mut self, effects: &Effects, logs: &Logs, id: EffectId, last: Option<EffectId>) {
-        let Some(last) = last else { return };
+    fn came_with(&mut self, effects: &Effects, logs: &Logs, id: EffectId, before: Vec<EffectId>) {
         if let Some(held) = logs.ways.get(&id) {
-            let needs = held.latest(last).map(|(on, grain)| (id, Need { on, grain, rule: Rule::Log }));
+            let needs = held.latest(|on| self.spans.first(effects, on, id));
+            let needs =
+                needs.map(|(on, grain)| (id, Need { on, grain, rule: Rule::Log })).collect::<Vec<_>>();
             self.edges.extend(needs);
             return;
         }
         let issued = effects.list[id.0 as usize].issued;
-        let before = &self.commit[..self.commit.partition_point(|on| *on <= last)];
-        for on in before.iter().rev().take(4 * MOST) {
-            // What was forced before this was issued is there anyway.
-            if logs.forced[on.0 as usize] > issued {
-                self.edges.push(edge(id, *on, Rule::Commit));
-            }
-            // One that came by a commit has all before it; one that a log may have brought has not.
-            if !logs.ways.contains_key(on) {
-                break;
-            }
-        }
+        // What was forced before this was issued is there anyway.
+        let open = before.into_iter().filter(|on| logs.forced[on.0 as usize] > issued);
+        self.edges.extend(open.map(|on| edge(id, on, Rule::Commit)));
     }
 
     fn shape(&mut self, id: EffectId, meta: &Meta) {
@@ -196,11 +196,4 @@ impl Rules {
         let last = self.files.entry(file).or_default().last_size.take();
         self.edges.extend(last.map(|on| edge(id, on, Rule::OutOfReach)));
     }
-}
-
-/// The last change of names or shapes that had returned before the effect's call was made.
-fn returned(trace: &Trace, effects: &Effects, commit: &[EffectId], id: EffectId) -> Option<EffectId> {
-    let issued = effects.list[id.0 as usize].issued;
-    let back = |on: &&EffectId| trace.events[effects.list[on.0 as usize].event as usize].end < issued;
-    commit.iter().rev().find(back).copied()
 }

@@ -16,10 +16,13 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// The latest, up to an effect, and how much of each is there.
-    pub(crate) fn latest(&self, last: EffectId) -> impl Iterator<Item = (EffectId, Grain)> + '_ {
-        let until = self.all.partition_point(|on| *on <= last.0);
-        self.all[..until].iter().rev().take(MOST).map(|on| {
+    /// The latest of those that are wanted, and how much of each is there.
+    pub(crate) fn latest(
+        &self,
+        wanted: impl Fn(EffectId) -> bool,
+    ) -> impl Iterator<Item = (EffectId, Grain)> {
+        let near = self.all.iter().rev().filter(move |on| wanted(EffectId(**on)));
+        near.take(MOST).map(|on| {
             let in_part = self.names.binary_search(on).is_ok();
             (EffectId(*on), if in_part { Grain::Sectors } else { Grain::Whole })
         })

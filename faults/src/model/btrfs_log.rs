@@ -4,7 +4,7 @@ use crate::effect::{EffectId, EffectKind, Effects, Meta};
 use crate::event::{Clock, Event, FileId, Name, NodeKind};
 use crate::model::Allowance;
 use crate::model::btrfs_held::Held;
-use crate::model::cover::{self, Point, Strength};
+use crate::model::cover::{self, Failures, Point, Strength};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ impl Logs {
     pub(crate) fn of(trace: &Trace, effects: &Effects, lacks: Option<Allowance>) -> Logs {
         let mut points = cover::points(trace);
         points.sort_by_key(|point| (point.begin, point.end));
-        let mut reader = Reader { lacks, ..Reader::at_base(trace, effects) };
+        let mut reader = Reader { lacks, failures: Failures::of(&points), ..Reader::at_base(trace, effects) };
         for point in &points {
             reader.advance(point.begin);
             reader.sync(point);
@@ -65,7 +65,7 @@ struct Reader<'t> {
     contents: BTreeMap<FileId, Vec<u32>>,
     /// When each file or directory was synced last.
     logged: BTreeMap<FileId, Clock>,
-    void: BTreeSet<u32>,
+    failures: Failures,
     logs: Logs,
     lacks: Option<Allowance>,
 }
@@ -90,7 +90,7 @@ impl<'t> Reader<'t> {
             settled: Vec::new(),
             contents: BTreeMap::new(),
             logged: BTreeMap::new(),
-            void: BTreeSet::new(),
+            failures: Failures::of(&[]),
             logs,
             lacks: None,
         };
@@ -200,6 +200,9 @@ impl<'t> Reader<'t> {
     }
 
     fn force(&mut self, id: u32, end: Clock) {
+        if self.failures.void(&self.effects.list[id as usize], end) {
+            return;
+        }
         let forced = &mut self.logs.forced[id as usize];
         *forced = (*forced).min(end);
     }
@@ -211,12 +214,9 @@ impl<'t> Reader<'t> {
 
     /// sync and syncfs commit everything: "syncfs: everything: yes".
     fn commit(&mut self, point: &Point) {
-        for id in 0..self.next as u32 {
-            let data = matches!(self.effects.list[id as usize].kind, EffectKind::Data { .. });
-            match self.covered(id, point) {
-                true if !point.failed && !self.void.contains(&id) => self.force(id, point.end),
-                true if point.failed && data => drop(self.void.insert(id)),
-                _ => {}
+        for id in (0..self.next as u32).filter(|_| !point.failed) {
+            if self.covered(id, point) {
+                self.force(id, point.end);
             }
         }
     }
@@ -239,10 +239,6 @@ impl<'t> Reader<'t> {
         self.forget(file, point.begin);
         if point.failed {
             // The pages were marked clean; the size moves on (zero-extended), at the next log or commit.
-            let data = |id: &u32| matches!(self.effects.list[*id as usize].kind, EffectKind::Data { .. });
-            let list = self.contents.get(&file).into_iter().flatten();
-            let gone: Vec<u32> = list.copied().filter(|id| data(id) && self.covered(*id, point)).collect();
-            self.void.extend(gone);
             return;
         }
         if file != FileId::ROOT && self.names.get(&file).is_none_or(BTreeSet::is_empty) {
@@ -265,7 +261,7 @@ impl<'t> Reader<'t> {
         let contents: Vec<u32> = self.contents.get(&file).cloned().unwrap_or_default();
         for id in contents {
             self.came(id, &there);
-            if whole && self.covered(id, point) && !self.void.contains(&id) {
+            if whole && self.covered(id, point) {
                 self.force(id, point.end);
             }
         }

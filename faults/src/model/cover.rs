@@ -3,10 +3,10 @@
 //! A sync covers an effect only if the call that caused it had returned before the sync was called. It forces
 //! what it covers from its own end on: while it runs, its effects are allowed, not forced. A failed sync, and
 //! one in which the target was killed, forces nothing; after one that failed because the device or its space
-//! did, the data that it covered are void: their pages were marked clean, so a later sync's success says
-//! nothing of them (notes, *Failed fsync*).
+//! did, the data that it may have tried to write are void ([`Failures`]): their pages were marked clean, so a later
+//! sync's success says nothing of them (notes, *Failed fsync*).
 
-use crate::effect::{EffectKind, Effects, Meta};
+use crate::effect::{Effect, EffectKind, Effects, Meta};
 use crate::event::{Clock, Event, FileId, Op, SyncKind, WriteSync};
 use crate::trace::Trace;
 use std::collections::BTreeMap;
@@ -41,6 +41,29 @@ pub(crate) struct Point {
     pub(crate) failed: bool,
 }
 
+/// The syncs that failed, and when they ran.
+pub(crate) struct Failures {
+    all: Vec<(Option<FileId>, Clock, Clock)>,
+}
+
+impl Failures {
+    pub(crate) fn of(points: &[Point]) -> Failures {
+        let failed = points.iter().filter(|point| point.failed);
+        Failures { all: failed.map(|point| (point.file, point.begin, point.end)).collect() }
+    }
+
+    /// Whether a sync that ended at this moment, and said that all was well, says nothing of an effect: data that were
+    /// written before a sync of their file had failed, which had begun by then. They may have been in its write-back,
+    /// or not: also those that were written while it ran.
+    pub(crate) fn void(&self, effect: &Effect, end: Clock) -> bool {
+        let EffectKind::Data { file: of, .. } = effect.kind else { return false };
+        let took = |(file, begin, failed): &(Option<FileId>, Clock, Clock)| {
+            file.is_none_or(|file| file == of) && *begin < end && effect.issued < *failed
+        };
+        self.all.iter().any(took)
+    }
+}
+
 /// The clock from which on each effect is forced by a sync itself, closures left to the graph.
 pub(crate) fn forced(trace: &Trace, effects: &Effects, forces: Forces) -> Vec<Clock> {
     forced_among(trace, effects, forces, |_| true)
@@ -56,13 +79,16 @@ pub(crate) fn forced_among(
     let mut points = points(trace);
     // In the order of their ends, so that the first that covers an effect is the earliest that forces it.
     points.sort_by_key(|point| (point.end, point.begin));
+    let failures = Failures::of(&points);
     let mut forced = vec![Event::NEVER; effects.list.len()];
     let mut pending = Pending::of(effects, wanted);
-    for point in &points {
+    for point in points.iter().filter(|point| !point.failed) {
         if let Some(own) = point.own {
             let from = effects.list.partition_point(|effect| effect.event < own);
-            for (id, _) in effects.list.iter().enumerate().skip(from).take_while(|(_, e)| e.event == own) {
-                forced[id] = forced[id].min(point.end);
+            for (id, e) in effects.list.iter().enumerate().skip(from).take_while(|(_, e)| e.event == own) {
+                if !failures.void(e, point.end) {
+                    forced[id] = forced[id].min(point.end);
+                }
             }
         }
         let files: Vec<FileId> = match point.file {
@@ -77,12 +103,9 @@ pub(crate) fn forced_among(
                     return true;
                 }
                 let covered = trace.events[effect.event as usize].end < point.begin;
-                if point.failed {
-                    // Void: taken off the list without being forced.
-                    return covered && matches!(effect.kind, EffectKind::Data { .. });
-                }
                 let hit = covered && forces(&effect.kind, file, point.how);
-                if hit {
+                // What is void for one sync is so for all that end later: off the list without being forced.
+                if hit && !failures.void(effect, point.end) {
                     forced[id as usize] = forced[id as usize].min(point.end);
                 }
                 hit

@@ -5,8 +5,9 @@ use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::{AllocateMode, Clock, Event, FileId};
 use crate::model::cover::{self, Forces, Strength};
 use crate::model::graph::{Grain, Graph, Need, Oddities};
+use crate::model::overlap::{Behind, Spans};
 use crate::model::visible::{
-    data_in_size, in_order, size_chain, size_needs_data, size_of, sizes_follow_data,
+    data_in_size, in_order, size_chain, size_needs_data, size_of, sizes_follow_data, unseen_zeros,
 };
 use crate::model::{Case, Kind, Model, Rule};
 use crate::trace::Trace;
@@ -110,8 +111,9 @@ impl Journalling {
     fn edges(&self, trace: &Trace, effects: &Effects, forced: &[Clock]) -> Vec<(EffectId, Need)> {
         let mut rules = Rules {
             forced,
+            spans: Spans::of(trace),
             edges: data_in_size(effects),
-            journal: Vec::new(),
+            journal: Behind::default(),
             files: BTreeMap::new(),
             rename_waits: self.rename_waits,
             zeros_first: self.zeros_first,
@@ -124,19 +126,9 @@ impl Journalling {
             },
         };
         for (id, effect) in effects.list.iter().enumerate() {
-            rules.effect(trace, effects, EffectId(id as u32), &effect.kind);
+            rules.effect(effects, EffectId(id as u32), &effect.kind);
         }
         rules.edges
-    }
-}
-
-/// Zeros in place do not show once what zeroed the page is there: they count as there when it must be.
-fn unseen_zeros(graph: &Graph, effects: &Effects, forced: &mut [Clock]) {
-    for (id, zeros) in &effects.zeros {
-        let seen = graph.facts[zeros.by.0 as usize].absent_until;
-        let issued = effects.list[id.0 as usize].issued;
-        let at = &mut forced[id.0 as usize];
-        *at = (*at).min(seen.max(issued + 1));
     }
 }
 
@@ -189,14 +181,17 @@ struct Rules<'f> {
     fresh_tears: bool,
     /// Until when a truncate waits for the data that it must not expose: a failed sync has taken them away.
     data_before_truncate: Clock,
-    /// All journalled changes so far.
-    journal: Vec<EffectId>,
+    spans: Spans,
+    /// The journalled changes so far.
+    journal: Behind,
     files: BTreeMap<FileId, FileRules>,
 }
 
 #[derive(Default)]
 struct FileRules {
-    last_size: Option<EffectId>,
+    /// The sizes since it was set.
+    sizes: Vec<EffectId>,
+    shapes: Vec<EffectId>,
     /// What cut pages off so far, for pages that nothing of this trace has written yet.
     cuts: Vec<(EffectId, std::ops::Range<u64>)>,
     /// Pages whose blocks were allocated in advance: until they are written they read as zeros.
@@ -221,11 +216,11 @@ impl Rules<'_> {
         self.edges.push((from, Need { on, grain, rule }));
     }
 
-    fn effect(&mut self, trace: &Trace, effects: &Effects, id: EffectId, kind: &EffectKind) {
+    fn effect(&mut self, effects: &Effects, id: EffectId, kind: &EffectKind) {
         match kind {
             EffectKind::Size { file, .. } => {
-                self.after_journal(trace, effects, id);
-                self.files.entry(*file).or_default().last_size = Some(id);
+                self.after_journal(effects, id);
+                self.files.entry(*file).or_default().sizes.push(id);
             }
             // A block that is set free needs nothing; what sets it free needs it as it was.
             EffectKind::Data { file, page, .. } if kind.is_freed() => {
@@ -233,7 +228,7 @@ impl Rules<'_> {
             }
             EffectKind::Data { file, page, fresh, .. } => {
                 if *fresh {
-                    self.after_journal(trace, effects, id);
+                    self.after_journal(effects, id);
                 }
                 // A block that shows what stood there before waits for nothing: the first data in it have no needs in
                 // their page, which allows more than a kernel does where they were to need the zeros around them.
@@ -241,25 +236,22 @@ impl Rules<'_> {
                 self.data(id, *file, *page, kind.sectors(), (*fresh, first));
             }
             EffectKind::Meta(meta) => {
-                // R1: one total order, of which a prefix survives.
-                if let Some(&on) = self.journal.last() {
+                // R1: one total order, of which a prefix survives. Of calls at once it may be either.
+                for on in self.journal.add(&self.spans, effects, id, true) {
                     self.need(id, on, Grain::Whole, Rule::Journal);
                 }
-                self.journal.push(id);
                 self.meta(effects, id, meta);
+                if let Some(file) = kind.content_of() {
+                    self.files.entry(file).or_default().shapes.push(id);
+                }
             }
         }
     }
 
-    /// R2: the last journalled change that had returned before this write was called, and so all before it.
+    /// R2: the journalled changes that had returned before this write was called, or that it waited for.
     /// One that was still running may be journalled later.
-    fn after_journal(&mut self, trace: &Trace, effects: &Effects, id: EffectId) {
-        let issued = effects.list[id.0 as usize].issued;
-        let returned = |on: &&EffectId| {
-            let event = effects.list[on.0 as usize].event as usize;
-            trace.events[event].end < issued
-        };
-        if let Some(on) = self.journal.iter().rev().find(returned).copied() {
+    fn after_journal(&mut self, effects: &Effects, id: EffectId) {
+        for on in self.journal.of(&self.spans, effects, id) {
             self.need(id, on, Grain::Whole, Rule::AllocationAfterNames);
         }
     }
@@ -309,8 +301,10 @@ impl Rules<'_> {
         match meta {
             Meta::Rename { file, replaced: Some(_), .. } if self.rename_waits => {
                 // auto_da_alloc: the rename starts the allocation of what it moves over another file, so the
-                // size is journalled first; the data are not waited for (old, N zero bytes, or new).
-                if let Some(on) = self.files.get(file).and_then(|known| known.last_size) {
+                // size is journalled first; the data are not waited for (old, N zero bytes, or new). A write that is
+                // under way may come after it.
+                let sizes = self.files.get(file).map_or(&[][..], |known| &known.sizes);
+                if let Some(&on) = sizes.iter().rev().find(|on| self.spans.first(effects, **on, id)) {
                     self.need(id, on, Grain::Whole, Rule::ReplaceViaRename);
                 }
             }
@@ -353,7 +347,7 @@ impl Rules<'_> {
             _ => {}
         }
         if let Some(file) = effects.deaths.get(&id) {
-            self.bury(id, *file);
+            self.bury(effects, id, *file);
         }
     }
 
@@ -386,10 +380,12 @@ impl Rules<'_> {
     /// brought a size beyond them there.
     fn wait_for_appended(&mut self, effects: &Effects, id: EffectId, file: FileId, size: u64) {
         let Some(known) = self.files.get(&file) else { return };
-        let last = known.last_size.map(|last| &effects.list[last.0 as usize].kind);
+        let last = known.sizes.last().map(|last| &effects.list[last.0 as usize].kind);
         let Some(EffectKind::Size { to, .. }) = last else { return };
         let page = to.saturating_sub(1) / PAGE;
-        if effects.list[id.0 as usize].issued > self.data_before_truncate {
+        // One that was still under way may have come after the failure.
+        let event = effects.list[id.0 as usize].event;
+        if self.spans.of_event(event).1 > self.data_before_truncate {
             return;
         }
         let seen = |on: &&EffectId| match &effects.list[on.0 as usize].kind {
@@ -425,9 +421,11 @@ impl Rules<'_> {
     /// With its last name gone, nothing shows of a file: what was written so far counts as there. What is
     /// written later through an open descriptor does not need the removal (R3): over a block that the file
     /// has, it can be on the disk while the name still is.
-    fn bury(&mut self, id: EffectId, file: FileId) {
+    fn bury(&mut self, effects: &Effects, id: EffectId, file: FileId) {
         let known = self.files.entry(file).or_default();
-        let gone: Vec<EffectId> = known.pages.values_mut().flat_map(|page| page.data.drain(..)).collect();
+        let mut gone: Vec<EffectId> = known.pages.values_mut().flat_map(|page| page.data.drain(..)).collect();
+        // A truncate that is still under way too.
+        gone.extend(known.shapes.iter().filter(|on| !self.spans.first(effects, **on, id)));
         for on in gone {
             self.need(id, on, Grain::Whole, Rule::OutOfReach);
         }
@@ -437,7 +435,8 @@ impl Rules<'_> {
     /// The size is set by the journal: earlier extensions no longer show. Where sizes are not nested (each goes
     /// with its own page's data) it would drag along data that it does not need.
     fn size_set(&mut self, id: EffectId, file: FileId) {
-        if let Some(on) = self.files.entry(file).or_default().last_size.take()
+        let sizes = std::mem::take(&mut self.files.entry(file).or_default().sizes);
+        if let Some(&on) = sizes.last()
             && self.nested
         {
             self.need(id, on, Grain::Whole, Rule::OutOfReach);

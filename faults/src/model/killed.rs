@@ -3,6 +3,7 @@
 use crate::effect::{EffectId, EffectKind, Effects};
 use crate::event::{Clock, Event, Op};
 use crate::model::graph::{Grain, Graph, Need, Oddities};
+use crate::model::overlap::Spans;
 use crate::model::{Case, Kind, Model, Rule};
 use crate::trace::Trace;
 
@@ -25,7 +26,8 @@ impl Model for Killed {
 
     fn cases<'t>(&self, trace: &'t Trace, effects: &'t Effects) -> Vec<Box<dyn Case + 't>> {
         let mut edges = Vec::new();
-        let spans: Vec<(Clock, Clock)> = effects.list.iter().map(|e| span(trace, e.event)).collect();
+        let calls = Spans::of(trace);
+        let spans: Vec<(Clock, Clock)> = effects.list.iter().map(|e| calls.of_event(e.event)).collect();
         let latest: Vec<Clock> = spans
             .iter()
             .scan(0, |max, (_, end)| {
@@ -56,14 +58,6 @@ impl Model for Killed {
 /// When a call had returned. One in which the target was killed may have come as far as it did, or not.
 fn end(trace: &Trace, event: u32) -> Clock {
     trace.events.get(event as usize).map_or(Event::NEVER, |e| e.end)
-}
-
-/// When a call began, and when it was over for those that came later: one in which the target was killed was over then.
-fn span(trace: &Trace, event: u32) -> (Clock, Clock) {
-    let Some(event) = trace.events.get(event as usize) else { return (0, Event::NEVER) };
-    let killed = || trace.events.iter().find(|e| e.op == Op::Kill && e.begin > event.begin).map(|e| e.begin);
-    let end = if event.end == Event::NEVER { killed().unwrap_or(Event::NEVER) } else { event.end };
-    (event.begin, end)
 }
 
 /// Whether two changes keep their order, also where their calls overlap: the other one is another order of the trace.

@@ -16,6 +16,7 @@ mod graph;
 mod journal;
 mod killed;
 mod list;
+mod overlap;
 mod posix;
 mod prefix;
 mod rule;

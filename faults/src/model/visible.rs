@@ -5,7 +5,8 @@ use crate::effect::{EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::AllocateMode::{Collapse, Insert};
 use crate::event::{Clock, FileId, Op};
 use crate::model::Rule;
-use crate::model::graph::{Grain, Need};
+use crate::model::graph::{Grain, Graph, Need};
+use crate::model::overlap::{Behind, Spans};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,26 +112,37 @@ pub(crate) fn sizes_follow_data(effects: &Effects, forced: &mut [Clock]) {
     }
 }
 
-/// Everything in the order of the calls, and as one step: a size with the data that it covers, the zeros of a cut
+/// Zeros in place do not show once what zeroed the page is there: they count as there when it must be.
+pub(crate) fn unseen_zeros(graph: &Graph, effects: &Effects, forced: &mut [Clock]) {
+    for (id, zeros) in &effects.zeros {
+        let seen = graph.facts[zeros.by.0 as usize].absent_until;
+        let issued = effects.list[id.0 as usize].issued;
+        let at = &mut forced[id.0 as usize];
+        *at = (*at).min(seen.max(issued + 1));
+    }
+}
+
+/// Everything in the order of the calls, where they do not overlap, and as one step: a size with the data that it covers, the zeros of a cut
 /// with their truncate. But for zeros in place, which are in no order; what comes behind them needs what zeroed those
 /// pages, so that they do not show any more.
 pub(crate) fn in_order(trace: &Trace, effects: &Effects) -> Edges {
     let mut edges = Vec::new();
-    let mut last: Option<EffectId> = None;
+    let spans = Spans::of(trace);
+    let mut order = Behind::default();
     for (id, here) in effects.list.iter().enumerate() {
-        let id = EffectId(id as u32);
         if here.kind.is_zeros() {
             continue;
         }
-        for before in last.map_or(0..0, |last| last.0 + 1..id.0) {
-            edges.push(edge(id, EffectId(before), Rule::OutOfReach));
+        let in_front = effects.list[..id].iter().rev().take_while(|effect| effect.kind.is_zeros()).count();
+        let id = EffectId(id as u32);
+        for zeros in id.0 - in_front as u32..id.0 {
+            edges.push(edge(id, EffectId(zeros), Rule::OutOfReach));
         }
-        if let Some(on) = last.replace(id) {
+        for on in order.add(&spans, effects, id, true) {
             edges.push(edge(id, on, Rule::InOrder));
             let before = &effects.list[on.0 as usize];
-            let shape = before.event == here.event
-                && !matches!(trace.events[here.event as usize].op, Op::Write { .. });
-            if shape || matches!(before.kind, EffectKind::Size { .. }) {
+            let shape = !matches!(trace.events[here.event as usize].op, Op::Write { .. });
+            if before.event == here.event && (shape || matches!(before.kind, EffectKind::Size { .. })) {
                 edges.push(edge(on, id, Rule::InOrder));
             }
         }

@@ -67,7 +67,7 @@ pub fn vector(state: &CrashState, n: usize) -> Vec<Outcome> {
 }
 
 /// Every vector of outcomes that the slow checker takes at some crash point, with the points.
-fn brute(slow: &Slow<'_>) -> Option<BTreeSet<(Vec<Outcome>, u64, u64)>> {
+pub fn brute(slow: &Slow<'_>) -> Option<BTreeSet<(Vec<Outcome>, u64, u64)>> {
     let options: Vec<Vec<Outcome>> = slow.list.iter().map(|effect| slow.outcomes(&effect.kind)).collect();
     if options.iter().map(Vec::len).product::<usize>() > 6000 {
         return None;

@@ -205,6 +205,14 @@ impl Script {
         self
     }
 
+    /// When the last event began and ended.
+    pub fn within(mut self, begin: Clock, end: Clock) -> Self {
+        if let Some(event) = self.trace.events.last_mut() {
+            (event.begin, event.end) = (begin, end);
+        }
+        self
+    }
+
     pub fn end(&self) -> Clock {
         self.trace.events.len() as Clock * 2
     }

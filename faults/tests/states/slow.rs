@@ -9,6 +9,44 @@ pub struct Slow<'a> {
     pub trace: &'a Trace,
     pub list: &'a [Effect],
     pub model: &'a str,
+    /// Every order in which the calls can have been carried out: by event, its place.
+    orders: Vec<Vec<usize>>,
+}
+
+/// What calls change in an order that the trace gives: all names, or one file.
+fn subject(op: &Op) -> Option<FileId> {
+    match op {
+        Op::Create { .. } | Op::Link { .. } | Op::Unlink { .. } | Op::Rename { .. } | Op::Exchange { .. } => {
+            Some(FileId::ROOT)
+        }
+        Op::Write { file, .. } | Op::Truncate { file, .. } | Op::Allocate { file, .. } => Some(*file),
+        _ => None,
+    }
+}
+
+/// All orders of the calls in which one that had ended before another began comes before it, and calls that change the
+/// same thing come as in the trace. Each call is carried out at one moment of its own.
+fn orders(trace: &Trace) -> Vec<Vec<usize>> {
+    let n = trace.events.len();
+    let first = |a: usize, b: usize| {
+        let (x, y) = (&trace.events[a], &trace.events[b]);
+        x.end < y.begin || a < b && subject(&x.op).is_some() && subject(&x.op) == subject(&y.op)
+    };
+    let mut begun: Vec<Vec<usize>> = vec![Vec::new()];
+    for _ in 0..n {
+        let longer = |order: &Vec<usize>| {
+            let left: Vec<usize> = (0..n).filter(|e| !order.contains(e)).collect();
+            let next = left.iter().filter(|e| !left.iter().any(|other| first(*other, **e)));
+            next.map(|e| [order.as_slice(), &[*e]].concat()).collect::<Vec<_>>()
+        };
+        begun = begun.iter().flat_map(longer).collect();
+    }
+    let places = |order: Vec<usize>| {
+        let mut places = vec![0; n];
+        order.iter().enumerate().for_each(|(at, event)| places[*event] = at);
+        places
+    };
+    begun.into_iter().map(places).collect()
 }
 
 fn mask(kind: &EffectKind, outcome: Outcome) -> u8 {
@@ -54,7 +92,7 @@ fn entry_of(kind: &EffectKind, x: FileId) -> bool {
 
 impl<'a> Slow<'a> {
     pub fn new(trace: &'a Trace, effects: &'a Effects, model: &'a str) -> Self {
-        Slow { trace, list: &effects.list, model }
+        Slow { trace, list: &effects.list, model, orders: orders(trace) }
     }
 
     pub fn outcomes(&self, kind: &EffectKind) -> Vec<Outcome> {
@@ -96,6 +134,12 @@ impl<'a> Slow<'a> {
     fn forced(&self, out: &[Outcome], at: Clock) -> bool {
         let mut must: Vec<bool> =
             (0..self.list.len()).map(|i| self.forced_by_a_sync(i, &out[i], at)).collect();
+        if self.model.starts_with("posix") {
+            for i in 0..must.len() {
+                // Where the data may have been given up, so may the size that goes with them.
+                must[i] &= !self.size_of(i) || must[i + 1];
+            }
+        }
         for j in (0..must.len()).rev() {
             for i in 0..j {
                 if must[j] && self.model == "ext4-ordered" && self.written_back_with(i, j) {
@@ -116,11 +160,35 @@ impl<'a> Slow<'a> {
         }
     }
 
+    /// Whether it is the size of the data effect behind it.
+    fn size_of(&self, i: usize) -> bool {
+        let next = self.list.get(i + 1);
+        let data = next.is_some_and(|next| matches!(next.kind, EffectKind::Data { .. }));
+        matches!(self.list[i].kind, EffectKind::Size { .. })
+            && data
+            && next.is_some_and(|next| next.event == self.list[i].event)
+    }
+
+    /// Whether a sync that ended at this moment and found nothing wrong says nothing of these data: another one had
+    /// begun by then, has failed, and may have tried to write them.
+    fn given_up(&self, i: usize, end: Clock) -> bool {
+        let effect = &self.list[i];
+        let EffectKind::Data { file: of, .. } = effect.kind else { return false };
+        self.trace.events.iter().any(|event| {
+            let tried = match event.op {
+                Op::Sync { file, .. } => file == of,
+                Op::SyncAll => true,
+                _ => false,
+            };
+            tried && event.errno == libc::EIO && event.begin < end && effect.issued < event.end
+        })
+    }
+
     fn forced_by_a_sync(&self, i: usize, outcome: &Outcome, at: Clock) -> bool {
         let effect = &self.list[i];
         let kind = &effect.kind;
         self.trace.events.iter().enumerate().any(|(index, event)| {
-            if event.end > at || event.errno != 0 {
+            if event.end > at || event.errno != 0 || self.given_up(i, event.end) {
                 return false;
             }
             let covered = self.trace.events[effect.event as usize].end < event.begin;
@@ -166,22 +234,36 @@ impl<'a> Slow<'a> {
         }
     }
 
+    /// Whether there is an order of the calls in which all that is there has what it needs.
     fn ordered(&self, out: &[Outcome]) -> bool {
         let n = self.list.len();
-        (0..n).all(|j| out[j] == Outcome::Absent || (0..n).all(|i| i == j || self.pair(i, j, out)))
+        let fits = |order: &Vec<usize>| {
+            (0..n).all(|j| out[j] == Outcome::Absent || (0..n).all(|i| i == j || self.pair(i, j, out, order)))
+        };
+        self.orders.iter().any(fits)
     }
 
     /// Whether effect j may be there, as far as effect i is concerned.
-    fn pair(&self, i: usize, j: usize, out: &[Outcome]) -> bool {
+    fn pair(&self, i: usize, j: usize, out: &[Outcome], order: &[usize]) -> bool {
         let (a, b) = (&self.list[i], &self.list[j]);
         let whole = out[i] == Outcome::Whole;
+        let earlier = match a.event == b.event {
+            true => i < j,
+            false => order[a.event as usize] < order[b.event as usize],
+        };
         if self.model == "prefix" {
             // A size with its data; the zeros of a cut with the truncate.
             let data_of_it = j + 1 == i
                 && a.event == b.event
                 && (matches!(b.kind, EffectKind::Size { .. })
                     || matches!(a.kind, EffectKind::Meta(Meta::Truncate { .. })));
-            return whole || i > j && !data_of_it;
+            return whole || !earlier && !data_of_it;
+        }
+        let journal = |k: &EffectKind| matches!(k, EffectKind::Meta(_));
+        let floating = matches!(b.kind, EffectKind::Size { .. } | EffectKind::Data { fresh: true, .. });
+        let follows = earlier && (journal(&b.kind) || floating);
+        if self.model == "ext4-ordered" && journal(&a.kind) && follows && !whole {
+            return false;
         }
         if i > j {
             return true;
@@ -207,19 +289,13 @@ impl<'a> Slow<'a> {
             }
             _ => {}
         }
-        self.model != "ext4-ordered" || self.ext4(i, j, out)
+        self.model != "ext4-ordered" || self.ext4(i, j, out, earlier)
     }
 
-    fn ext4(&self, i: usize, j: usize, out: &[Outcome]) -> bool {
+    fn ext4(&self, i: usize, j: usize, out: &[Outcome], earlier: bool) -> bool {
         let (a, b) = (&self.list[i], &self.list[j]);
         let whole = out[i] == Outcome::Whole;
-        let journal = |k: &EffectKind| matches!(k, EffectKind::Meta(_));
-        let returned = self.trace.events[a.event as usize].end < b.issued;
         let last_link = |file: FileId| self.dies(j) == Some(file);
-        let floating = matches!(b.kind, EffectKind::Size { .. } | EffectKind::Data { fresh: true, .. });
-        if journal(&a.kind) && (journal(&b.kind) || floating && returned) && !whole {
-            return false;
-        }
         match (&a.kind, &b.kind) {
             (
                 EffectKind::Data { file, page, fresh, .. },
@@ -249,10 +325,13 @@ impl<'a> Slow<'a> {
             (
                 EffectKind::Size { file, .. },
                 EffectKind::Meta(Meta::Rename { file: f2, replaced: Some(_), .. }),
-            ) if file == f2 => whole,
-            (EffectKind::Data { file, .. } | EffectKind::Size { file, .. }, EffectKind::Meta(_)) => {
-                !last_link(*file) || whole
-            }
+            ) if file == f2 => whole || !earlier,
+            (
+                EffectKind::Data { file, .. }
+                | EffectKind::Size { file, .. }
+                | EffectKind::Meta(Meta::Truncate { file, .. }),
+                EffectKind::Meta(_),
+            ) => !last_link(*file) || whole,
             _ => true,
         }
     }
