@@ -115,6 +115,22 @@ fn numbers_have_bounds() {
 }
 
 #[test]
+fn a_switch_of_the_environment_knows_one_word() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in ["UNPLUG_FORK_SERVER", "UNPLUG_SPARE_LIVES"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_unplug"))
+            .args(["check", "--policy", "always", "--model", "prefix", "--ops", "1"])
+            .current_dir(dir.path())
+            .env(name, "maybe")
+            .output()
+            .expect("the command can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("{name}=maybe: only `no`")), "{said}");
+    }
+}
+
+#[test]
 fn a_bad_environment_variable_is_an_error_not_a_default() {
     let dir = tempfile::tempdir().expect("a directory");
     let output = Command::new(env!("CARGO_BIN_EXE_unplug"))

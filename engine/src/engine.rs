@@ -74,6 +74,8 @@ pub struct Engine {
     pub started_ms: u64,
     /// BGSAVE SCHEDULE waits for another child to end.
     pub save_scheduled: bool,
+    /// Whether the timer deletes keys whose time has come; whoever looks at one does so in any case.
+    pub active_expire: bool,
     _lock: DirLock,
 }
 
@@ -106,6 +108,7 @@ impl Engine {
             now_ms,
             started_ms: now_ms,
             save_scheduled: false,
+            active_expire: true,
             _lock: lock,
         };
         Ok((engine, report))
@@ -163,7 +166,7 @@ impl Engine {
     }
 
     fn expire_keys(&mut self) {
-        for _ in 0..EXPIRED_PER_TICK {
+        for _ in 0..if self.active_expire { EXPIRED_PER_TICK } else { 0 } {
             let Some((db, key)) = self.hooks.expiries.pop_due(self.now_ms) else { break };
             self.context(db).expire_if_due(db, &key);
         }

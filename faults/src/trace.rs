@@ -1,6 +1,6 @@
 //! A trace: everything that is known of one run, in memory. Its file form is in [`crate::codec`].
 
-use crate::event::{Event, FileId, Name, NodeKind};
+use crate::event::{Clock, Event, FileId, Name, NodeKind, Op};
 pub use crate::mutate::drop_syncs;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,6 +20,20 @@ pub struct Trace {
     pub events: Vec<Event>,
     /// What the recorder saw but could not follow. Not empty: the run is *not measured*.
     pub blind: Vec<Blind>,
+}
+
+impl Trace {
+    /// When a call was over for those that came later: when it returned; or, if its process was killed inside it, when
+    /// all processes of the target had been. What it had come to by then is in the trace, and the next life goes on from
+    /// it. [`Event::NEVER`] where there is no such kill, or it was not a kill of all.
+    pub fn over(&self, event: usize) -> Clock {
+        let Some(call) = self.events.get(event) else { return Event::NEVER };
+        if call.end != Event::NEVER {
+            return call.end;
+        }
+        let killed = |e: &&Event| e.op == Op::Kill && e.begin > call.begin;
+        self.events[event..].iter().find(killed).map_or(Event::NEVER, |kill| kill.begin)
+    }
 }
 
 /// What was run, and how. Holds nothing that differs between two equal runs (no pids, dates or paths).

@@ -1,5 +1,6 @@
 //! The history of one run: what clients asked for, what they were told, and when.
 
+mod delays;
 mod spans;
 
 pub use spans::{SUSPENDED, Suspended, WHILE_A_CHILD_RUNS};
@@ -59,6 +60,8 @@ pub struct History {
     pub suspended: Vec<Suspended>,
     /// When threads beside a process's first one synced a file, by the target's time.
     pub(crate) syncs: Vec<(Nanos, Nanos)>,
+    /// Calls that were made to last, in the order of their beginnings.
+    delays: Vec<delays::Delay>,
     /// How long after it is due the target may do something.
     tick: Nanos,
     /// The last crash point: everything that happened has ended.

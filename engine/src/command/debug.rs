@@ -6,12 +6,12 @@ use super::error::{CommandError, NOT_FLOAT};
 use crate::engine::Engine;
 use crate::keyspace::Value;
 use crate::number::parse_double;
-use crate::resp::Out;
+use crate::resp::{Out, parse_integer};
 use crate::session::{Outcome, Session};
 
 type Done = Result<Outcome, CommandError>;
 
-/// DEBUG DIGEST|DIGEST-VALUE|POPULATE|RELOAD|LOADAOF|SLEEP
+/// DEBUG DIGEST|DIGEST-VALUE|POPULATE|RELOAD|LOADAOF|SET-ACTIVE-EXPIRE|SLEEP
 pub(super) fn debug(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     let arguments = &argv[2..];
     match argv[1].to_ascii_lowercase().as_slice() {
@@ -34,6 +34,11 @@ pub(super) fn debug(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], 
         }
         b"loadaof" if arguments.is_empty() => {
             engine.reload_aof().map_err(|error| failed("AOF", error))?;
+            out.ok();
+        }
+        b"set-active-expire" if arguments.len() == 1 => {
+            // As C's atoi reads it: what is no number is 0.
+            engine.active_expire = parse_integer(arguments[0]).unwrap_or(0) != 0;
             out.ok();
         }
         b"sleep" if arguments.len() == 1 => {

@@ -369,3 +369,27 @@ fn a_string_has_the_form_that_redis_gives_it_however_it_came_about() {
         "{seen:?}"
     );
 }
+
+#[test]
+fn expired_keys_wait_for_whoever_looks_where_that_is_wanted() {
+    let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let Some(redis_server) = redis(their_dir.path(), &[]) else { return };
+    let engine = Running::engine(dir.path(), &["--save", ""]);
+    for server in [&engine, &redis_server] {
+        let mut client = server.connect();
+        for line in ["DEBUG SET-ACTIVE-EXPIRE 0", "SET k v PX 1", "SET other v"] {
+            assert_eq!(client.call(line), Reply::Simple("OK".into()), "{line}");
+        }
+        // Several turns of either timer.
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(client.call("DBSIZE"), Reply::Int(2));
+        assert_eq!(client.call("GET k"), Reply::Null);
+        assert_eq!(client.call("DBSIZE"), Reply::Int(1));
+        client.call("SET k v PX 1");
+        assert_eq!(client.call("DEBUG SET-ACTIVE-EXPIRE 1"), Reply::Simple("OK".into()));
+        until("the timer's deletion", || client.call("DBSIZE") == Reply::Int(1));
+        for line in ["DEBUG SET-ACTIVE-EXPIRE", "DEBUG SET-ACTIVE-EXPIRE 1 2"] {
+            assert!(client.call(line).is_error(), "{line}");
+        }
+    }
+}

@@ -233,6 +233,7 @@ impl Live {
                 }
             }
             Op::SyncAll => self.back.forget(),
+            Op::Kill => self.back.killed(event.begin),
             Op::Tmpfile { .. }
             | Op::Open { .. }
             | Op::Sync { .. }
@@ -241,7 +242,6 @@ impl Live {
             | Op::Reply { .. }
             | Op::Phase(_)
             | Op::Process(_)
-            | Op::Kill
             | Op::Advance
             | Op::Fault { .. } => {}
         }

@@ -84,9 +84,9 @@ fn moved_behind(trace: &Trace, order: &[usize], one: usize, other: usize) -> Opt
     let place = |call| order.iter().position(|&c| c == call);
     let (from, to) = (place(one)?, place(other)?);
     let (from, to) = (from.min(to), from.max(to));
-    let moved = &trace.events[order[from]];
+    let moved_ends = trace.over(order[from]);
     // Even one that it does not conflict with: what stands behind may be bound to it.
-    let late = |&passed: &usize| trace.events[passed].begin > moved.end;
+    let late = |&passed: &usize| trace.events[passed].begin > moved_ends;
     if order[from..=to].iter().skip(1).any(late) {
         return None;
     }
@@ -207,8 +207,9 @@ fn conflicts(trace: &Trace) -> Vec<(usize, usize)> {
         .collect();
     let mut pairs = Vec::new();
     for (n, &a) in changing.iter().enumerate() {
+        let over = trace.over(a);
         for &b in &changing[n + 1..] {
-            if trace.events[b].begin > trace.events[a].end {
+            if trace.events[b].begin > over {
                 break;
             }
             if conflict(&trace.events[a], &trace.events[b]) {

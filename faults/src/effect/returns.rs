@@ -8,7 +8,7 @@
 //! is gone from there, that other one may be there again, where the directory was not synced in between, and until it is
 //! (`old-one-back`).
 
-use crate::event::{Clock, FileId, Name};
+use crate::event::{Clock, Event, FileId, Name};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Place = (FileId, Name);
@@ -42,6 +42,12 @@ impl Returns {
     pub(super) fn replaced(&mut self, file: FileId, old: FileId, place: Place, end: Clock) {
         self.replacing.insert(file);
         self.lost.entry(place).or_default().push((old, end));
+    }
+
+    /// The target was killed: what it was inside of is over.
+    pub(super) fn killed(&mut self, at: Clock) {
+        let open = self.lost.values_mut().flatten().filter(|(_, end)| *end == Event::NEVER);
+        open.for_each(|(_, end)| *end = at);
     }
 
     /// A directory was synced, in a call that began at `begin`.

@@ -268,7 +268,7 @@ fn syncfs_forces(graph: &mut Graph, trace: &Trace, effects: &Effects) {
     let points = cover::points(trace);
     for point in points.iter().filter(|p| p.how == Strength::Everything && !p.failed) {
         for (n, effect) in effects.list.iter().enumerate() {
-            let end = trace.events[effect.event as usize].end;
+            let end = trace.over(effect.event as usize);
             if end < point.begin && end != Event::NEVER {
                 let fact = &mut graph.facts[n];
                 fact.absent_until = fact.absent_until.min(point.end);

@@ -77,7 +77,7 @@ pub(crate) fn graph(trace: &Trace, effects: &Effects, lacks: Option<Allowance>) 
     let points = cover::points(trace);
     for (at, effect) in whole.iter_mut().zip(&effects.list).filter(|(_, e)| e.kind.is_given()) {
         let EffectKind::Meta(Meta::Return { dir, back, .. }) = effect.kind else { continue };
-        let gone = trace.events[effect.event as usize].end;
+        let gone = trace.over(effect.event as usize);
         let settles = |p: &&Point| match p.file {
             None => p.end > effect.issued,
             Some(file) => back == Back::Replaced && file == dir && p.begin > gone && p.own.is_none(),

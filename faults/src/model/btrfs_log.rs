@@ -207,9 +207,9 @@ impl<'t> Reader<'t> {
         *forced = (*forced).min(end);
     }
 
-    /// Whether the call had returned before the sync was made.
+    /// Whether the call was over before the sync was made.
     fn covered(&self, id: u32, point: &Point) -> bool {
-        self.trace.events[self.effects.list[id as usize].event as usize].end < point.begin
+        self.trace.over(self.effects.list[id as usize].event as usize) < point.begin
     }
 
     /// sync and syncfs commit everything: "syncfs: everything: yes".

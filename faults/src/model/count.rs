@@ -82,12 +82,12 @@ impl<'g> Counter<'g> {
     fn sets(&mut self, open: &[u32], at: Clock) -> (BigUint, bool) {
         let mut problem = Problem::of(self.graph, open, at);
         if problem.rough {
-            return (problem.bound(), false);
+            return (problem.bound, false);
         }
         let all: Vec<u32> = (0..problem.nodes.len() as u32).collect();
         match problem.parts(all, &mut self.effort, 0) {
             Some(count) => (count, true),
-            None => (problem.bound(), false),
+            None => (problem.bound, false),
         }
     }
 }
@@ -108,6 +108,8 @@ struct Node {
 struct Problem {
     nodes: Vec<Node>,
     alive: Vec<bool>,
+    /// As many as there would be if no effect needed another.
+    bound: BigUint,
     /// The nodes say less than the graph: only the bound is right.
     rough: bool,
 }
@@ -118,19 +120,24 @@ impl Problem {
         let mut nodes: Vec<Node> = Vec::new();
         let mut from: Vec<u32> = Vec::with_capacity(open.len() + 1);
         let mut rough = false;
+        let mut bound = BigUint::from(1u8);
         for &id in open {
             from.push(atoms.len() as u32);
             let effect = EffectId(id);
             let fact = graph.facts[id as usize];
+            let absent = graph.legal_until(effect, Outcome::Absent) > at;
+            bound *= u32::from(absent) + 1 + graph.odd_at(effect, at);
             let sectorwise = |need: &crate::model::Need| need.grain == Grain::Sectors;
             let nested = graph.needs(effect).iter().chain(graph.users(effect)).any(sectorwise);
             let split = fact.tears && !fact.stale && nested;
+            // What shows old content has none of its sectors, and is there all the same: as nodes it is neither absent
+            // nor some of them. No model has both today.
+            rough |= fact.stale && nested;
             let masks: Vec<u8> = match split {
                 true => (0..8).map(|bit| 1u8 << bit).filter(|bit| bit & fact.sectors != 0).collect(),
                 false => vec![fact.sectors],
             };
             let odd = if split { 0 } else { graph.odd_at(effect, at) };
-            let absent = graph.legal_until(effect, Outcome::Absent) > at;
             if fact.parts != 0 && graph.users(effect).iter().any(sectorwise) {
                 rough |= graph.other_outcomes(effect).len() != 1;
                 for (mask, absent) in [(fact.sectors, absent), (REMOVAL, absent || odd > 0)] {
@@ -168,12 +175,7 @@ impl Problem {
             }
         }
         let alive = vec![true; nodes.len()];
-        Problem { nodes, alive, rough }
-    }
-
-    fn bound(&self) -> BigUint {
-        let options = |node: &Node| BigUint::from(u32::from(node.absent) + 1 + node.odd);
-        self.nodes.iter().map(options).product()
+        Problem { nodes, alive, bound, rough }
     }
 
     /// The product over the connected parts of some living nodes.

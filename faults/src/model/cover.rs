@@ -1,6 +1,7 @@
 //! Which sync covers which effect.
 //!
-//! A sync covers an effect only if the call that caused it had returned before the sync was called. It forces
+//! A sync covers an effect only if the call that caused it was over before the sync was called: it had returned, or its
+//! process had been killed inside it, in an earlier life ([`Trace::over`]). It forces
 //! what it covers from its own end on: while it runs, its effects are allowed, not forced. A failed sync, and
 //! one in which the target was killed, forces nothing; after one that failed because the device or its space
 //! did, the data that it may have tried to write are void ([`Failures`]): their pages were marked clean, so a later
@@ -102,7 +103,7 @@ pub(crate) fn forced_among(
                     // Another list, or the write's own flag, has it already.
                     return true;
                 }
-                let covered = trace.events[effect.event as usize].end < point.begin;
+                let covered = trace.over(effect.event as usize) < point.begin;
                 let hit = covered && forces(&effect.kind, file, point.how);
                 // What is void for one sync is so for all that end later: off the list without being forced.
                 if hit && !failures.void(effect, point.end) {

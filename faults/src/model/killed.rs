@@ -49,15 +49,11 @@ impl Model for Killed {
             }
         }
         let mut graph = Graph::new(effects, Oddities::default(), edges);
-        let ends: Vec<Clock> = effects.list.iter().map(|e| end(trace, e.event)).collect();
+        // What a call had come to in which the target was killed, the next life goes on from.
+        let ends: Vec<Clock> = effects.list.iter().map(|e| trace.over(e.event as usize)).collect();
         graph.force(&ends);
         vec![Box::new(graph)]
     }
-}
-
-/// When a call had returned. One in which the target was killed may have come as far as it did, or not.
-fn end(trace: &Trace, event: u32) -> Clock {
-    trace.events.get(event as usize).map_or(Event::NEVER, |e| e.end)
 }
 
 /// Whether two changes keep their order, also where their calls overlap: the other one is another order of the trace.

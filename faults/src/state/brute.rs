@@ -2,6 +2,7 @@
 
 use crate::effect::{EffectId, Effects, Outcome};
 use crate::event::{Clock, Event, FileId, NodeKind, Op, Task};
+use crate::model::Counter;
 use crate::model::{Case, Grain, Graph, Kind, Model, Need, Rule};
 use crate::state::order::Order;
 use crate::state::rest::Rest;
@@ -233,6 +234,20 @@ proptest! {
         prop_assert_eq!(&found, &legal);
     }
 
+    /// A count that is called exact is that of all legal states; one that is not is no less.
+    #[test]
+    fn counts_are_brute_force(spec in spec(1..6), from in 0u64..8, len in 0u64..20) {
+        let trace = trace(spec.facts.len());
+        let mut effects = Effects::of(&trace);
+        let graph = spec.graph(&mut effects);
+        let end = trace.events.last().map_or(0, |event| event.end);
+        let range = (from.min(end), (from + len).min(end));
+        let Some(legal) = brute(&graph, range) else { return Ok(()) };
+        let count = Counter::new(&graph).over(range.0, range.1);
+        let right = if count.exact { count.states == legal.len().into() } else { count.states >= legal.len().into() };
+        prop_assert!(right, "{count:?}, and there are {}\n{graph:#?}", legal.len());
+    }
+
     /// Everything together, whatever the budget: no state twice, none illegal, and exactly as many as fit.
     #[test]
     fn budgets_are_spent(spec in spec(4..12), bound in 0u8..3, budget in 1u64..400) {
@@ -255,6 +270,23 @@ proptest! {
             prop_assert_eq!(seen.len() as u64, all.min(budget), "of {}", all);
             prop_assert_eq!(states.is_exhaustive(), all <= budget);
         }
+    }
+}
+
+/// A page that tears, may show old content, and is needed by sector: what shows old content has none of them.
+#[test]
+fn old_content_beside_needs_by_sector_is_counted_or_bounded() {
+    let trace = trace(2);
+    let mut effects = Effects::of(&trace);
+    for stale in [false, true] {
+        let facts = vec![(0x07, true, stale, 0, false), (0x06, true, false, 0, false)];
+        let edges = vec![(1, 0, true)];
+        let (forced, halves, given) = (vec![None; 2], vec![(1, 1); 2], vec![false; 2]);
+        let graph = Spec { facts, edges, forced, halves, given, both: false }.graph(&mut effects);
+        let legal = brute(&graph, (0, 4)).expect("few").len();
+        let count = Counter::new(&graph).over(0, 4);
+        assert_eq!((legal, count.exact), (if stale { 19 } else { 18 }, !stale), "{count:?}");
+        assert!(if stale { count.states >= legal.into() } else { count.states == legal.into() }, "{count:?}");
     }
 }
 

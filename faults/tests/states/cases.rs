@@ -2,6 +2,7 @@
 //! by page (tearing is assumed away: the measurements are by page).
 
 use crate::script::{Script, set};
+use unplug_faults::effect::Orders;
 use unplug_faults::event::{Op, WriteSync};
 use unplug_faults::state::Assumption::NoTear;
 
@@ -208,4 +209,33 @@ fn write_after_unlink() {
     assert_eq!(over.at_end(EXT4, &[NoTear]), set(&["f=A", "f=B", ""]));
     let behind = script.unlink("f").op(write(4096));
     assert_eq!(behind.at_end(EXT4, &[NoTear]), set(&["f=A", ""]));
+}
+
+/// A call inside which the target was killed is over when the next life begins: what that one syncs is there.
+#[test]
+fn what_a_killed_call_did_is_synced_by_the_next_life() {
+    let killed = || Script::new().base("f", 'A', 1).write("f", 0, 'B', 1).killed().kill();
+    for model in ["ext4-ordered", "ext4-writeback", "ext4-journal", "xfs", "btrfs", "posix", "posix-split"] {
+        let (before, after) = (killed(), killed().fsync("f"));
+        assert_eq!(before.at_end(model, &[NoTear]), set(&["f=A", "f=B"]), "{model}");
+        assert_eq!(after.at_end(model, &[NoTear]), set(&["f=B"]), "{model}");
+        // Nothing of it was on the disk for sure before that.
+        let amid = after.during(model, &[NoTear], 1, 4);
+        assert_eq!(amid, set(&["f=A", "f=B"]), "{model}");
+        let returned = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1).sync_all();
+        let all = killed().sync_all().at_end(model, &[NoTear]);
+        assert_eq!(all, returned.at_end(model, &[NoTear]), "{model}");
+        // A sync inside which it was killed has forced nothing.
+        let sync = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1).fsync("f").killed().kill();
+        assert_eq!(sync.at_end(model, &[NoTear]), set(&["f=A", "f=B"]), "{model}");
+    }
+}
+
+/// And it comes before what the next life does: no order is possible in which it does not.
+#[test]
+fn what_a_killed_call_did_comes_before_the_next_life() {
+    let script = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1).killed().kill().write("f", 0, 'C', 1);
+    assert_eq!(Orders::of(&script.trace).traces.len(), 1);
+    let one_life = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1).killed().write("f", 0, 'C', 1);
+    assert_eq!(Orders::of(&one_life.trace).traces.len(), 2);
 }

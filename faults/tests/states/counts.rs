@@ -13,7 +13,8 @@ pub const MODELS: [&str; 4] = ["prefix", "ext4-ordered", "posix", "posix-split"]
 
 /// A random script over two old files, a new one and a directory.
 pub fn script() -> impl Strategy<Value = Script> {
-    proptest::collection::vec((0u8..14, 0u8..3, 0u8..4), 1..6).prop_map(|steps| {
+    let kill = prop::option::weighted(0.4, 0usize..5);
+    (proptest::collection::vec((0u8..14, 0u8..3, 0u8..4), 1..6), kill).prop_map(|(steps, kill)| {
         let mut s = Script::new().base("f", 'A', 1).base("g", 'A', 1).base_dir("d");
         let mut here: Vec<String> = vec!["f".into(), "g".into()];
         for (n, (what, who, how)) in steps.into_iter().enumerate() {
@@ -53,6 +54,10 @@ pub fn script() -> impl Strategy<Value = Script> {
             };
             if how == 3 && what != 8 && s.trace.events.len() > 1 {
                 s = s.overlapping();
+            }
+            // The last call may have done its work when the target was killed inside it; then there is another life.
+            if kill == Some(n) {
+                s = s.killed().kill();
             }
         }
         s

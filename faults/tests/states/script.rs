@@ -188,6 +188,11 @@ impl Script {
         self
     }
 
+    /// Every process of the target is killed.
+    pub fn kill(self) -> Self {
+        self.op(Op::Kill)
+    }
+
     /// The last event failed.
     pub fn failed(mut self, errno: i32) -> Self {
         if let Some(event) = self.trace.events.last_mut() {

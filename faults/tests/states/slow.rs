@@ -24,13 +24,19 @@ fn subject(op: &Op) -> Option<FileId> {
     }
 }
 
+/// When a call was over: when it returned, or else when its process was killed.
+fn over(trace: &Trace, call: &Event) -> Clock {
+    let kills = trace.events.iter().filter(|e| e.op == Op::Kill && e.begin > call.begin);
+    if call.end != Event::NEVER { call.end } else { kills.map(|e| e.begin).min().unwrap_or(Event::NEVER) }
+}
+
 /// All orders of the calls in which one that had ended before another began comes before it, and calls that change the
 /// same thing come as in the trace. Each call is carried out at one moment of its own.
 fn orders(trace: &Trace) -> Vec<Vec<usize>> {
     let n = trace.events.len();
     let first = |a: usize, b: usize| {
         let (x, y) = (&trace.events[a], &trace.events[b]);
-        x.end < y.begin || a < b && subject(&x.op).is_some() && subject(&x.op) == subject(&y.op)
+        over(trace, x) < y.begin || a < b && subject(&x.op).is_some() && subject(&x.op) == subject(&y.op)
     };
     let mut begun: Vec<Vec<usize>> = vec![Vec::new()];
     for _ in 0..n {
@@ -191,7 +197,7 @@ impl<'a> Slow<'a> {
             if event.end > at || event.errno != 0 || self.given_up(i, event.end) {
                 return false;
             }
-            let covered = self.trace.events[effect.event as usize].end < event.begin;
+            let covered = over(self.trace, &self.trace.events[effect.event as usize]) < event.begin;
             let own = effect.event == index as u32;
             match &event.op {
                 // By the letter sync() only schedules; on Linux it waits.

@@ -20,7 +20,9 @@ use crate::target::command_recover;
 use crate::target::options::{self, Of};
 use crate::target::policy::Policy;
 use crate::target::resp::{RespTarget, VARIANT};
+use crate::target::resp_starts::ENV_FORK_SERVER;
 use crate::verdict::{ExitCode, Violation};
+use crate::worker::sound::ENV_SPARE;
 use crate::worker::{Limits, Workers};
 use crate::workload::Workload;
 use crate::workload::phases::without_tour;
@@ -311,8 +313,14 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<BTreeSet<
     Ok(shown)
 }
 
-/// When a recovery counts as one that hangs.
+/// When a recovery counts as one that hangs; and that what else the environment asks of recoveries means something.
 pub(super) fn limits() -> Result<Limits, Failure> {
+    for name in [ENV_FORK_SERVER, ENV_SPARE] {
+        if let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty() && value != "no") {
+            let what = format!("{name}={}: only `no` means something", value.to_string_lossy());
+            return Err(Failure::usage(what, "leave it unset otherwise".into()));
+        }
+    }
     Limits::asked().map_err(|why| Failure::usage(why, "leave it unset for 5 seconds".into()))
 }
 

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use unplug_faults::event::Op;
 use unplug_faults::image::Image;
 use unplug_faults::model::Model;
-use unplug_faults::plan::{Call, Outcome, Plan as FaultPlan};
+use unplug_faults::plan::{Call, Plan as FaultPlan};
 use unplug_faults::state::{Assumption, Plan};
 use unplug_faults::trace::{Blind, Trace};
 
@@ -119,7 +119,7 @@ impl Sweep<'_> {
 
     fn all(&self, wanted: &Wanted, pool: &mut dyn Pool) -> Result<Vec<CellResult>, SweepError> {
         let mut cells = Vec::new();
-        let restarting = restarting(self.workload);
+        let restarting = restarting(self.workload, self.target.policy.appends());
         if wanted.has_calls() {
             let seen = |call: &Call| !call.reads() || call.receives() && wanted.names(Call::receives);
             let census = FaultPlan::census_of(Call::all().filter(seen));
@@ -129,10 +129,9 @@ impl Sweep<'_> {
             let mut planned: Vec<(Single, &Workload)> =
                 singles(&census, wanted, every).into_iter().map(|s| (s, self.workload)).collect();
             planned.extend(full_disks(written(&base), wanted).into_iter().map(|s| (s, self.workload)));
-            // Reads happen where there is something to read: in a second life. Which snapshot that began with no
-            // contract can say.
+            // Reads happen where there is something to read: in a second life.
             let of_files = |call: Call| call.reads() && !call.receives();
-            if wanted.names(of_files) && self.target.policy.appends() {
+            if wanted.names(of_files) {
                 let base = self.whole(&FaultPlan::census(true), &restarting)?;
                 let mut census = Census::of(&base, every);
                 census.sites.retain(|s| of_files(s.call));
@@ -221,7 +220,7 @@ impl Sweep<'_> {
         Search {
             trace,
             target: self.target,
-            contract: self.contract_after(trace),
+            contract: self.contract.clone(),
             model,
             plan: Plan { bound: 1, budget, seed: trace.meta.seed },
             assume: self.assume,
@@ -320,22 +319,6 @@ impl Sweep<'_> {
         }
     }
 
-    /// Calls that were made to last take from a window what they last.
-    fn contract_after(&self, trace: &Trace) -> Contract {
-        let delays: u64 = trace
-            .events
-            .iter()
-            .map(|e| match &e.op {
-                Op::Fault { outcome: Outcome::Delay(nanos), .. } => *nanos,
-                _ => 0,
-            })
-            .sum();
-        match &self.contract {
-            Contract::EverySec { window } => Contract::EverySec { window: window + delays },
-            other => other.clone(),
-        }
-    }
-
     /// Keeps the trace of a faulted run that has shown something: a real server's run cannot be made again.
     fn save(&self, trace: &Trace, text: &str) {
         let Some(dir) = self.repro_dir else { return };
@@ -366,13 +349,16 @@ struct Results {
     ended: u64,
 }
 
-/// The workload with a kill and a restart in its middle.
-fn restarting(workload: &Workload) -> Workload {
+/// The workload with a kill and a restart in its middle, where there is something to read for the second life.
+fn restarting(workload: &Workload, appends: bool) -> Workload {
     let mut out = workload.clone();
     let is_phase = |s: &Step| matches!(s, Step::Phase(_));
     // Within the first phase: later ones wait for what a kill would end.
     let end = out.steps.iter().skip(1).position(is_phase).map_or(out.steps.len(), |at| at + 1);
-    out.steps.insert(end / 2 + 1, Step::KillAndRestart);
+    // Without a log, behind the first snapshot, and what is asked of it.
+    let saved = out.steps.iter().position(|s| *s == Step::Settle).filter(|_| !appends);
+    let at = saved.map_or(end / 2 + 1, |at| (at + 2).min(out.steps.len()));
+    out.steps.insert(at, Step::KillAndRestart);
     out
 }
 

@@ -2,7 +2,6 @@
 
 use super::History;
 use unplug_faults::event::{Clock, Event, Nanos, Op, ProcessEvent, SyncKind};
-use unplug_faults::plan::Outcome;
 use unplug_faults::trace::Trace;
 
 /// A span in which a policy promises nothing.
@@ -31,6 +30,7 @@ impl History {
     pub(super) fn read_spans(&mut self, trace: &Trace) {
         let hz = trace.meta.options.get(HZ).and_then(|hz| hz.parse().ok()).filter(|hz| *hz > 0);
         self.tick = hz.map_or(TICK, |hz: u64| TICK.max(10 * TICK / hz));
+        self.read_delays(trace);
         if trace.meta.options.get(SUSPENDED).is_some_and(|when| when == WHILE_A_CHILD_RUNS) {
             self.suspended = self.children(trace);
         }
@@ -47,13 +47,8 @@ impl History {
 
     /// The lives of children, each until the target has noticed its end.
     fn children(&self, trace: &Trace) -> Vec<Suspended> {
-        let delay = |e: &Event| match &e.op {
-            Op::Fault { outcome: Outcome::Delay(nanos), .. } => *nanos,
-            _ => 0,
-        };
-        // What calls were made to last, the sync at the end may last; and a timer is late where the clock goes in steps.
+        // A timer is late where the clock goes in steps.
         let ticks = if trace.meta.gated { 1 } else { 2 };
-        let late: Nanos = trace.events.iter().map(delay).sum::<Nanos>() + ticks * self.tick;
         let mut spans = Vec::new();
         for (index, fork) in trace.events.iter().enumerate() {
             let Op::Process(ProcessEvent::Forked { child }) = fork.op else { continue };
@@ -66,7 +61,9 @@ impl History {
                 trace.events[index..].iter().find(ends)
             };
             // One that was killed alone, or whose end was not recorded, is told from one that goes on by nothing.
-            let until = ends_of(child).map_or(Nanos::MAX, |e| e.at.saturating_add(late));
+            // What calls were made to last, the sync at the end may last.
+            let noticed = |e: &Event| self.held_up(e.at, e.at.saturating_add(ticks * self.tick));
+            let until = ends_of(child).map_or(Nanos::MAX, noticed);
             let last = self.last_point_within(until).unwrap_or(self.end);
             let outlived = ends_of(fork.task.process).is_none_or(|end| end.begin > last);
             spans.push(Suspended { clocks: (fork.begin, last), times: (fork.at, until), outlived });
@@ -93,13 +90,14 @@ impl History {
     }
 
     /// Until when what was acknowledged at `acked_at` may be lost under a window: it begins anew at the end of each span
-    /// in which nothing is promised.
+    /// in which nothing is promised, and is longer by what calls were made to last meanwhile.
     pub fn deadline(&self, acked_at: Nanos, window: Nanos) -> Nanos {
-        let mut limit = acked_at.saturating_add(window);
+        let after = |from: Nanos| self.held_up(from, from.saturating_add(window));
+        let mut limit = after(acked_at);
         for span in &self.suspended {
             let (from, to) = span.times;
             if from <= limit && acked_at <= to {
-                limit = limit.max(to.saturating_add(window));
+                limit = limit.max(after(to));
             }
         }
         limit

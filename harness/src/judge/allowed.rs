@@ -1,6 +1,6 @@
 //! When each state is allowed: the intervals of crash points that a contract gives to every allowed prefix.
 
-use super::orders::{Node, Orders};
+use super::orders::{Node, Orders, Way};
 use crate::contract::Contract;
 use crate::dump::Digest;
 use crate::history::History;
@@ -41,8 +41,11 @@ impl Allowed {
             barriers: barriers(history, contract, orders),
             told: told(history, oracle),
         };
-        let intervals = match contract {
-            Contract::Snapshot => snapshots(history, contract, orders),
+        let intervals: Vec<Interval> = match contract {
+            Contract::Snapshot => {
+                let lawful = |i: &Interval| orders.nodes[i.node].lawful;
+                snapshots(history, contract, orders).into_iter().filter(lawful).collect()
+            }
             _ => {
                 (0..orders.nodes.len()).map(|node| allowed.prefix(history, contract, orders, node)).collect()
             }
@@ -215,7 +218,10 @@ fn promises(history: &History, contract: &Contract, orders: &Orders) -> Vec<(Clo
                 let asked = newest_background(history, orders, o.invoked);
                 let asked = asked.map(|b| history.operations[b].invoked);
                 let own = own.iter().copied().rfind(|fork| *fork < o.invoked);
-                promises.extend(asked.max(own).map(|taken| (acked, taken)));
+                // A life that has begun anew says nothing of what the one before it had under way.
+                let began = history.kills.iter().copied().rfind(|kill| *kill < o.invoked);
+                let taken = asked.max(own).filter(|taken| Some(*taken) > began);
+                promises.extend(taken.map(|taken| (acked, taken)));
             }
             _ => {}
         }
@@ -261,7 +267,7 @@ fn told(history: &History, oracle: &dyn Oracle) -> Vec<Nanos> {
 }
 
 /// When each snapshot's content is allowed: from its taking until a newer one is known to be saved.
-fn snapshots(history: &History, contract: &Contract, orders: &Orders) -> Vec<Interval> {
+pub(super) fn snapshots(history: &History, contract: &Contract, orders: &Orders) -> Vec<Interval> {
     // When a snapshot became known to be saved, and when it was taken.
     let mut saved: Vec<(Clock, Clock)> = promises(history, contract, orders);
     saved.sort_unstable();
@@ -275,35 +281,40 @@ fn snapshots(history: &History, contract: &Contract, orders: &Orders) -> Vec<Int
         let mut lacking = node.progress.iter().enumerate().filter_map(next);
         lacking.all(|i| history.operations[*i].acked.is_none_or(|acked| acked >= by))
     };
-    let mut out = vec![Interval { from: 0, to: until(0), node: 0 }];
+    let over = super::orders::over(history);
+    let in_time = |node: usize, operation: usize| {
+        orders.nodes[node].life == orders.life_at(history.operations[operation].invoked)
+            && issued(history, orders, node) <= over[operation]
+    };
+    let from = |taken: Clock, node: usize| Interval { from: taken, to: until(taken), node };
+    let mut out = vec![from(0, 0)];
     for (node, content) in orders.nodes.iter().enumerate() {
         // The content at a snapshot is that at its operation's place in the order.
         for (client, held) in content.progress.iter().enumerate() {
             let Some(operation) = orders.clients[client].get(*held as usize).copied() else { continue };
             let o = &history.operations[operation];
-            let in_time = issued(history, orders, node) <= o.acked.unwrap_or(Clock::MAX);
-            if takes(orders, operation) && in_time && is_complete(content, o.invoked) {
-                out.push(Interval { from: o.invoked, to: until(o.invoked), node });
+            if takes(orders, operation) && in_time(node, operation) && is_complete(content, o.invoked) {
+                out.push(from(o.invoked, node));
             }
         }
-    }
-    for (node, content) in orders.nodes.iter().enumerate() {
         // Behind an operation, with whatever of the other clients could be there by then.
         for (client, held) in content.progress.iter().enumerate() {
             let Some(last) = held.checked_sub(1) else { continue };
             let operation = orders.clients[client][last as usize];
-            let o = &history.operations[operation];
-            if orders.saved_behind[operation]
-                && issued(history, orders, node) <= o.acked.unwrap_or(Clock::MAX)
-            {
-                out.push(Interval { from: o.invoked, to: until(o.invoked), node });
+            if orders.saved_behind[operation] && in_time(node, operation) {
+                out.push(from(history.operations[operation].invoked, node));
             }
+        }
+        // What a life began with stays until a newer one is saved.
+        if content.via.iter().any(|(_, way)| *way == Way::Kill) {
+            out.extend(orders.kills.get(content.life.saturating_sub(1)).map(|kill| from(*kill, node)));
         }
     }
     for fork in &own_snapshots(history, orders) {
         for (node, content) in orders.nodes.iter().enumerate() {
-            if is_complete(content, *fork) && issued(history, orders, node) <= *fork {
-                out.push(Interval { from: *fork, to: until(*fork), node });
+            let same_life = content.life == orders.life_at(*fork);
+            if same_life && is_complete(content, *fork) && issued(history, orders, node) <= *fork {
+                out.push(from(*fork, node));
             }
         }
     }

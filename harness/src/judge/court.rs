@@ -51,6 +51,8 @@ pub struct Judge {
     pub(super) gaps: Known,
     pub(super) slack: Slack,
     pub(super) now_ms: u64,
+    /// Judges of the lives before the last, each with the kill that ended it.
+    pub(super) earlier: Vec<(Clock, Judge)>,
 }
 
 /// A state that the contract allows at a crash point.
@@ -78,15 +80,12 @@ impl Judge {
         if let Some(blind) = history.blind.first() {
             return Err(blind.clone());
         }
-        if contract == Contract::Snapshot && !history.kills.is_empty() {
-            return Err(Blind {
-                what: "a kill under a snapshot contract".to_string(),
-                detail: "which snapshot the next life began with is not recorded".to_string(),
-            });
-        }
         let caps = Caps { width: options.width, nodes: options.prefixes };
         let orders = Orders::search(history, &contract, oracle.as_ref(), options.now_ms, caps)?;
-        Ok(Self::with_orders(history.clone(), contract, oracle, orders, options.now_ms))
+        let mut judge = Self::with_orders(history.clone(), contract, oracle, orders, options.now_ms);
+        judge.earlier = judge.of_earlier_lives();
+        judge.earlier.iter().for_each(|(_, earlier)| judge.slack.join(&earlier.slack));
+        Ok(judge)
     }
 
     /// A judge of what was done after a recovery that came to this content. It looks at images as this one does.
@@ -99,7 +98,7 @@ impl Judge {
         Ok(Judge { slack: self.slack.clone(), ..judge })
     }
 
-    fn with_orders(
+    pub(super) fn with_orders(
         history: History,
         contract: Contract,
         oracle: Box<dyn Oracle>,
@@ -113,7 +112,21 @@ impl Judge {
         }
         let slack = Slack::of(&history, &orders, oracle.as_ref(), now_ms);
         let (table, versions, gaps) = (OnceLock::new(), OnceLock::new(), Known::default());
-        Judge { history, contract, oracle, orders, allowed, prefixes, table, versions, gaps, slack, now_ms }
+        let earlier = Vec::new();
+        Judge {
+            history,
+            contract,
+            oracle,
+            orders,
+            allowed,
+            prefixes,
+            table,
+            versions,
+            gaps,
+            slack,
+            now_ms,
+            earlier,
+        }
     }
 
     /// A judge that does not know of one operation in the middle of those that change the state between two
@@ -125,6 +138,11 @@ impl Judge {
         end: Clock,
         wrote: impl Fn(Clock, Clock) -> bool,
     ) -> Option<(Judge, u32)> {
+        if let Some((_, earlier)) = self.earlier.iter().find(|(kill, _)| end < *kill) {
+            return earlier.hiding_one(begin, end, wrote);
+        }
+        // What the order holds of an earlier life is not all that was done in it.
+        let begin = begin.max(self.orders.began());
         let changes = |k: &usize| {
             let (a, b) = (self.orders.path_nodes[*k], self.orders.path_nodes[*k + 1]);
             let o = &self.history.operations[self.orders.path[*k].operation];
@@ -144,15 +162,19 @@ impl Judge {
                 self.apply(model.as_mut(), *step);
             }
         }
+        let path_nodes = (0..nodes.len()).collect();
+        nodes.extend(self.orders.nodes.iter().filter(|n| n.life < self.orders.life()).cloned());
         let orders = Orders {
             clients: self.orders.clients.clone(),
             path: self.orders.path.clone(),
-            path_nodes: (0..nodes.len()).collect(),
+            path_nodes,
             nodes,
             meanings: self.orders.meanings.clone(),
             good: self.orders.good.clone(),
             saved_behind: self.orders.saved_behind.clone(),
             outcomes: self.orders.outcomes.clone(),
+            kills: self.orders.kills.clone(),
+            ends: self.orders.ends.clone(),
         };
         let id = self.history.operations[self.orders.path[hidden].operation].id;
         let (history, contract) = (self.history.clone(), self.contract.clone());
@@ -249,7 +271,10 @@ impl Judge {
             First::Holds(digest) => *digest,
         };
         if let Some(point) = self.first_forbidden(seen, first, last) {
-            return Some(self.classify(digest, dump, point, last));
+            // What a later life has lost is no part of its order.
+            let kill = self.earlier.iter().map(|(kill, _)| *kill).find(|kill| point < *kill);
+            let last = kill.map_or(last, |kill| last.min(kill.saturating_sub(1)));
+            return Some(self.at(point).classify(digest, dump, point, last));
         }
         seen.across.as_ref().map(|(class, text)| broke(*class, first, text.clone()))
     }
@@ -300,7 +325,7 @@ impl Judge {
         nodes.retain(|n| seen.insert(self.orders.nodes[*n].digest));
         let state = |n: &usize| {
             let node = &self.orders.nodes[*n];
-            let operations = node.progress.iter().map(|p| u64::from(*p)).sum();
+            let operations = node.progress.iter().map(|p| u64::from(*p)).sum::<u64>() - node.lost;
             let s = if operations == 1 { "" } else { "s" };
             AllowedState {
                 label: format!("after {operations} operation{s}"),
@@ -322,6 +347,6 @@ impl Judge {
                 self.apply(model.as_mut(), *step);
             }
         }
-        None
+        self.earlier.iter().find_map(|(_, earlier)| earlier.dump_of(digest))
     }
 }

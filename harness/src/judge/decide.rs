@@ -74,7 +74,8 @@ impl Judge {
             .unwrap_or(0);
         let loss = self.allowed.loss(&self.history, &self.orders, node, point);
         let lost = self.oldest_lost(node, digest, point);
-        let barrier = self.allowed.barrier_broken(&self.orders, node, point);
+        let lawful = self.orders.nodes[node].lawful;
+        let barrier = self.allowed.barrier_broken(&self.orders, node, point) || !lawful;
         if self.contract == Contract::Snapshot && !barrier {
             let text = "the content is that of a moment at which no snapshot was taken".to_string();
             return self.violation(Class::SilentCorruption, point, lost, true, text);
@@ -87,6 +88,9 @@ impl Judge {
         };
         let what = lost.map_or_else(|| "an operation".to_string(), |o| self.name(o));
         let text = match class {
+            _ if !lawful => {
+                "after a kill the target went on from less than it had promised to keep".to_string()
+            }
             Class::WindowExceeded => {
                 format!("{what} was acknowledged {} before the crash and is gone", seconds(loss.unwrap_or(0)))
             }

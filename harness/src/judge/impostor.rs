@@ -31,11 +31,12 @@ impl Judge {
         if self.contract != Contract::Snapshot {
             return None;
         }
-        let live = self.orders.path_nodes.iter().rev().find(|n| {
-            issued(&self.history, &self.orders, **n) <= last
-                && !self.allowed.by_digest.contains_key(&self.orders.nodes[**n].digest)
+        let orders = &self.at(last).orders;
+        let live = orders.path_nodes.iter().rev().find(|n| {
+            issued(&self.history, orders, **n) <= last
+                && !self.allowed.by_digest.contains_key(&orders.nodes[**n].digest)
         })?;
-        let digest = self.orders.nodes[*live].digest;
+        let digest = orders.nodes[*live].digest;
         self.refuses(first, last, &self.dump_of(digest)?)
     }
 

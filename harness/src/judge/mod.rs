@@ -5,6 +5,9 @@ mod classify;
 mod court;
 mod decide;
 mod gaps;
+mod go_on;
+#[cfg(test)]
+mod go_on_tests;
 mod impostor;
 mod mixture;
 mod orders;

@@ -30,8 +30,23 @@ pub(super) struct Node {
     pub(super) progress: Box<[u32]>,
     /// The state's identity at the instant of recovery.
     pub(super) digest: Digest,
+    /// How many kills the target has gone on from.
+    pub(super) life: usize,
+    /// How many of its operations took effect in an earlier life, and were not in the snapshot that this one began with.
+    pub(super) lost: u64,
+    /// Every life began with something that the contract allowed.
+    pub(super) lawful: bool,
     /// From where it is reached.
-    via: Vec<(usize, Step)>,
+    pub(super) via: Vec<(usize, Way)>,
+}
+
+/// How a prefix is reached from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By one more operation.
+    Step(Step),
+    /// By a kill, after which the target went on from the other one's content: all that came behind it is lost.
+    Kill,
 }
 
 /// All allowed prefixes of a history.
@@ -52,6 +67,10 @@ pub(super) struct Orders {
     pub(super) saved_behind: Vec<bool>,
     /// The replies that would have told how an operation ended.
     pub(super) outcomes: Vec<Vec<u8>>,
+    /// The kills after which the target went on from another state than that before them.
+    pub(super) kills: Vec<Clock>,
+    /// For each life, a prefix that is the whole of it.
+    pub(super) ends: Vec<usize>,
 }
 
 /// Bounds on the search.
@@ -74,14 +93,27 @@ impl Orders {
             by_client.entry(operation.client).or_default().push(index);
         }
         let (meanings, good) = meanings(history, contract, oracle);
-        let clients = by_client.into_values().collect();
-        let mut search = Search { history, clients, over: over(history), now_ms, caps, outcomes: Vec::new() };
+        let clients: Vec<Vec<usize>> = by_client.into_values().collect();
         let saved_behind = history.operations.iter().map(|o| oracle.may_save_behind(&o.op)).collect();
-        let (nodes, last) = search.run(oracle)?;
-        let (path, path_nodes) = (vec![], vec![]);
-        let Search { clients, outcomes, .. } = search;
-        let mut orders = Orders { clients, nodes, path, path_nodes, meanings, good, saved_behind, outcomes };
-        orders.prune(&last);
+        // Of a log nothing is lost by a kill; memory, of which only snapshots are kept, is.
+        let kills = if *contract == Contract::Snapshot { history.kills.clone() } else { Vec::new() };
+        let (nodes, path, path_nodes, outcomes, ends) = (vec![], vec![], vec![], vec![], vec![]);
+        let mut orders =
+            Orders { clients, nodes, path, path_nodes, meanings, good, saved_behind, outcomes, kills, ends };
+        let search = |orders: &mut Orders, from: From| {
+            let clients = orders.clients.clone();
+            let mut search =
+                Search { history, clients, over: over(history), now_ms, caps, outcomes: Vec::new() };
+            let lasts = search.run(contract, oracle, orders, from)?;
+            orders.outcomes = search.outcomes;
+            Ok(lasts)
+        };
+        let lasts = search(&mut orders, From::Allowed).or_else(|blind: Blind| match orders.kills.len() {
+            0 => Err(blind),
+            // The target went on from less than it had promised? Then what it said can be followed all the same.
+            _ => search(&mut orders, From::Any).map_err(|_| blind),
+        })?;
+        orders.prune(&lasts);
         Ok(orders)
     }
 
@@ -91,20 +123,9 @@ impl Orders {
         step.outcome.map_or(own, |outcome| Some(&self.outcomes[outcome as usize]))
     }
 
-    /// Drops the prefixes from which the whole history cannot be reached any more, and picks one order.
-    fn prune(&mut self, last: &[usize]) {
-        let mut alive = vec![false; self.nodes.len()];
-        for index in last {
-            alive[*index] = true;
-        }
-        // Every node stands after those from which it is reached.
-        for index in (0..self.nodes.len()).rev() {
-            if alive[index] {
-                for (from, _) in &self.nodes[index].via {
-                    alive[*from] = true;
-                }
-            }
-        }
+    /// Drops the prefixes from which the whole of their life cannot be reached any more, and picks one order.
+    fn prune(&mut self, lasts: &[Vec<usize>]) {
+        let alive = alive(&self.nodes, lasts.iter().flatten().copied());
         let mut new_index = vec![usize::MAX; self.nodes.len()];
         let mut kept = Vec::with_capacity(self.nodes.len());
         for (index, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
@@ -115,16 +136,58 @@ impl Orders {
             }
         }
         self.nodes = kept;
-        let mut at = last.first().map_or(0, |i| new_index[*i]);
-        self.path_nodes.push(at);
-        while let Some((from, step)) = self.nodes.get(at).and_then(|n| n.via.first()).copied() {
-            self.path.push(step);
-            self.path_nodes.push(from);
+        self.ends = lasts.iter().map(|last| last.first().map_or(0, |i| new_index[*i])).collect();
+        self.walk_to(self.ends.last().copied().unwrap_or(0));
+    }
+
+    /// Takes an order that ends there for the one.
+    pub(super) fn walk_to(&mut self, mut at: usize) {
+        (self.path, self.path_nodes) = (Vec::new(), vec![at]);
+        while let Some((from, way)) = self.nodes.get(at).and_then(|n| n.via.first()).copied() {
+            let steps = match way {
+                Way::Step(step) => vec![step],
+                Way::Kill => self.lost(from, at),
+            };
+            self.path_nodes.extend(steps.iter().map(|_| from));
+            self.path.extend(steps.into_iter().rev());
             at = from;
         }
         self.path.reverse();
         self.path_nodes.reverse();
     }
+
+    /// The operations between two prefixes, in their order, as such that took no effect.
+    fn lost(&self, from: usize, to: usize) -> Vec<Step> {
+        let held = self.nodes[from].progress.iter().zip(&self.nodes[to].progress);
+        let of =
+            |(list, (from, to)): (&Vec<usize>, (&u32, &u32))| list[*from as usize..*to as usize].to_vec();
+        let mut lost: Vec<usize> = self.clients.iter().zip(held).flat_map(of).collect();
+        lost.sort_unstable();
+        let step = |operation| Step { operation, applied: false, outcome: None };
+        lost.into_iter().map(step).collect()
+    }
+}
+
+/// From what a life may go on after a kill, as far as it is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// From what the contract allows.
+    Allowed,
+    /// From every snapshot there ever was.
+    Any,
+}
+
+/// Which of the nodes lie on a way to one of these.
+pub(super) fn alive(nodes: &[Node], ends: impl Iterator<Item = usize>) -> Vec<bool> {
+    let mut alive = vec![false; nodes.len()];
+    ends.for_each(|index| alive[index] = true);
+    // Every node stands after those from which it is reached.
+    for index in (0..nodes.len()).rev() {
+        if alive[index] {
+            nodes[index].via.iter().for_each(|(from, _)| alive[*from] = true);
+        }
+    }
+    alive
 }
 
 /// What each operation means, and whether it was acknowledged and well. Asked along the order of invocation.
@@ -147,12 +210,12 @@ fn meanings(history: &History, contract: &Contract, oracle: &dyn Oracle) -> (Vec
     (meanings, good)
 }
 
-struct Search<'h> {
-    history: &'h History,
+pub(super) struct Search<'h> {
+    pub(super) history: &'h History,
     clients: Vec<Vec<usize>>,
     /// When each operation can take effect no more.
     over: Vec<Clock>,
-    now_ms: u64,
+    pub(super) now_ms: u64,
     caps: Caps,
     outcomes: Vec<Vec<u8>>,
 }
@@ -177,23 +240,41 @@ pub(super) fn over(history: &History) -> Vec<Clock> {
     history.operations.iter().map(of).collect()
 }
 
-type Frontier = Vec<(usize, Box<dyn Oracle>)>;
+pub(super) type Frontier = Vec<(usize, Box<dyn Oracle>)>;
 
 impl Search<'_> {
-    /// All prefixes, level by level; and those of the last level.
-    fn run(&mut self, oracle: &dyn Oracle) -> Result<(Vec<Node>, Vec<usize>), Blind> {
+    /// All prefixes, level by level; of each life those of the last level.
+    fn run(
+        &mut self,
+        contract: &Contract,
+        oracle: &dyn Oracle,
+        orders: &mut Orders,
+        from: From,
+    ) -> Result<Vec<Vec<usize>>, Blind> {
         let mut first = oracle.fork();
         let digest = first.digest(self.now_ms);
         let progress = vec![0; self.clients.len()].into_boxed_slice();
-        let mut nodes = vec![Node { progress, digest, via: Vec::new() }];
+        orders.nodes = vec![Node { progress, digest, life: 0, lost: 0, lawful: true, via: Vec::new() }];
         let mut frontier: Frontier = vec![(0, first)];
-        for _ in 0..self.history.operations.len() {
-            frontier = self.level(&mut nodes, frontier)?;
-            if frontier.len() > self.caps.width || nodes.len() > self.caps.nodes {
+        let mut lasts = Vec::new();
+        let last_of = |frontier: &Frontier| frontier.iter().map(|(index, _)| *index).collect::<Vec<_>>();
+        for done in 0..=self.history.operations.len() {
+            let next = self.history.operations.get(done);
+            // All that were invoked before a kill have been followed then: nothing of them comes later.
+            let over = |kill: &Clock| next.is_none_or(|o| *kill < o.invoked);
+            while let Some(kill) = orders.kills.get(lasts.len()).copied().filter(over) {
+                lasts.push(last_of(&frontier));
+                frontier = self.go_on(contract, oracle, orders, &frontier, (kill, from));
+            }
+            if next.is_some() {
+                frontier = self.level(&mut orders.nodes, frontier)?;
+            }
+            if frontier.len() > self.caps.width || orders.nodes.len() > self.caps.nodes {
                 return Err(self.too_many());
             }
         }
-        Ok((nodes, frontier.iter().map(|(index, _)| *index).collect()))
+        lasts.push(last_of(&frontier));
+        Ok(lasts)
     }
 
     fn too_many(&self) -> Blind {
@@ -238,12 +319,15 @@ impl Search<'_> {
                 progress[client] += 1;
                 // States that differ only in keys that will have expired may still go different ways.
                 let identity = if alone { Digest(0) } else { model.digest(0) };
-                let slot = found.entry((progress.clone(), identity)).or_insert_with(|| {
-                    nodes.push(Node { progress, digest: model.digest(self.now_ms), via: Vec::new() });
+                let Node { life, lost, lawful, .. } = nodes[index];
+                let slot = *found.entry((progress.clone(), identity)).or_insert_with(|| {
+                    let digest = model.digest(self.now_ms);
+                    nodes.push(Node { progress, digest, life, lost, lawful, via: Vec::new() });
                     next.push((nodes.len() - 1, model));
                     nodes.len() - 1
                 });
-                nodes[*slot].via.push((index, step));
+                nodes[slot].lawful |= lawful;
+                nodes[slot].via.push((index, Way::Step(step)));
             }
         }
         if next.is_empty() {

@@ -67,6 +67,16 @@ impl Slack {
         Slack { spans: spans.into_iter().map(in_order).collect() }
     }
 
+    /// Adds what another order of the same history has.
+    pub(super) fn join(&mut self, other: &Slack) {
+        for (key, spans) in &other.spans {
+            let own = self.spans.entry(key.clone()).or_default();
+            let new: Vec<(u64, u64)> = spans.iter().filter(|span| !own.contains(span)).copied().collect();
+            // An earlier life's are the older ones.
+            own.splice(..0, new);
+        }
+    }
+
     /// Sets deadlines within an interval to its begin; says which others they may stand for. In later lives only those
     /// that are as in the first: a second start that gives another deadline is no better for lying within the interval.
     pub(super) fn settle(&self, lives: &mut Lives) -> Readings {

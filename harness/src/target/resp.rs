@@ -295,7 +295,8 @@ mod tests {
         for policy in Policy::ALL {
             let Some(target) = redis(policy) else { return };
             let dir = tempfile::tempdir().unwrap();
-            let workload = Shape { restart: policy == Policy::Always, ..Shape::new(policy, 40) }.generate(1);
+            let restart = matches!(policy, Policy::Always | Policy::Snapshot);
+            let workload = Shape { restart, ..Shape::new(policy, 40) }.generate(1);
             let trace = target.record(dir.path(), &workload).unwrap();
             assert_eq!(trace.blind, [], "{policy}");
             let history = History::of(&trace);
@@ -307,7 +308,7 @@ mod tests {
                 assert!(operation.acked.is_some_and(|acked| acked > operation.invoked), "{operation:?}");
             }
             let kills = trace.events.iter().filter(|e| e.op == Op::Kill).count();
-            assert_eq!(kills, usize::from(policy == Policy::Always));
+            assert_eq!(kills, usize::from(restart));
             let syncs = trace.events.iter().filter(|e| matches!(e.op, Op::Sync { .. })).count();
             let writes = trace.events.iter().filter(|e| matches!(e.op, Op::Write { .. })).count();
             // A snapshot of little data is one write.

@@ -129,7 +129,7 @@ impl Maker<'_> {
     fn append(&mut self, operations: u64) {
         let half = operations / 2;
         self.writes(half, true);
-        if self.shape.restart {
+        if self.shape.restart && self.shape.policy.appends() {
             self.steps.push(Step::KillAndRestart);
         }
         self.writes(operations - half, true);
@@ -227,6 +227,10 @@ impl Maker<'_> {
         self.steps.push(Step::Settle);
         self.invoke(0, RespOp::command(&["LASTSAVE"]));
         self.writes(quarter, false);
+        if self.shape.restart && !self.shape.policy.appends() {
+            // Where there is a snapshot to go on from, and something behind it to lose.
+            self.steps.push(Step::KillAndRestart);
+        }
         self.advance(1100 * MS);
         if operations >= 3 {
             self.invoke(0, RespOp::command(&["SAVE"]));

@@ -24,7 +24,8 @@ pub struct Shape {
     pub expiry: bool,
     /// FLUSHALL now and then.
     pub flush: bool,
-    /// Kill and start the server again, once, in the middle of the first phase.
+    /// Kill and start the server again, once: in the middle of the first phase, or, of a server that keeps snapshots
+    /// alone, behind the first that is known to be saved.
     pub restart: bool,
     /// Commands of every type, and a large collection of each; else strings and lists alone.
     pub all_types: bool,
