@@ -354,6 +354,25 @@ impl Persistence {
         self.apply_sync(done);
     }
 
+    /// Under everysec, before the server does nothing else for as long as it takes to write a snapshot: has everything
+    /// that was logged synced meanwhile, so that it does not wait for the timer behind that.
+    pub(super) fn sync_meanwhile(&mut self, now_ms: u64) {
+        let suspended = self.config.no_appendfsync_on_rewrite && self.child.is_some();
+        let unsynced = |aof: &Aof| aof.log.pending() > 0 || aof.log.synced() < aof.log.len();
+        if self.config.appendfsync != AppendFsync::EverySec
+            || suspended
+            || !self.aof.as_ref().is_some_and(unsynced)
+        {
+            return;
+        }
+        self.wait_for_sync();
+        let Some(aof) = self.aof.as_mut().filter(|aof| aof.trouble.is_none()) else { return };
+        match aof.log.write() {
+            Ok(()) => start_sync(aof, &mut self.syncer, now_ms),
+            Err(e) => aof.trouble = Some(Trouble::Write(e.to_string())),
+        }
+    }
+
     fn apply_sync(&mut self, done: Option<super::sync::Done>) {
         let (Some(aof), Some(done)) = (&mut self.aof, done) else { return };
         if done.seq != aof.log.seq {
@@ -405,7 +424,14 @@ pub(super) fn start_sync_if_due(aof: &mut Aof, syncer: &mut Syncer, hz: u32, now
     let tick_ms = 1000 / u64::from(hz.clamp(1, 500));
     let age_ms = aof.oldest_unsynced_ms.map_or(0, |at| now_ms.saturating_sub(at));
     let due = now_ms - aof.last_sync_ms >= SYNC_EVERY_MS || age_ms + 2 * tick_ms >= SYNC_EVERY_MS;
-    if due && aof.log.synced() < aof.log.len() && !syncer.busy() {
+    if due {
+        start_sync(aof, syncer, now_ms);
+    }
+}
+
+/// Starts a background sync if there is something to be synced, and none runs.
+fn start_sync(aof: &mut Aof, syncer: &mut Syncer, now_ms: u64) {
+    if aof.log.synced() < aof.log.len() && !syncer.busy() {
         aof.last_sync_ms = now_ms;
         aof.oldest_unsynced_ms = (aof.log.pending() > 0).then_some(now_ms);
         if let Err(e) = aof.log.start_sync(syncer) {

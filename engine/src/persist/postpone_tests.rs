@@ -35,3 +35,20 @@ fn a_write_waits_for_a_sync_and_no_longer_than_two_seconds() {
     }
     p.syncer.pretend(false);
 }
+
+/// Found by `unplug check --policy everysec --slow-syncs`: what had been acknowledged right before a SAVE waited for the
+/// timer, which waited for three syncs of the snapshot.
+#[test]
+fn what_was_logged_is_synced_while_a_snapshot_is_written_in_the_foreground() {
+    for appendfsync in [AppendFsync::EverySec, AppendFsync::No] {
+        let dir = tempfile::tempdir().unwrap();
+        let config =
+            Config { dir: dir.path().to_owned(), appendonly: true, appendfsync, ..Config::default() };
+        let (mut p, keyspace, _) = Persistence::open(&config, NOW).unwrap();
+        turn(&mut p, 0);
+        p.save(&keyspace, NOW + 1).unwrap();
+        p.wait_for_sync();
+        let log = &p.aof.as_ref().unwrap().log;
+        assert_eq!(log.synced() == log.len(), appendfsync == AppendFsync::EverySec);
+    }
+}

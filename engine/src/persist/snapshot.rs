@@ -23,6 +23,7 @@ impl Persistence {
         if self.snapshots.in_transaction {
             return Err(SaveError::InTransaction);
         }
+        self.sync_meanwhile(now_ms);
         self.snapshots.count();
         let job = self.write_job(now_ms);
         job.run(keyspace, &mut |_, _| ())?;

@@ -75,7 +75,7 @@ mod tests {
     fn a_store_that_refuses_everything_is_not_measured() {
         let (done, failed) = (Recorded::Done(Reply::DONE), Recorded::Error("not yet".into()));
         assert!(matches!(told(&[]), Ok(None)));
-        assert!(matches!(told(&[done.clone()]), Ok(None)));
+        assert!(matches!(told(std::slice::from_ref(&done)), Ok(None)));
         let some = told(&[done, failed.clone(), failed.clone()]).unwrap().unwrap();
         assert_eq!(some, "2 of 3 operations failed, the first: put k1=v: not yet");
         let all = told(&[failed.clone(), failed]).unwrap_err().to_string();
