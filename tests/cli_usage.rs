@@ -115,7 +115,7 @@ fn numbers_have_bounds() {
 }
 
 #[test]
-fn a_switch_of_the_environment_knows_one_word() {
+fn a_switch_of_the_environment_knows_two_words() {
     let dir = tempfile::tempdir().expect("a directory");
     for name in ["UNPLUG_FORK_SERVER", "UNPLUG_SPARE_LIVES"] {
         let output = Command::new(env!("CARGO_BIN_EXE_unplug"))
@@ -126,7 +126,7 @@ fn a_switch_of_the_environment_knows_one_word() {
             .expect("the command can be started");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(&format!("{name}=maybe: only `no`")), "{said}");
+        assert!(said.contains(&format!("{name}=maybe: it is `no`, or `yes`")), "{said}");
     }
 }
 

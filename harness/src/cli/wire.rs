@@ -27,6 +27,7 @@ use crate::worker::{Limits, Workers};
 use crate::workload::Workload;
 use crate::workload::phases::without_tour;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use unplug_faults::codec::CodecError;
@@ -316,9 +317,10 @@ fn explore(run: &Run, plan: &ExplorePlan, watch: &dyn Watch) -> Result<BTreeSet<
 /// When a recovery counts as one that hangs; and that what else the environment asks of recoveries means something.
 pub(super) fn limits() -> Result<Limits, Failure> {
     for name in [ENV_FORK_SERVER, ENV_SPARE] {
-        if let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty() && value != "no") {
-            let what = format!("{name}={}: only `no` means something", value.to_string_lossy());
-            return Err(Failure::usage(what, "leave it unset otherwise".into()));
+        let is_word = |value: &OsString| value.is_empty() || value == "no" || value == "yes";
+        if let Some(value) = std::env::var_os(name).filter(|value| !is_word(value)) {
+            let what = format!("{name}={}: it is `no`, or `yes` as without it", value.to_string_lossy());
+            return Err(Failure::usage(what, "leave it unset".into()));
         }
     }
     Limits::asked().map_err(|why| Failure::usage(why, "leave it unset for 5 seconds".into()))
