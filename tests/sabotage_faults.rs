@@ -122,7 +122,7 @@ fn every_sabotage_of_what_fails_is_found_and_named() {
 fn a_second_name_that_goes_too_early_is_found_and_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let built = build();
-    std::fs::write(dir.path().join("plan"), "fsync appendonlydir EIO nth=10 in=main\n").expect("written");
+    std::fs::write(dir.path().join("plan"), "fsync appendonlydir EIO nth=13 in=main\n").expect("written");
     let run = |sabotage: &str| {
         let words = ["check", "engine", "--policy", "always", "--ops", "48", "--model", "posix-split"];
         let mut command = unplug(&built, dir.path(), &words);
@@ -184,7 +184,7 @@ fn a_failed_write_that_is_answered_is_found_and_named() {
         seen(&output(command.env("UNPLUG_SABOTAGE", sabotage)))
     };
     let mut found = BTreeSet::new();
-    for room in (1400..3000).step_by(500) {
+    for room in (1200..3400).step_by(1000) {
         assert_eq!(run(room, ""), Ok(BTreeSet::new()), "room for {room} bytes");
         found.extend(run(room, "failed-write-answered").expect("a sweep"));
     }
