@@ -19,20 +19,11 @@ fn options<'a>(number: &'a str, others: &[&'a str]) -> Vec<&'a str> {
     [&["--databases", number], others].concat()
 }
 
-fn redis(dir: &Path, options: &[&str]) -> Option<Running> {
-    let redis = Running::redis(dir, options);
-    if redis.is_none() {
-        eprintln!("NOT MEASURED: redis-server is not installed, nothing was compared with it");
-        assert_ne!(std::env::var("UNPLUG_REQUIRE_REDIS").as_deref(), Ok("1"), "redis-server is required");
-    }
-    redis
-}
-
 #[test]
 fn each_number_has_the_borders_that_redis_has() {
     for number in ["1", "3", "40"] {
         let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let Some(redis) = redis(their_dir.path(), &options(number, &[])) else { return };
+        let Some(redis) = Running::redis(their_dir.path(), &options(number, &[])) else { return };
         let engine = Running::engine(dir.path(), &options(number, &LOGGED));
         let (mut ours, mut theirs) = (engine.connect(), redis.connect());
         let mut same = |line: &str| {
@@ -138,7 +129,7 @@ fn a_database_that_is_not_there_is_named_by_whoever_meets_it() {
 #[test]
 fn a_database_of_redis_is_not_put_into_another() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(server) = redis(dir.path(), &options("20", &LOGGED)) else { return };
+    let Some(server) = Running::redis(dir.path(), &options("20", &LOGGED)) else { return };
     let before = filled(&mut server.connect());
     drop(server);
     // Redis itself, told of fewer databases, executes the commands behind the SELECT in the database before it.

@@ -23,23 +23,12 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use server_support::Running;
 use std::cell::RefCell;
-use std::path::Path;
 use unplug_engine::resp::Reply;
 
 /// Cases on one log, before the engine is restarted on it.
 const CASES_PER_LOG: u32 = 40;
 
 const OPTIONS: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "no"];
-
-/// `None`, loudly, where there is no server to compare with.
-fn redis(dir: &Path, options: &[&str]) -> Option<Running> {
-    let redis = Running::redis(dir, options);
-    if redis.is_none() {
-        eprintln!("NOT MEASURED: redis-server is not installed, nothing was compared with it");
-        assert_ne!(std::env::var("UNPLUG_REQUIRE_REDIS").as_deref(), Ok("1"), "redis-server is required");
-    }
-    redis
-}
 
 fn digest(server: &Running) -> Reply {
     let digest = server.connect().call("DEBUG DIGEST");
@@ -88,7 +77,7 @@ impl Logged {
 #[test]
 fn random_commands_get_the_replies_of_redis() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(redis) = redis(dir.path(), &[]) else { return };
+    let Some(redis) = Running::redis(dir.path(), &[]) else { return };
     let engine = RefCell::new(Logged::start());
     let cases = std::env::var("UNPLUG_CASES").ok().and_then(|c| c.parse().ok()).unwrap_or(300);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });

@@ -2,7 +2,7 @@
 
 use crate::compare::changes;
 use crate::server_support::{Client, Running};
-use crate::{OPTIONS, digest, directed, redis};
+use crate::{OPTIONS, digest, directed};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use unplug_engine::resp::Reply;
@@ -249,7 +249,7 @@ impl Play<'_> {
 #[test]
 fn those_who_wait_get_what_they_get_from_redis() {
     let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let Some(theirs) = redis(their_dir.path(), &[]) else { return };
+    let Some(theirs) = Running::redis(their_dir.path(), &[]) else { return };
     let ours = Running::engine(dir.path(), &OPTIONS);
     for (name, scenario) in SCENARIOS {
         let expected = Play::new(&theirs).end(scenario);

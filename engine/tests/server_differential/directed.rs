@@ -1,7 +1,7 @@
 //! What random commands reach seldom or not at all: every form of every type, its digest, and every way back.
 
+use crate::digest;
 use crate::server_support::{Client, Running};
-use crate::{digest, redis};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use unplug_engine::resp::Reply;
@@ -132,7 +132,7 @@ pub(crate) fn read_by_redis(dir: &Path) -> Option<Reply> {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), files.join(entry.file_name())).unwrap();
     }
-    let reader = redis(copy.path(), &["--appendonly", "yes"])?;
+    let reader = Running::redis(copy.path(), &["--appendonly", "yes"])?;
     until("Redis's load", || !reader.connect().call("PING").is_error());
     Some(digest(&reader))
 }
@@ -140,7 +140,7 @@ pub(crate) fn read_by_redis(dir: &Path) -> Option<Reply> {
 #[test]
 fn every_form_has_redis_digest_and_encoding_and_is_rebuilt_from_rewritten_commands() {
     let their_dir = tempfile::tempdir().unwrap();
-    let Some(redis_server) = redis(their_dir.path(), &[]) else { return };
+    let Some(redis_server) = Running::redis(their_dir.path(), &[]) else { return };
     let dir = tempfile::tempdir().unwrap();
     // Redis reads checksum annotations as comments, but not the header of a file that is not its own.
     let options =
@@ -181,7 +181,7 @@ fn every_form_has_redis_digest_and_encoding_and_is_rebuilt_from_rewritten_comman
 #[test]
 fn populated_data_are_those_of_redis_and_are_logged() {
     let their_dir = tempfile::tempdir().unwrap();
-    let Some(redis_server) = redis(their_dir.path(), &[]) else { return };
+    let Some(redis_server) = Running::redis(their_dir.path(), &[]) else { return };
     let dir = tempfile::tempdir().unwrap();
     let engine = Running::engine(dir.path(), &["--save", "", "--appendonly", "yes"]);
     for server in [&engine, &redis_server] {
@@ -257,7 +257,7 @@ fn what_was_drawn_at_random_is_drawn_again_by_the_same_commands() {
 #[test]
 fn what_is_wrong_is_said_in_the_words_of_redis() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let Some(redis) = redis(theirs.path(), &[]) else { return };
+    let Some(redis) = Running::redis(theirs.path(), &[]) else { return };
     let engine = Running::engine(ours.path(), &["--save", ""]);
     let mut both = [engine.connect(), redis.connect()];
     let lines: [&[&[u8]]; 30] = [
@@ -330,7 +330,7 @@ const MADE: &[&str] = &[
 #[test]
 fn a_string_has_the_form_that_redis_gives_it_however_it_came_about() {
     let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let Some(redis_server) = redis(their_dir.path(), &[]) else { return };
+    let Some(redis_server) = Running::redis(their_dir.path(), &[]) else { return };
     let engine = Running::engine(dir.path(), &["--save", ""]);
     let (mut ours, mut theirs) = (engine.connect(), redis_server.connect());
     let mut seen = std::collections::BTreeMap::new();
@@ -373,7 +373,7 @@ fn a_string_has_the_form_that_redis_gives_it_however_it_came_about() {
 #[test]
 fn expired_keys_wait_for_whoever_looks_where_that_is_wanted() {
     let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let Some(redis_server) = redis(their_dir.path(), &[]) else { return };
+    let Some(redis_server) = Running::redis(their_dir.path(), &[]) else { return };
     let engine = Running::engine(dir.path(), &["--save", ""]);
     for server in [&engine, &redis_server] {
         let mut client = server.connect();

@@ -1,7 +1,6 @@
 //! What is logged of those who waited, command by command: what redis-server logs.
 
 use crate::blocking::{Play, SCENARIOS};
-use crate::redis;
 use crate::server_support::Running;
 use std::path::Path;
 use unplug_engine::aof::{Times, scan_plain};
@@ -36,7 +35,7 @@ fn logged(dir: &Path, from: usize) -> (Vec<String>, usize) {
 fn what_is_logged_of_those_who_waited_is_what_redis_logs() {
     let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let log = ["--save", "", "--appendonly", "yes", "--appendfsync", "no"];
-    let Some(theirs) = redis(their_dir.path(), &log) else { return };
+    let Some(theirs) = Running::redis(their_dir.path(), &log) else { return };
     let ours = Running::engine(dir.path(), &[&log[..], &["--aof-checksum", "no"]].concat());
     let (mut our_end, mut their_end) = (0, 0);
     let mut waited = 0;
@@ -58,7 +57,7 @@ fn what_is_logged_of_those_who_waited_is_what_redis_logs() {
 #[test]
 fn nothing_is_said_as_redis_says_it() {
     let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let Some(theirs) = redis(their_dir.path(), &[]) else { return };
+    let Some(theirs) = Running::redis(their_dir.path(), &[]) else { return };
     let ours = Running::engine(dir.path(), &[]);
     let waits = [
         "BLPOP none 0.01",

@@ -205,10 +205,7 @@ fn copy(from: &Path, to: &Path) {
 fn read_by_redis(dir: &Path, options: &[&str]) -> Option<Reply> {
     let place = directory();
     copy(dir, place.path());
-    let Some(server) = Running::redis(place.path(), options) else {
-        not_measured("redis-server", &"it cannot be started");
-        return None;
-    };
+    let server = Running::redis(place.path(), options)?;
     until("Redis's load", || !server.connect().call("PING").is_error());
     Some(digest(&mut server.connect()))
 }

@@ -6,8 +6,11 @@
 
 use crate::effect::{EffectId, EffectKind, Outcome};
 use crate::state::level::prefixes;
+use crate::state::sample::below;
 use crate::state::work::{Choice, Work};
 use crate::state::{CrashState, Space};
+use rand_core::SeedableRng;
+use rand_pcg::Pcg64Mcg;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// At the most so many prefixes are looked at, evenly over the trace, the last one among them.
@@ -59,14 +62,17 @@ pub(crate) struct Calls<'s> {
     /// What is tried at the present prefix.
     todo: Vec<(Group, Part)>,
     done: usize,
-    /// One of so many is tried.
-    step: u64,
-    count: u64,
+    /// Nothing before this effect can be lost any more at the present prefix, nor at a later one.
+    open: u32,
+    /// How many tries there are in all. Where that is too many, each has the same chance: one of so many in a row would
+    /// be the same part of each call.
+    total: u64,
+    rng: Pcg64Mcg,
     plain: bool,
 }
 
 impl<'s> Calls<'s> {
-    pub(crate) fn new(space: &'s Space<'s>, room: Room) -> Calls<'s> {
+    pub(crate) fn new(space: &'s Space<'s>, seed: u64, room: Room) -> Calls<'s> {
         let mut calls = Calls {
             space,
             room,
@@ -76,24 +82,25 @@ impl<'s> Calls<'s> {
             at: 0,
             todo: Vec::new(),
             done: 0,
-            step: 1,
-            count: 0,
+            open: 0,
+            total: 0,
+            rng: Pcg64Mcg::seed_from_u64(seed ^ 0xCA11 << 40),
             plain: false,
         };
-        calls.step = (calls.total() / room.most.max(1)).max(1);
+        calls.total = calls.count();
         calls.enter_case(0);
         calls
     }
 
     /// How many tries there are in all.
-    fn total(&mut self) -> u64 {
+    fn count(&mut self) -> u64 {
         let mut total = 0;
         for case in 0..self.space.cases.len() {
             self.enter_case(case);
-            for at in 0..self.places.len() {
-                total += u64::from(self.room.plain);
-                self.list(self.places[at]);
-                total += self.todo.len() as u64;
+            while self.at < self.places.len() {
+                total += u64::from(self.room.plain) + self.todo.len() as u64;
+                self.at += 1;
+                self.enter();
             }
         }
         total
@@ -103,7 +110,7 @@ impl<'s> Calls<'s> {
         self.case = case;
         self.work = Work::new(&self.space.cases[case].graph);
         self.places = self.ends_of_calls();
-        (self.at, self.done) = (0, 0);
+        (self.at, self.open) = (0, 0);
         self.enter();
     }
 
@@ -136,10 +143,13 @@ impl<'s> Calls<'s> {
         let case = &self.space.cases[self.case];
         let (facts, effects) = (&case.graph.facts, &self.space.effects.list);
         let now = prefix.checked_sub(1).map_or(0, |id| facts[id as usize].issued).max(self.space.range.0);
+        while self.open < prefix && facts[self.open as usize].whole_from <= now {
+            self.open += 1;
+        }
         let mut todo = std::mem::take(&mut self.todo);
         todo.clear();
         let mut end = prefix;
-        while end > 0 {
+        while end > self.open {
             let event = effects[end as usize - 1].event;
             let mut from = end;
             while from > 0 && effects[from as usize - 1].event == event {
@@ -228,8 +238,7 @@ impl<'s> Calls<'s> {
                 self.enter();
                 continue;
             };
-            self.count += 1;
-            if self.count.is_multiple_of(self.step)
+            if below(&mut self.rng, self.total) < self.room.most
                 && let Some(state) = self.build(prefix, of_call)
             {
                 return Some(state);

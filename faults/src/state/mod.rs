@@ -16,11 +16,12 @@
 //! counts as none: that is a write cut short in order. An effect counts as early only where nothing between the
 //! prefix and it had been forced when it was issued; other sets are longer prefixes with something lost.
 //!
-//! **Order.** Where the budget does not allow every state, a quarter of it goes to whole calls first, lost or early, wholly
-//! or in part, as far as the levels that fit do not give them in any case. The states with no deviation come next, then
-//! those with one, and so on up to the plan's bound, each by prefix. What is left is walked by its latest effect, each state once and none in vain: all of it where the
-//! budget allows, else a share of each place of the trace. So a budget is always spent whole or every legal state
-//! is given; a level too large for the budget is sampled with half of it first.
+//! **Order.** Where the budget does not allow every state, a quarter of it goes to whole calls first, lost or early,
+//! wholly or in part, as far as the levels that fit do not give them in any case. The states with no deviation come next,
+//! then those with one, and so on up to the plan's bound, each by prefix. What is left is walked by its latest effect,
+//! each state once and none in vain: all of it where the budget allows, else a share of each place of the trace. So a
+//! budget is always spent whole or every legal state is given; a level too large for the budget is sampled with half of
+//! it first.
 
 #[cfg(test)]
 mod brute;

@@ -85,7 +85,7 @@ impl<'s> States<'s> {
             stop: None,
         };
         match states.of_calls() {
-            Some(room) => states.stage = Stage::Calls(Box::new(Calls::new(space, room))),
+            Some(room) => states.stage = Stage::Calls(Box::new(Calls::new(space, plan.seed, room))),
             None => states.begin(0),
         }
         states

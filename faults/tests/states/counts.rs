@@ -91,34 +91,43 @@ pub fn brute(slow: &Slow<'_>) -> Option<BTreeSet<(Vec<Outcome>, u64, u64)>> {
     Some(all.into_iter().filter_map(interval).collect())
 }
 
+/// What is enumerated without a bound is what the slow checker allows, each once, with its interval; and the count says
+/// so without enumerating.
+pub fn agree(script: &Script) -> Result<(), TestCaseError> {
+    let effects = Effects::of(&script.trace);
+    for name in MODELS {
+        let Some(legal) = brute(&Slow::new(&script.trace, &effects, name)) else { continue };
+        let space = Space::new(&script.trace, &effects, model::by_name(name).expect("model"), &[]);
+        // With a bound of 0 most of them come from the walk.
+        let bound = [0, 1, 255][script.trace.events.len() % 3];
+        let mut states = space.states(&Plan { bound, budget: 100_000, seed: 7 });
+        let mut found = BTreeSet::new();
+        for state in states.by_ref() {
+            prop_assert!(space.is_legal(&state), "{name}: {state:?}");
+            let vector = vector(&state, effects.list.len());
+            prop_assert!(found.insert((vector, state.first, state.last)), "{name}: twice {state:?}");
+        }
+        let missing: Vec<_> = legal.difference(&found).collect();
+        let wrong: Vec<_> = found.difference(&legal).collect();
+        let all = &effects.list;
+        prop_assert!(
+            missing.is_empty() && wrong.is_empty(),
+            "{name}: missing {missing:?}, wrong {wrong:?}\n{all:#?}"
+        );
+        let count = space.count();
+        prop_assert!(count.exact);
+        prop_assert_eq!(count.states, legal.len().into(), "{}", name);
+        prop_assert!(states.is_exhaustive());
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// What is enumerated without a bound is what the slow checker allows, each once, with its interval; and
-    /// the count says so without enumerating.
     #[test]
     fn enumeration_is_what_the_rules_say(script in script()) {
-        let effects = Effects::of(&script.trace);
-        for name in MODELS {
-            let Some(legal) = brute(&Slow::new(&script.trace, &effects, name)) else { continue };
-            let space = Space::new(&script.trace, &effects, model::by_name(name).expect("model"), &[]);
-            // With a bound of 0 most of them come from the walk.
-            let bound = [0, 1, 255][script.trace.events.len() % 3];
-            let mut states = space.states(&Plan { bound, budget: 100_000, seed: 7 });
-            let mut found = BTreeSet::new();
-            for state in states.by_ref() {
-                prop_assert!(space.is_legal(&state), "{name}: {state:?}");
-                let vector = vector(&state, effects.list.len());
-                prop_assert!(found.insert((vector, state.first, state.last)), "{name}: twice {state:?}");
-            }
-            let missing: Vec<_> = legal.difference(&found).collect();
-            let wrong: Vec<_> = found.difference(&legal).collect();
-            prop_assert!(missing.is_empty() && wrong.is_empty(), "{name}: missing {missing:?}, wrong {wrong:?}\n{:#?}", effects.list);
-            let count = space.count();
-            prop_assert!(count.exact);
-            prop_assert_eq!(count.states, legal.len().into(), "{}", name);
-            prop_assert!(states.is_exhaustive());
-        }
+        agree(&script)?;
     }
 
     /// Counts of phases: states legal somewhere in a range of crash points.

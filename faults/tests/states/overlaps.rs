@@ -1,16 +1,12 @@
 //! Calls that ran at the same time: none of them comes first because it began first, and what a failing sync may have
 //! tried to write is lost for those after it.
 
-use crate::counts::{self, MODELS, brute, vector};
+use crate::counts::{self, agree};
 use crate::script::{Script, set};
-use crate::slow::Slow;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use unplug_faults::effect::Effects;
 use unplug_faults::event::*;
-use unplug_faults::model;
-use unplug_faults::state::Assumption::NoTear;
-use unplug_faults::state::{Assumption, Plan, Space};
+use unplug_faults::state::Assumption::{self, NoTear};
 
 const ORDERED: [&str; 5] = ["prefix", "ext4-ordered", "ext4-journal", "xfs", "btrfs"];
 
@@ -128,25 +124,6 @@ proptest! {
 
     #[test]
     fn states_of_calls_at_once_are_what_the_rules_say(script in at_once()) {
-        let effects = Effects::of(&script.trace);
-        for name in MODELS {
-            let Some(legal) = brute(&Slow::new(&script.trace, &effects, name)) else { continue };
-            let space = Space::new(&script.trace, &effects, model::by_name(name).expect("model"), &[]);
-            let bound = [0, 1, 255][script.trace.events.len() % 3];
-            let mut states = space.states(&Plan { bound, budget: 100_000, seed: 7 });
-            let mut found = BTreeSet::new();
-            for state in states.by_ref() {
-                prop_assert!(space.is_legal(&state), "{name}: {state:?}");
-                let vector = vector(&state, effects.list.len());
-                prop_assert!(found.insert((vector, state.first, state.last)), "{name}: twice {state:?}");
-            }
-            let missing: Vec<_> = legal.difference(&found).collect();
-            let wrong: Vec<_> = found.difference(&legal).collect();
-            prop_assert!(missing.is_empty() && wrong.is_empty(), "{name}: missing {missing:?}, wrong {wrong:?}\n{:#?}", effects.list);
-            let count = space.count();
-            prop_assert!(count.exact);
-            prop_assert_eq!(count.states, legal.len().into(), "{}", name);
-            prop_assert!(states.is_exhaustive());
-        }
+        agree(&script)?;
     }
 }
