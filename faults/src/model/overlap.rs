@@ -19,13 +19,8 @@ impl Spans {
     /// A call in which the target was killed was over then, for those that came later. And one was carried out before
     /// any that changes the same thing after it had ended: the trace has them in this order.
     pub(crate) fn of(trace: &Trace) -> Spans {
-        let kills: Vec<Clock> = trace.events.iter().filter(|e| e.op == Op::Kill).map(|e| e.begin).collect();
-        let over = |event: &Event| match event.end {
-            Event::NEVER => kills.get(kills.partition_point(|kill| *kill <= event.begin)).copied(),
-            end => Some(end),
-        };
         let mut calls: Vec<(Clock, Clock)> =
-            trace.events.iter().map(|e| (e.begin, over(e).unwrap_or(Event::NEVER))).collect();
+            trace.events.iter().enumerate().map(|(n, e)| (e.begin, trace.over(n))).collect();
         let mut next: BTreeMap<Option<FileId>, Clock> = BTreeMap::new();
         for (event, (_, over)) in trace.events.iter().zip(&mut calls).rev() {
             if let Some(subject) = subject(&event.op).filter(|_| event.errno == 0) {

@@ -7,7 +7,7 @@
 
 use super::allowed::snapshots;
 use super::court::Judge;
-use super::orders::{From, Frontier, Node, Orders, Search, Way, alive};
+use super::orders::{Frontier, Node, Orders, Search, Source, Way, alive};
 use crate::contract::Contract;
 use crate::dump::Digest;
 use crate::target::Oracle;
@@ -22,7 +22,7 @@ impl Search<'_> {
         oracle: &dyn Oracle,
         orders: &mut Orders,
         frontier: &Frontier,
-        (kill, from): (Clock, From),
+        (kill, from): (Clock, Source),
     ) -> Frontier {
         let possible = alive(&orders.nodes, frontier.iter().map(|(index, _)| *index));
         let Some(Node { progress, life, .. }) =
@@ -36,7 +36,7 @@ impl Search<'_> {
             let lawful = node.lawful && interval.to >= kill;
             // What an earlier life began with is the first of a later one's: older ones are gone with it.
             let there = possible[interval.node] && node.life == life && interval.from <= kill;
-            if there && (lawful || from == From::Any) {
+            if there && (lawful || from == Source::Any) {
                 *found.entry(interval.node).or_default() |= lawful;
             }
         }

@@ -133,6 +133,25 @@ fn a_second_kill_leaves_what_the_life_between_began_with_or_has_taken() {
     assert_eq!(s.class(&["SET a 2", "SET b 1", "SET c 1"]), None);
     // The page cache had the newer one, as its life has shown.
     assert!(s.class(&["SET a 1", "SET c 1"]).is_some());
+    // What each kill took is not counted: of the first life three operations are held, of the second none or two, and of
+    // the third the one before its SAVE.
+    let (allowed, _) = s.judge.allowed_at(s.history.end, 9);
+    let mut held: Vec<u64> = allowed.iter().map(|state| state.operations).collect();
+    held.sort_unstable();
+    assert_eq!(held, [4, 6]);
+}
+
+/// That it went on from too little is not forgotten with the next kill.
+#[test]
+fn what_a_life_began_with_against_its_promise_is_none_for_the_next_one_either() {
+    let s = scene(Contract::Snapshot, |b| {
+        commands(b, &[("SET a 1", "+OK"), ("SAVE", "+OK"), ("SET a 2", "+OK"), ("SAVE", "+OK")]);
+        b.kill();
+        commands(b, &[("GET a", "$1\r\n1"), ("SET b 1", "+OK")]);
+        b.kill();
+        commands(b, &[("GET a", "$1\r\n1"), ("SET c 1", "+OK"), ("SAVE", "+OK")]);
+    });
+    assert_eq!(s.class(&["SET a 1", "SET c 1"]), Some(Class::AcknowledgedLoss));
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Orders {
         let (nodes, path, path_nodes, outcomes, ends) = (vec![], vec![], vec![], vec![], vec![]);
         let mut orders =
             Orders { clients, nodes, path, path_nodes, meanings, good, saved_behind, outcomes, kills, ends };
-        let search = |orders: &mut Orders, from: From| {
+        let search = |orders: &mut Orders, from: Source| {
             let clients = orders.clients.clone();
             let mut search =
                 Search { history, clients, over: over(history), now_ms, caps, outcomes: Vec::new() };
@@ -108,11 +108,12 @@ impl Orders {
             orders.outcomes = search.outcomes;
             Ok(lasts)
         };
-        let lasts = search(&mut orders, From::Allowed).or_else(|blind: Blind| match orders.kills.len() {
-            0 => Err(blind),
-            // The target went on from less than it had promised? Then what it said can be followed all the same.
-            _ => search(&mut orders, From::Any).map_err(|_| blind),
-        })?;
+        let lasts =
+            search(&mut orders, Source::Allowed).or_else(|blind: Blind| match orders.kills.len() {
+                0 => Err(blind),
+                // The target went on from less than it had promised? Then what it said can be followed all the same.
+                _ => search(&mut orders, Source::Any).map_err(|_| blind),
+            })?;
         orders.prune(&lasts);
         Ok(orders)
     }
@@ -170,7 +171,7 @@ impl Orders {
 
 /// From what a life may go on after a kill, as far as it is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Source {
     /// From what the contract allows.
     Allowed,
     /// From every snapshot there ever was.
@@ -249,7 +250,7 @@ impl Search<'_> {
         contract: &Contract,
         oracle: &dyn Oracle,
         orders: &mut Orders,
-        from: From,
+        from: Source,
     ) -> Result<Vec<Vec<usize>>, Blind> {
         let mut first = oracle.fork();
         let digest = first.digest(self.now_ms);
