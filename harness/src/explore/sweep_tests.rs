@@ -4,9 +4,9 @@ use super::*;
 use crate::explore::sweep::{Means, Swept, sweep};
 use crate::history::History;
 use crate::judge::{Judge, JudgeOptions};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use unplug_faults::effect::Effects;
+use unplug_faults::effect::{Effects, Outcome};
 use unplug_faults::state::{CrashState, Space};
 
 /// Sweeps over the whole trace with a budget; gives the states that were visited, too.
@@ -26,9 +26,12 @@ fn swept(trace: &Trace, plan: &Plan, memo: &mut Memo, pool: &mut FakePool) -> (S
     (swept, visited)
 }
 
-/// What a state is, whatever its place in the order.
+/// What a state is, however it is written: a prefix without its last effect is the shorter prefix.
 fn name(state: &CrashState) -> String {
-    format!("{} {} {:?}", state.case, state.prefix, state.except)
+    let mut there: BTreeMap<u32, Outcome> = (0..state.prefix).map(|id| (id, Outcome::Whole)).collect();
+    there.extend(state.except.iter().map(|(id, outcome)| (id.0, *outcome)));
+    there.retain(|_, outcome| *outcome != Outcome::Absent);
+    format!("{} {there:?}", state.case)
 }
 
 /// Whether every legal state of so many deviations was visited.
