@@ -174,7 +174,8 @@ pub const OPEN_CREATED: u64 = 1;
 pub const OPEN_TMPFILE: u64 = 2;
 /// The open cut a file that was there.
 pub const OPEN_TRUNCATED: u64 = 4;
-/// Bytes written. `ino`, a: offset or [`NEVER`], c: bytes asked, flags: `SYNC_*`.
+/// Bytes written. `ino`, a: offset or [`NEVER`], b: bytes in the page cache although the call failed, c: bytes asked,
+/// flags: `SYNC_*`.
 pub const KIND_WRITE: u16 = 2;
 /// The write carries fdatasync.
 pub const SYNC_DATA: u16 = 1;

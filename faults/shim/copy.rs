@@ -66,7 +66,7 @@ pub unsafe fn copy(call: &Context) -> isize {
         // Kept if the target is killed inside; replaced by the record with the bytes otherwise.
         let mut record = call.record(KIND_WRITE);
         record.ino = stat.ino;
-        record.numbers = [NEVER, stat.size as u64, NEVER];
+        record.numbers = [NEVER, 0, NEVER];
         let draft = ring::begin_at(call.header, begin, &record, &[]);
         let ret = call.pass();
         if ret < 0 {

@@ -3,6 +3,7 @@
 use crate::abi::*;
 use crate::descriptors::{self, Kind, Known};
 use crate::dispatch::Context;
+use crate::fault::Fault;
 use crate::identify::{self, Stat, is_recorded};
 use crate::ring::{self, Piece};
 use crate::scratch::Scratch;
@@ -12,7 +13,9 @@ use core::sync::atomic::Ordering::*;
 const O_APPEND: usize = 0o2000;
 const O_DSYNC: usize = 0o10000;
 const O_SYNC: usize = 0o4010000;
+const SEEK_SET: usize = 0;
 const SEEK_CUR: usize = 1;
+const EIO: isize = 5;
 
 /// write, pwrite, writev, pwritev, pwritev2. The bytes are copied before the call, so a write from memory that
 /// is not there faults here instead of giving EFAULT, but for a null pointer and a bad vector: to ask the kernel
@@ -74,8 +77,11 @@ unsafe fn write_pieces(call: &Context, known: &Known, pieces: &[Piece]) -> isize
         };
         let asked: usize = pieces.iter().map(|p| p.len).sum();
         record.numbers = [offset, 0, asked as u64];
+        // Such a write is made, and fails in its sync.
+        let loses_sync = sync != 0 && call.fault == Fault::Errno(EIO);
+        let before = if loses_sync { sys::call3(num::LSEEK, call.args[0], 0, SEEK_CUR) } else { 0 };
         let mut draft = ring::begin(call.header, &record, pieces);
-        let ret = call.pass();
+        let ret = if loses_sync { sys::call(call.nr, call.args) } else { call.pass() };
         if ret < 0 && known.remembered && !descriptors::still(call.args[0], known) {
             draft.void();
             return ret;
@@ -86,6 +92,10 @@ unsafe fn write_pieces(call: &Context, known: &Known, pieces: &[Piece]) -> isize
                 Position::Descriptor => {
                     let end = sys::call3(num::LSEEK, call.args[0], 0, SEEK_CUR);
                     draft.set_a(if end >= ret { (end - ret) as u64 } else { NEVER });
+                    if loses_sync {
+                        // ksys_write moves the descriptor's offset only where the call has succeeded.
+                        sys::call3(num::LSEEK, call.args[0], before as usize, SEEK_SET);
+                    }
                 }
                 Position::End => {
                     let mut after = Stat::EMPTY;
@@ -96,6 +106,11 @@ unsafe fn write_pieces(call: &Context, known: &Known, pieces: &[Piece]) -> isize
         }
         if ret >= 0 && sync != 0 {
             synced(call);
+        }
+        let mut ret = ret;
+        if loses_sync && ret > 0 {
+            draft.set_b(ret as u64);
+            ret = -EIO;
         }
         draft.done(call.header, ret);
         ret

@@ -215,6 +215,14 @@ impl Draft {
         }
     }
 
+    /// The second number of the kind, known after the call.
+    pub unsafe fn set_b(&mut self, b: u64) {
+        if !self.record.is_null() {
+            // SAFETY: our record.
+            unsafe { (*self.record).b = b };
+        }
+    }
+
     /// The time, where it is not that at which the record was begun.
     pub unsafe fn set_at(&mut self, at: u64) {
         if !self.record.is_null() {

@@ -296,7 +296,7 @@ pub struct Event {
     pub task: Task,
     /// From where.
     pub site: Option<SiteId>,
-    /// 0, or the error that the call returned; then it changed nothing (but see `Sync` under fault plans).
+    /// 0, or the error that the call returned; then it changed nothing, but see [`Event::took_effect`].
     pub errno: i32,
     /// What it did.
     pub op: Op,
@@ -305,4 +305,18 @@ pub struct Event {
 impl Event {
     /// The end of a call that never returned.
     pub const NEVER: Clock = Clock::MAX;
+
+    /// Whether the call changed what the kernel's memory holds. A call that failed did not, but for one kind: a write that
+    /// carries a sync puts its bytes into the page cache first, and gives the sync's error (generic_write_sync). It has
+    /// then the bytes that it wrote, and the error; one that was refused has no bytes.
+    pub fn took_effect(&self) -> bool {
+        self.errno == 0 || self.lost_its_sync()
+    }
+
+    /// Whether this is a write whose bytes reached the page cache, and whose sync failed.
+    pub fn lost_its_sync(&self) -> bool {
+        let written =
+            matches!(&self.op, Op::Write { data, sync, .. } if *sync != WriteSync::None && !data.is_empty());
+        self.errno != 0 && written
+    }
 }

@@ -111,6 +111,10 @@ fn retain_syncs(trace: &Trace, mut keep: impl FnMut(&Event) -> bool) -> (Trace, 
             return true;
         }
         count += 1;
+        // What failed was that sync.
+        if event.lost_its_sync() {
+            event.errno = 0;
+        }
         if let Op::Write { sync, .. } = &mut event.op {
             *sync = WriteSync::None;
             return true;

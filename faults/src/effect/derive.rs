@@ -33,7 +33,7 @@ pub(crate) struct Zeros {
 }
 
 impl Effects {
-    /// The effects of a trace. A call that failed has none; a call in which the target was killed has them
+    /// The effects of a trace. A call that failed has none, unless [its sync did](Event::lost_its_sync); a call in which the target was killed has them
     /// all, since it may have got as far.
     pub fn of(trace: &Trace) -> Effects {
         Effects::derive(trace, Beside::default())
@@ -73,7 +73,7 @@ impl Effects {
     fn derive(trace: &Trace, beside: Beside) -> Effects {
         let mut live = Live::at_base(trace, beside);
         for (index, event) in trace.events.iter().enumerate() {
-            if event.errno == 0 {
+            if event.took_effect() {
                 live.event(index as u32, event);
             }
         }
@@ -218,7 +218,7 @@ impl Live {
             }
             Op::Write { file, offset, data, sync } => {
                 self.write(index, event, *file, *offset, data.len());
-                if *sync != WriteSync::None {
+                if *sync != WriteSync::None && event.errno == 0 {
                     self.back.synced(*file);
                 }
             }

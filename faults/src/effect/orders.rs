@@ -107,7 +107,7 @@ fn reordered(trace: &Trace, order: &[usize], end: Option<&Tree>) -> Option<Trace
     }
     if let Some(end) = end {
         let mut tree = Tree::before(trace);
-        if !events.iter_mut().all(|e| e.errno != 0 || tree.apply(&mut e.op)) || tree.names != end.names {
+        if !events.iter_mut().all(|e| !e.took_effect() || tree.apply(&mut e.op)) || tree.names != end.names {
             return None;
         }
     }
@@ -134,7 +134,7 @@ impl Tree {
 
     /// The names after the calls; `None` if one of them cannot have succeeded.
     fn after(mut self, events: &[Event]) -> Option<Tree> {
-        let succeeded = |e: &&Event| e.errno == 0;
+        let succeeded = |e: &&Event| e.took_effect();
         events.iter().filter(succeeded).all(|e| self.apply(&mut e.op.clone())).then_some(self)
     }
 
@@ -203,7 +203,7 @@ impl Tree {
 /// Pairs of neighbours among the changing events that overlap and conflict, by index.
 fn conflicts(trace: &Trace) -> Vec<(usize, usize)> {
     let changing: Vec<usize> = (0..trace.events.len())
-        .filter(|i| trace.events[*i].errno == 0 && changes(&trace.events[*i].op).is_some())
+        .filter(|i| trace.events[*i].took_effect() && changes(&trace.events[*i].op).is_some())
         .collect();
     let mut pairs = Vec::new();
     for (n, &a) in changing.iter().enumerate() {

@@ -7,10 +7,11 @@
 //! did, the data that it may have tried to write are void ([`Failures`]): their pages were marked clean, so a later
 //! sync's success says nothing of them (notes, *Failed fsync*).
 
-use crate::effect::{Effect, EffectKind, Effects, Meta};
+use crate::effect::{Effect, EffectKind, Effects, Meta, PAGE};
 use crate::event::{Clock, Event, FileId, Op, SyncKind, WriteSync};
 use crate::trace::Trace;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// How a file is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,27 +40,43 @@ pub(crate) struct Point {
     pub(crate) how: Strength,
     /// The synchronous write itself.
     pub(crate) own: Option<u32>,
+    /// The pages that it writes back: those of a synchronous write are its own (generic_write_sync).
+    pub(crate) pages: Range<u64>,
     pub(crate) failed: bool,
 }
 
 /// The syncs that failed, and when they ran.
 pub(crate) struct Failures {
-    all: Vec<(Option<FileId>, Clock, Clock)>,
+    all: Vec<Failure>,
+}
+
+struct Failure {
+    file: Option<FileId>,
+    pages: Range<u64>,
+    begin: Clock,
+    end: Clock,
 }
 
 impl Failures {
     pub(crate) fn of(points: &[Point]) -> Failures {
         let failed = points.iter().filter(|point| point.failed);
-        Failures { all: failed.map(|point| (point.file, point.begin, point.end)).collect() }
+        let failure = |Point { file, pages, begin, end, .. }: &Point| Failure {
+            file: *file,
+            pages: pages.clone(),
+            begin: *begin,
+            end: *end,
+        };
+        Failures { all: failed.map(failure).collect() }
     }
 
     /// Whether a sync that ended at this moment, and said that all was well, says nothing of an effect: data that were
     /// written before a sync of their file had failed, which had begun by then. They may have been in its write-back,
     /// or not: also those that were written while it ran.
     pub(crate) fn void(&self, effect: &Effect, end: Clock) -> bool {
-        let EffectKind::Data { file: of, .. } = effect.kind else { return false };
-        let took = |(file, begin, failed): &(Option<FileId>, Clock, Clock)| {
-            file.is_none_or(|file| file == of) && *begin < end && effect.issued < *failed
+        let EffectKind::Data { file: of, page, .. } = effect.kind else { return false };
+        let took = |failed: &Failure| {
+            let reached = failed.file.is_none_or(|file| file == of) && failed.pages.contains(&page);
+            reached && failed.begin < end && effect.issued < failed.end
         };
         self.all.iter().any(took)
     }
@@ -163,7 +180,8 @@ pub(crate) fn points(trace: &Trace) -> Vec<Point> {
             continue;
         }
         let mut point = |file, how, own| {
-            points.push(Point { begin: event.begin, end: event.end, file, how, own, failed });
+            let pages = pages_of(&event.op);
+            points.push(Point { begin: event.begin, end: event.end, file, how, own, pages, failed });
         };
         match &event.op {
             Op::Sync { file, kind: SyncKind::Fsync } => point(Some(*file), Strength::Full, None),
@@ -178,16 +196,28 @@ pub(crate) fn points(trace: &Trace) -> Vec<Point> {
             }
             Op::Sync { kind: SyncKind::Range { .. } | SyncKind::Msync, .. } => {}
             Op::SyncAll => point(None, Strength::Everything, None),
-            Op::Write { file, sync: WriteSync::Data, .. } if !failed => {
+            // One that was refused never came to its sync.
+            Op::Write { .. } if failed && !event.lost_its_sync() => {}
+            Op::Write { file, sync: WriteSync::Data, .. } => {
                 point(Some(*file), Strength::WriteData, Some(index as u32));
             }
-            Op::Write { file, sync: WriteSync::Full, .. } if !failed => {
+            Op::Write { file, sync: WriteSync::Full, .. } => {
                 point(Some(*file), Strength::WriteFull, Some(index as u32));
             }
             _ => {}
         }
     }
     points
+}
+
+/// The pages that a call's sync writes back.
+fn pages_of(op: &Op) -> Range<u64> {
+    match op {
+        Op::Write { offset, data, .. } => {
+            offset / PAGE..offset.saturating_add(data.len() as u64).div_ceil(PAGE)
+        }
+        _ => 0..u64::MAX,
+    }
 }
 
 /// The effects that no sync has forced yet, by every file or directory that they touch.

@@ -23,7 +23,7 @@ impl Spans {
             trace.events.iter().enumerate().map(|(n, e)| (e.begin, trace.over(n))).collect();
         let mut next: BTreeMap<Option<FileId>, Clock> = BTreeMap::new();
         for (event, (_, over)) in trace.events.iter().zip(&mut calls).rev() {
-            if let Some(subject) = subject(&event.op).filter(|_| event.errno == 0) {
+            if let Some(subject) = subject(&event.op).filter(|_| event.took_effect()) {
                 let next = next.entry(subject).or_insert(Event::NEVER);
                 *over = (*over).min(*next);
                 *next = *over;

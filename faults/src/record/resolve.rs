@@ -236,7 +236,9 @@ impl<'s> Resolver<'s> {
     fn write(&mut self, raw: &Raw, begin: u64) -> Result<(), Conflict> {
         let file = self.out.tree.by_ino(raw.ino)?;
         let killed = raw.is_killed();
-        let len = if killed { raw.data.len() } else { raw.ret.max(0) as usize };
+        // Of one that failed, what is in the page cache all the same.
+        let wrote = if raw.ret < 0 { raw.b } else { raw.ret as u64 };
+        let len = if killed { raw.data.len() } else { wrote as usize };
         // A call that was killed inside has not told its offset: appending is the one place it can have.
         let untold = raw.a == abi::NEVER && (killed || len == 0);
         let offset = if untold { self.out.tree.size(file) } else { raw.a };
@@ -247,7 +249,7 @@ impl<'s> Resolver<'s> {
         if killed && raw.c == abi::NEVER {
             self.blind("killed inside a copy between files", describe(raw));
         }
-        if raw.ret >= 0 || killed {
+        if raw.ret >= 0 || len > 0 {
             self.out.tree.write(file, offset, data);
         }
         let sync = match raw.flags {

@@ -1,7 +1,7 @@
 //! Failed fsync: "a failed fsync forces nothing, drops those dirty pages, and a later success for them is void".
 
-use crate::script::{Script, set};
-use unplug_faults::event::{Op, SyncKind};
+use crate::script::{Script, pages, set};
+use unplug_faults::event::{Op, SyncKind, WriteSync};
 use unplug_faults::state::Assumption::NoTear;
 
 fn end(script: &Script, model: &str) -> std::collections::BTreeSet<String> {
@@ -89,4 +89,52 @@ fn a_failed_syncfs_drops_all_pages() {
     for model in ["ext4-ordered", "xfs", "btrfs", "posix"] {
         assert_eq!(end(&script, model), set(&["f=A", "f=B"]), "{model}");
     }
+}
+
+const MODELS: [&str; 6] = ["ext4-ordered", "ext4-writeback", "xfs", "btrfs", "posix", "posix-split"];
+
+/// generic_write_sync: the bytes are in the page cache before the write's own sync fails, so that all is as after a
+/// failed fsync: they may be on the disk, and no later success says so.
+#[test]
+fn a_synchronous_write_fails_behind_its_bytes() {
+    for sync in [WriteSync::Data, WriteSync::Full] {
+        let failed = Script::new().base("f", 'A', 2).bytes("f", 0, pages('B', 1), sync).failed(libc::EIO);
+        for model in MODELS {
+            let open = set(&["f=AA", "f=BA"]);
+            assert_eq!(end(&failed, model), open, "{model}");
+            assert_eq!(end(&failed.clone().fsync("f").sync_all(), model), open, "{model}");
+            let again = failed.clone().bytes("f", 0, pages('C', 1), sync);
+            assert_eq!(end(&again, model), set(&["f=CA"]), "{model}");
+        }
+        let append = Script::new().base("f", 'A', 1).bytes("f", 4096, pages('B', 1), sync).failed(libc::EIO);
+        for (model, states) in [("ext4-ordered", ["f=A0", "f=AB"]), ("btrfs", ["f=A0", "f=AB"])] {
+            assert_eq!(end(&append.clone().fsync("f"), model), set(&states), "{model}");
+        }
+        assert_eq!(end(&append.fsync("f"), "xfs"), set(&["f=A", "f=AB"]));
+    }
+}
+
+/// "The range that was written, and no other page": what was dirty elsewhere in the file is not given up.
+#[test]
+fn a_synchronous_write_gives_up_its_own_pages_only() {
+    let script = Script::new().base("f", 'A', 3).write("f", 1, 'C', 1).write("f", 2, 'D', 1);
+    let failed = script.bytes("f", 0, pages('B', 2), WriteSync::Data).failed(libc::EIO);
+    for model in MODELS {
+        let found = end(&failed.clone().fsync("f"), model);
+        assert!(found.iter().all(|state| state.ends_with('D')), "{model}: {found:?}");
+        // Of its own pages also what had been written there before.
+        assert!(found.contains("f=AAD") && found.contains("f=BBD"), "{model}: {found:?}");
+    }
+}
+
+/// One that was refused has no bytes, and nothing is given up; a file system that stops does so here, too.
+#[test]
+fn a_synchronous_write_that_is_refused_does_nothing() {
+    let script = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1);
+    let refused = script.clone().bytes("f", 4096, Vec::new(), WriteSync::Data).failed(libc::EIO).fsync("f");
+    for model in MODELS.into_iter().chain(["ext4-journal"]) {
+        assert_eq!(end(&refused, model), set(&["f=B"]), "{model}");
+    }
+    let failed = script.bytes("f", 4096, pages('C', 1), WriteSync::Full).failed(libc::EIO).fsync("f");
+    assert_eq!(end(&failed, "ext4-journal"), set(&["f=A", "f=B", "f=BC"]));
 }

@@ -36,6 +36,16 @@ fn drops_matching_syncs() {
     assert_eq!(drop_nth_sync(&trace, 4).1, 0);
 }
 
+/// Without the sync that failed the write is one that has succeeded.
+#[test]
+fn a_write_whose_sync_failed_stays_without_it() {
+    let script = Script::new().base("f", 'A', 1).bytes("f", 0, b"x".to_vec(), WriteSync::Data);
+    let trace = script.failed(libc::EIO).trace;
+    let (without, count) = drop_all_syncs(&trace);
+    assert_eq!((count, without.events[0].errno), (1, 0));
+    assert_eq!(Effects::of(&without).len(), Effects::of(&trace).len());
+}
+
 #[test]
 fn deletes_and_swaps() {
     let trace = script().trace;

@@ -1,0 +1,166 @@
+//! Writes that carry a sync, under a plan in which that sync fails: what the program sees of them, what the trace has,
+//! and what a store comes to that takes them for refused.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+mod common;
+#[path = "common/planned.rs"]
+mod planned;
+
+use common::lines;
+use planned::{gave, open, run, say};
+use unplug_faults::image::Image;
+use unplug_faults::model;
+use unplug_faults::state::{Plan, Space};
+use unplug_faults::trace::Trace;
+
+#[test]
+fn play() {
+    match std::env::var(common::ROLE).as_deref() {
+        Ok("synchronous") => synchronous(),
+        Ok("goes-on") => store(|_, _| {}),
+        Ok("cuts") => store(cut),
+        _ => return,
+    }
+    std::process::exit(0);
+}
+
+const NEW: i32 = libc::O_RDWR | libc::O_CREAT;
+const RWF_DSYNC: i32 = 2;
+
+/// How long the file is, where its descriptor stands, and what it holds.
+fn seen(fd: i32) -> String {
+    let mut bytes = [0u8; 64];
+    let read = unsafe { libc::pread(fd, bytes.as_mut_ptr().cast(), 64, 0) };
+    let at = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
+    format!("{at} {}", String::from_utf8_lossy(&bytes[..read.max(0) as usize]))
+}
+
+fn synchronous() {
+    let mut results = Vec::new();
+    for (name, flags) in [("d", libc::O_DSYNC), ("s", libc::O_SYNC), ("a", libc::O_DSYNC | libc::O_APPEND)] {
+        let fd = open(name, NEW | flags);
+        for bytes in [b"abcd", b"efgh", b"ijkl"] {
+            let ret = unsafe { libc::write(fd, bytes.as_ptr().cast(), 4) };
+            results.push(("write", gave(ret as i64)));
+        }
+        results.push((name, seen(fd)));
+    }
+    let fd = open("v", NEW);
+    for (bytes, flags) in [(b"abcd", RWF_DSYNC), (b"efgh", RWF_DSYNC), (b"ijkl", 0)] {
+        let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: 4 };
+        let ret = unsafe { libc::pwritev2(fd, &raw const part, 1, 4, flags) };
+        results.push(("pwritev2", gave(ret as i64)));
+        results.push(("v", seen(fd)));
+    }
+    say(&results);
+}
+
+/// The bytes of the failed write are there to be read; the descriptor stands where it stood, and an append goes behind
+/// them.
+#[test]
+fn the_bytes_of_a_write_whose_sync_fails_are_in_the_page_cache() {
+    for gated in [false, true] {
+        let (trace, said, _) = run("synchronous", "write * EIO nth=2\nwrite v EIO nth=3", gated);
+        let d = ["write 4", "write EIO", "write 4", "d 8 abcdijkl"];
+        let all = ["write 4", "write 4", "write 4"];
+        assert_eq!(said[..4], d, "gated: {gated}");
+        assert_eq!(said[4..7], all, "gated: {gated}");
+        // Without a sync it is refused.
+        assert_eq!(said[16..], ["pwritev2 EIO", "v 0 \0\0\0\0efgh"], "gated: {gated}");
+        assert_eq!(trace.blind, []);
+        let at: Vec<String> = lines(&trace).into_iter().filter(|l| l.starts_with("write d")).collect();
+        let written =
+            ["write d 0 \"abcd\" Data", "write d 4 \"efgh\" Data errno 5", "write d 4 \"ijkl\" Data"];
+        assert_eq!(at, written, "gated: {gated}");
+        assert!(lines(&trace).contains(&"write v 4 \"\" None errno 5".to_owned()), "{:?}", lines(&trace));
+    }
+    let (trace, said, _) =
+        run("synchronous", "write s EIO nth=2\nwrite a EIO nth=2\nwrite v EIO nth=2", false);
+    assert_eq!(said[5..8], ["write EIO", "write 4", "s 8 abcdijkl"]);
+    assert_eq!(said[9..12], ["write EIO", "write 4", "a 12 abcdefghijkl"]);
+    assert_eq!(said[14..16], ["pwritev2 EIO", "v 0 \0\0\0\0efgh"]);
+    assert_eq!(trace.blind, []);
+    let all = lines(&trace);
+    assert!(all.contains(&"write s 4 \"efgh\" Full errno 5".to_owned()), "{all:?}");
+    assert!(all.contains(&"write a 4 \"efgh\" Data errno 5".to_owned()), "{all:?}");
+    assert!(all.contains(&"write v 4 \"efgh\" Data errno 5".to_owned()), "{all:?}");
+}
+
+/// ENOSPC and EDQUOT come before the page cache: such a write is refused, whatever it carries.
+#[test]
+fn a_write_that_finds_no_room_is_refused() {
+    for error in ["ENOSPC", "EDQUOT", "EINTR"] {
+        let (trace, said, _) = run("synchronous", &format!("write a {error} nth=2"), false);
+        assert_eq!(said[9..12], [format!("write {error}").as_str(), "write 4", "a 8 abcdijkl"]);
+        let failed = |l: &String| l.starts_with("write a 4 \"\" Data errno");
+        assert_eq!(
+            (trace.blind.as_slice(), lines(&trace).iter().filter(|l| failed(l)).count()),
+            (&[][..], 1)
+        );
+    }
+}
+
+const RECORD: usize = 4096;
+
+/// A log of records of a page each, appended through O_DSYNC: those for which there was no error are promised. `mend` is
+/// what it does about one that failed, with what it knows to be the log's length.
+fn store(mend: fn(i32, i64)) {
+    let fd = open("log", NEW | libc::O_DSYNC | libc::O_APPEND);
+    let dir = open(".", libc::O_RDONLY);
+    unsafe { libc::fsync(dir) };
+    let (mut length, mut results) = (0, Vec::new());
+    for record in [b'A', b'B', b'C'] {
+        let bytes = [record; RECORD];
+        let ret = unsafe { libc::write(fd, bytes.as_ptr().cast(), RECORD) };
+        if ret == RECORD as isize {
+            length += RECORD as i64;
+            results.push(("promised", char::from(record).to_string()));
+        } else {
+            mend(fd, length);
+        }
+    }
+    say(&results);
+}
+
+/// What may be there of the failed record goes before anything is written behind it.
+fn cut(fd: i32, length: i64) {
+    unsafe { (libc::ftruncate(fd, length), libc::fsync(fd)) };
+}
+
+/// The store's recovery: the records up to the first that is none.
+fn recovered(image: &Image) -> String {
+    let log = image.nodes.get(b"log".as_slice()).map_or(&[][..], |node| node.data.as_slice());
+    let whole = |page: &&[u8]| page.len() == RECORD && page.iter().all(|b| *b == page[0] && *b != 0);
+    log.chunks(RECORD).take_while(whole).map(|page| char::from(page[0])).collect()
+}
+
+/// What comes back after a power loss at the end of a run, under a model.
+fn comes_back(trace: &Trace, model: &str) -> Vec<String> {
+    let model = model::by_name(model).expect("a model");
+    let effects = model.effects(trace);
+    let end = trace.events.iter().map(|e| e.end).max().expect("events");
+    let space = Space::new(trace, &effects, model, &[]).within(end..=end);
+    let mut states = space.states(&Plan { bound: 255, budget: 100_000, seed: 1 });
+    let mut found: Vec<String> = states.by_ref().map(|state| recovered(&space.image(&state))).collect();
+    assert!(states.is_exhaustive());
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// A store that goes on as though the bytes were not there writes behind them: what it promises next cannot be reached
+/// where they are lost. One that cuts them off first keeps what it promises.
+#[test]
+fn a_store_that_takes_the_write_for_refused_is_found() {
+    for (role, mended) in [("goes-on", false), ("cuts", true)] {
+        let (trace, said, _) = run(role, "write log EIO nth=2", true);
+        assert_eq!(said, ["promised A", "promised C"], "{role}");
+        assert_eq!(trace.blind, [], "{role}");
+        for model in ["ext4-ordered", "ext4-writeback", "xfs", "btrfs", "posix", "posix-split"] {
+            let found = comes_back(&trace, model);
+            let kept = |log: &String| log.contains('A') && log.contains('C');
+            assert_eq!(found.iter().all(kept), mended, "{role} under {model}: {found:?}");
+        }
+    }
+}
