@@ -195,7 +195,7 @@ pub unsafe fn sync(call: &Context) -> isize {
         }
         let draft = ring::begin(call.header, &record, &[]);
         let ret = call.pass();
-        if ret == 0 && call.nr != num::SYNC_FILE_RANGE {
+        if lasts(ret) && call.nr != num::SYNC_FILE_RANGE {
             synced(call);
         }
         draft.done(call.header, ret);
@@ -203,7 +203,14 @@ pub unsafe fn sync(call: &Context) -> isize {
     }
 }
 
-/// A sync has succeeded: it may last a virtual while, before its end is recorded.
+/// Whether a sync that gave this has waited for the disk: it succeeded, or the disk or its space was found wanting.
+fn lasts(ret: isize) -> bool {
+    const ENOSPC: isize = 28;
+    const EDQUOT: isize = 122;
+    [0, -EIO, -ENOSPC, -EDQUOT].contains(&ret)
+}
+
+/// A sync was made: it may last a virtual while, before its end is recorded.
 pub unsafe fn synced(call: &Context) {
     if call.header.flags & FLAG_VIRTUAL != 0 {
         // SAFETY: the virtual clock's own business.
@@ -223,7 +230,7 @@ pub unsafe fn sync_all(call: &Context) -> isize {
         }
         let draft = ring::begin(call.header, &call.record(KIND_SYNC_ALL), &[]);
         let ret = call.pass();
-        if ret == 0 {
+        if lasts(ret) {
             synced(call);
         }
         draft.done(call.header, ret);

@@ -176,8 +176,8 @@ pub unsafe fn now(header: &Header) -> u64 {
     unsafe { sys::real_clock(1).wrapping_sub(header.start_mono) }
 }
 
-/// Called after each successful sync of a recorded file, where time is virtual only: a sync takes as long as the
-/// harness says.
+/// Called after each sync of a recorded file that has waited for the disk, where time is virtual only: a sync takes as
+/// long as the harness says.
 pub unsafe fn synced(header: &Header) {
     let area = area(header);
     let nanos = area.sync_nanos.load(Acquire);

@@ -8,7 +8,8 @@ mod common;
 mod planned;
 
 use common::lines;
-use planned::{gave, open, run, say};
+use planned::{gave, open, run, run_slow, say};
+use unplug_faults::event::{Event, Op, SyncKind};
 use unplug_faults::image::Image;
 use unplug_faults::model;
 use unplug_faults::state::{Plan, Space};
@@ -18,6 +19,7 @@ use unplug_faults::trace::Trace;
 fn play() {
     match std::env::var(common::ROLE).as_deref() {
         Ok("synchronous") => synchronous(),
+        Ok("beside") => beside(),
         Ok("goes-on") => store(|_, _| {}),
         Ok("cuts") => store(cut),
         _ => return,
@@ -135,14 +137,28 @@ fn recovered(image: &Image) -> String {
     log.chunks(RECORD).take_while(whole).map(|page| char::from(page[0])).collect()
 }
 
-/// What comes back after a power loss at the end of a run, under a model.
+/// Whether some bytes are in the log, and are not, after a power loss at the end of a run.
+fn comes_back_as(trace: &Trace, model: &str, bytes: &[u8]) -> Vec<bool> {
+    let holds = |image: &Image| {
+        let log = image.nodes.get(b"log".as_slice());
+        log.is_some_and(|node| node.data.windows(bytes.len()).any(|part| part == bytes))
+    };
+    after_power_loss(trace, model, holds)
+}
+
+/// What a store's recovery comes to.
 fn comes_back(trace: &Trace, model: &str) -> Vec<String> {
+    after_power_loss(trace, model, recovered)
+}
+
+/// What is made of the images that a power loss at the end of a run leaves, under a model.
+fn after_power_loss<T: Ord>(trace: &Trace, model: &str, of: impl Fn(&Image) -> T) -> Vec<T> {
     let model = model::by_name(model).expect("a model");
     let effects = model.effects(trace);
     let end = trace.events.iter().map(|e| e.end).max().expect("events");
     let space = Space::new(trace, &effects, model, &[]).within(end..=end);
     let mut states = space.states(&Plan { bound: 255, budget: 100_000, seed: 1 });
-    let mut found: Vec<String> = states.by_ref().map(|state| recovered(&space.image(&state))).collect();
+    let mut found: Vec<T> = states.by_ref().map(|state| of(&space.image(&state))).collect();
     assert!(states.is_exhaustive());
     found.sort();
     found.dedup();
@@ -163,4 +179,38 @@ fn a_store_that_takes_the_write_for_refused_is_found() {
             assert_eq!(found.iter().all(kept), mended, "{role} under {model}: {found:?}");
         }
     }
+}
+
+/// A sync in one thread, and half a second after its beginning a write in another.
+fn beside() {
+    let fd = open("log", NEW);
+    unsafe { libc::write(fd, b"first".as_ptr().cast(), 5) };
+    let syncs = std::thread::spawn(move || gave(unsafe { libc::fdatasync(fd) }.into()));
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    unsafe { libc::write(fd, b"second".as_ptr().cast(), 6) };
+    let first = syncs.join().expect("a thread");
+    say(&[("fdatasync", first), ("fdatasync", gave(unsafe { libc::fdatasync(fd) }.into()))]);
+}
+
+/// A sync that fails has waited for the disk as long as one that succeeds: what is written meanwhile falls inside it.
+#[test]
+fn a_sync_that_fails_takes_its_time() {
+    const SECOND: u64 = 1_000_000_000;
+    for error in ["EIO", "ENOSPC", "EDQUOT"] {
+        let (trace, said, _) = run_slow("beside", &format!("fdatasync * {error}"), true, SECOND);
+        assert_eq!(said, [format!("fdatasync {error}").as_str(), "fdatasync 0"]);
+        let is_sync = |e: &&Event| matches!(e.op, Op::Sync { kind: SyncKind::Fdatasync, .. });
+        let syncs: Vec<&Event> = trace.events.iter().filter(is_sync).collect();
+        let second = |e: &&Event| matches!(&e.op, Op::Write { data, .. } if data == b"second");
+        let write = trace.events.iter().find(second).expect("written");
+        assert!(syncs[0].begin < write.begin && write.end < syncs[0].end, "{error}");
+        assert_eq!((write.at - syncs[0].at, syncs[1].at - syncs[0].at), (SECOND / 2, SECOND), "{error}");
+        // It may have been in that sync's write-back: the success of the second one says nothing of it.
+        assert_eq!(comes_back_as(&trace, "ext4-ordered", b"second"), [false, true], "{error}");
+    }
+    // One that was interrupted has not waited.
+    let (trace, _, _) = run_slow("beside", "fdatasync * EINTR", true, SECOND);
+    let at: Vec<u64> =
+        trace.events.iter().filter(|e| matches!(e.op, Op::Sync { .. })).map(|e| e.at).collect();
+    assert!(at[1] - at[0] < SECOND, "{at:?}");
 }

@@ -30,6 +30,16 @@ pub fn say(results: &[(&str, String)]) {
 
 /// Plays a role under a plan: its trace, what its calls gave, and how it ended.
 pub fn run(name: &str, plan: &str, gated: bool) -> (Trace, Vec<String>, std::process::ExitStatus) {
+    run_slow(name, plan, gated, 0)
+}
+
+/// The same, where each sync takes so many virtual nanoseconds.
+pub fn run_slow(
+    name: &str,
+    plan: &str,
+    gated: bool,
+    sync_nanos: u64,
+) -> (Trace, Vec<String>, std::process::ExitStatus) {
     let (dir, said) = (directory(), directory());
     for name in ["there", "read-only"] {
         std::fs::write(dir.path().join(name), "content").expect("written");
@@ -38,6 +48,7 @@ pub fn run(name: &str, plan: &str, gated: bool) -> (Trace, Vec<String>, std::pro
     let mut options = Options::new(dir.path());
     options.faults = if plan == "census" { Plan::census(false) } else { plan.parse().expect("a plan") };
     options.gated = gated;
+    options.sync_nanos = sync_nanos;
     let recorder = Recorder::start(options).expect("started");
     let mut gate = recorder.gate(GateOptions::default()).expect("a gate");
     let mut command = role(name, dir.path());

@@ -16,6 +16,7 @@ use crate::target::options::{self, Of};
 use crate::target::origin::Origin;
 use crate::target::policy::Policy;
 use crate::target::resp::{ORIGIN, RespTarget, VARIANT};
+use crate::target::rig::SYNC_MS;
 use crate::target::server::Program;
 use crate::worker::scratch::{self, Scratch};
 use crate::workload::{Step, Workload};
@@ -43,7 +44,8 @@ pub(super) fn servers(plan: &CheckPlan, watch: &dyn Watch) -> Result<Vec<Run>, F
                 let mut target = base.clone();
                 target.conditions.sync_nanos = *sync;
                 let appends_only = *sync > 0 && !plan.slow_syncs;
-                let workload = workload(configuration, policy, (plan.seed, plan.ops), *sync, appends_only);
+                let suffix = target.conditions.suffix();
+                let workload = workload(configuration, policy, (plan.seed, plan.ops), &suffix, appends_only);
                 match record(&target, &workload) {
                     Ok(trace) => {
                         let again = Some((target.clone(), workload));
@@ -133,8 +135,6 @@ fn unrecorded(target: &RespTarget, why: &str, (seed, models): (u64, &[String]), 
     }
 }
 
-/// The option of a trace that says how long each sync took, in milliseconds.
-const SYNC_MS: &str = "sync-duration-ms";
 const MS: u64 = 1_000_000;
 /// How long syncs take in the runs that measure what everysec loses on a slow disk.
 const SLOW: [u64; 4] = [0, 500 * MS, 1500 * MS, 2500 * MS];
@@ -156,26 +156,19 @@ pub(super) fn workload(
     configuration: &Configuration,
     policy: Policy,
     (seed, ops): (u64, u32),
-    sync_nanos: u64,
+    suffix: &str,
     appends_only: bool,
 ) -> Workload {
     let mut workload = configuration.workload(policy, ops, seed);
-    if sync_nanos == 0 {
-        return workload;
-    }
     let mut phases = 0;
     workload.steps.retain_mut(|step| {
         if let Step::Phase(name) = step {
             phases += 1;
-            name.push_str(&slow_suffix(sync_nanos));
+            name.push_str(suffix);
         }
         phases <= 1 || !appends_only
     });
     workload
-}
-
-fn slow_suffix(sync_nanos: u64) -> String {
-    format!(", {}.{} s syncs", sync_nanos / (1000 * MS), sync_nanos / (100 * MS) % 10)
 }
 
 pub(super) fn record(target: &RespTarget, workload: &Workload) -> Result<Trace, Failure> {
@@ -191,11 +184,10 @@ pub(super) fn record(target: &RespTarget, workload: &Workload) -> Result<Trace, 
     std::fs::create_dir(&data)
         .map_err(|e| Failure::NotMeasured(format!("no directory to record in: {}: {e}", data.display())))?;
     let mut trace = target.record(&data, workload).map_err(record_failed)?;
-    let sync = target.conditions.sync_nanos;
-    if sync > 0 {
-        trace.meta.options.insert(SYNC_MS.into(), (sync / MS).to_string());
+    target.conditions.note(&mut trace);
+    if target.conditions.sync_nanos > 0 {
         // What comes before the first phase is a cell of its own, and must not go by another run's name.
-        let op = Op::Phase(format!("{START}{}", slow_suffix(sync)));
+        let op = Op::Phase(format!("{START}{}", target.conditions.suffix()));
         let task = unplug_faults::event::Task::default();
         trace.events.insert(0, Event { begin: 0, end: 0, at: 0, task, site: None, errno: 0, op });
     }

@@ -70,9 +70,10 @@ impl Runner for Standard {
         let shown: Vec<BTreeSet<String>> = shown.collect::<Result<_, _>>()?;
         let Some(asked) = &plan.faults else { return Ok(()) };
         for (Run { trace, again, models, .. }, shown) in runs.iter().zip(&shown) {
-            // Runs with slow syncs measure a window; they add no call to those of the run without.
-            let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0)
-            else {
+            // Runs with slow syncs add no call to those of the run without; but what comes while a sync fails that takes
+            // its time is in them alone.
+            let swept = |target: &RespTarget| target.conditions.sync_nanos == 0 || plan.slow_syncs;
+            let Some((target, workload)) = again.as_ref().filter(|(target, _)| swept(target)) else {
                 continue;
             };
             // A fault meets a call, whatever was written by it: the tour would only make the sweep several times as long.
@@ -97,7 +98,7 @@ impl Runner for Standard {
             target(&plan.subject, plan.policy, &plan.volatile)?.interrupted_by(watch.interrupted());
         plan.configuration.apply(&mut target);
         takes_its_options(&target)?;
-        record(&target, &workload(&plan.configuration, plan.policy, (plan.seed, plan.ops), 0, false))
+        record(&target, &workload(&plan.configuration, plan.policy, (plan.seed, plan.ops), "", false))
     }
 
     fn explore(

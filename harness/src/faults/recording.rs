@@ -95,7 +95,8 @@ fn record_once(
     let dir = Scratch::new().map_err(io("no directory to record in"))?;
     let data = dir.path().join("data");
     std::fs::create_dir(&data).map_err(io("no directory to record in"))?;
-    let survived = target.record_what_it_can(&data, workload, stop)?;
+    let mut survived = target.record_what_it_can(&data, workload, stop)?;
+    target.conditions.note(&mut survived.trace);
     let image = match stop {
         Stop::Clean => image_of(&data, &target.conditions.ignore).map_err(io("the recorded directory"))?,
         Stop::Kill => Image::default(),

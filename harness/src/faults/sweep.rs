@@ -119,6 +119,8 @@ impl Sweep<'_> {
 
     fn all(&self, wanted: &Wanted, pool: &mut dyn Pool) -> Result<Vec<CellResult>, SweepError> {
         let mut cells = Vec::new();
+        // Kills have slow runs of their own, and files at rest do not know how long their syncs took.
+        let slow = self.target.conditions.sync_nanos > 0;
         let restarting = restarting(self.workload, self.target.policy.appends());
         if wanted.has_calls() {
             let seen = |call: &Call| !call.reads() || call.receives() && wanted.names(Call::receives);
@@ -138,12 +140,12 @@ impl Sweep<'_> {
                 planned.extend(singles(&census, wanted, every).into_iter().map(|s| (s, &restarting)));
             }
             cells.extend(self.runs(planned, &base, pool)?);
-            if wanted.has(None, Kind::Kill) && !self.stopped() {
+            if wanted.has(None, Kind::Kill) && !slow && !self.stopped() {
                 (self.told)(Told::Stage("kill", 0));
                 cells.push(killed(self, &base, pool));
             }
         }
-        if wanted.has(None, Kind::Rest) && !self.stopped() {
+        if wanted.has(None, Kind::Rest) && !slow && !self.stopped() {
             (self.told)(Told::Stage("damage at rest", 0));
             let (survived, image) = self.record(&FaultPlan::default(), self.workload, Stop::Clean)?;
             match survived.ended {
@@ -244,7 +246,8 @@ impl Sweep<'_> {
             let known = &results.mechanisms;
             let tally = results.tallies.entry((single.group, index)).or_insert_with(|| {
                 let (name, policy) = (self.target.title(), self.target.policy);
-                Tally::new(&name, policy, single.group.name(), model, workload.seed).knowing(known)
+                let phase = format!("{}{}", single.group.name(), self.target.conditions.suffix());
+                Tally::new(&name, policy, &phase, model, workload.seed).knowing(known)
             });
             tally.count.planned += single.plan.rules.len() as u64;
             match &recorded {
@@ -322,10 +325,11 @@ impl Sweep<'_> {
     /// Keeps the trace of a faulted run that has shown something: a real server's run cannot be made again.
     fn save(&self, trace: &Trace, text: &str) {
         let Some(dir) = self.repro_dir else { return };
-        let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
+        let run = format!("{text}{}", self.target.conditions.suffix());
+        let hash = xxhash_rust::xxh3::xxh3_64(run.as_bytes());
         let path = dir.join(format!("faulted-{}-{:08x}.trace", self.target.policy, hash >> 32));
         match unplug_faults::codec::write_trace(&path, trace) {
-            Ok(()) => self.note(&format!("{}: the run after `{text}`", path.display())),
+            Ok(()) => self.note(&format!("{}: the run after `{run}`", path.display())),
             Err(e) => self.note(&format!("the trace after `{text}` cannot be kept: {e}")),
         }
     }
