@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A durability promise. Each says what is documented by the target and what is stricter.
+/// A durability promise. Each says what is documented by the target and what is stricter. Acknowledged operations are
+/// those that may change something: a read that was answered promises nothing of what it shows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Contract {
     /// A prefix that holds every acknowledged operation (appendfsync always).

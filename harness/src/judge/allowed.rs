@@ -136,7 +136,7 @@ impl Allowed {
             return true;
         }
         let o = &history.operations[operation];
-        let (true, Some(acked), Some(acked_at)) = (orders.good[operation], o.acked, o.acked_at) else {
+        let (true, Some(acked), Some(acked_at)) = (counts(orders, operation), o.acked, o.acked_at) else {
             return false;
         };
         match contract {
@@ -161,17 +161,24 @@ pub(super) fn issued(history: &History, orders: &Orders, node: usize) -> Clock {
     orders.nodes[node].progress.iter().enumerate().filter_map(last).max().unwrap_or(0)
 }
 
+/// Whether a policy promises an operation by itself, once it is acknowledged: it went well, and may have changed something.
+/// A read promises nothing. What it shows may be a write that has no reply yet, or an error for one: a policy speaks of
+/// what was acknowledged, and to have shown a write is not to have acknowledged it.
+fn counts(orders: &Orders, operation: usize) -> bool {
+    orders.good[operation] && orders.meanings[operation] != Meaning::Read
+}
+
 fn missing(history: &History, orders: &Orders) -> Vec<Vec<Option<(Clock, Nanos)>>> {
     from_each_on(orders, |operation| {
         let o = &history.operations[operation];
-        o.acked.zip(o.acked_at).filter(|_| orders.good[operation])
+        o.acked.zip(o.acked_at).filter(|_| counts(orders, operation))
     })
 }
 
 fn promised(history: &History, contract: &Contract, orders: &Orders) -> Vec<Vec<Option<Clock>>> {
     from_each_on(orders, |operation| {
         let o = &history.operations[operation];
-        let acked = o.acked.zip(o.acked_at).filter(|_| orders.good[operation])?;
+        let acked = o.acked.zip(o.acked_at).filter(|_| counts(orders, operation))?;
         promised_from(history, contract, acked)
     })
 }

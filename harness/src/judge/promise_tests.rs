@@ -1,4 +1,5 @@
-//! Promises that the history itself makes or takes away: a stop, a snapshot of the target's own, a child that runs.
+//! Promises that the history itself makes or takes away: a stop, a snapshot of the target's own, a child that runs; and a
+//! read, which makes none.
 
 use super::tests::{SECOND, commands, judged, line, scene};
 use crate::contract::Contract;
@@ -226,4 +227,59 @@ fn what_was_not_answered_before_its_connection_was_closed_has_happened_before_wh
     // Which of several was the one that was closed is not known: the others may still be done.
     let s = with(&[(0, "SET k 1"), (1, "SET j 1")]);
     assert_eq!((s.class(&["SET k 2", "SET k 1"]), s.class(&["SET k 2", "SET j 1"])), (None, None));
+}
+
+/// Another client sees what is not acknowledged yet: that does not acknowledge it. But it orders: what that client writes
+/// afterwards comes behind what it has seen.
+#[test]
+fn a_read_promises_nothing_of_what_it_shows() {
+    let seen = |more: fn(&mut TraceBuilder, u32)| {
+        scene(Contract::Always, |b| {
+            let set = b.invoke(0, &line("SET a 1"));
+            let get = b.invoke(1, &line("GET a"));
+            b.reply(1, get, b"$1\r\n1\r\n");
+            more(b, set);
+        })
+    };
+    let s = seen(|_, _| {});
+    assert_eq!((s.class(&[]), s.class(&["SET a 1"])), (None, None));
+    assert_eq!(s.class(&["SET a 2"]), Some(Class::SilentCorruption));
+    // It is promised from its own reply on ...
+    let s = seen(|b, set| {
+        b.reply(0, set, b"+OK\r\n");
+    });
+    assert_eq!((s.class(&[]), s.class(&["SET a 1"])), (Some(Class::AcknowledgedLoss), None));
+    // ... or from that of a write behind the read; a read behind the read says no more than the first.
+    let write = |b: &mut TraceBuilder, _| {
+        let set = b.invoke(1, &line("SET b 1"));
+        b.reply(1, set, b"+OK\r\n");
+    };
+    let s = seen(write);
+    assert_eq!(s.class(&["SET b 1"]), Some(Class::Gap));
+    assert_eq!((s.class(&[]).is_some(), s.class(&["SET a 1", "SET b 1"])), (true, None));
+    let read = |b: &mut TraceBuilder, _| {
+        let get = b.invoke(1, &line("GET a"));
+        b.reply(1, get, b"$1\r\n1\r\n");
+    };
+    assert_eq!(seen(read).class(&[]), None);
+}
+
+/// What a client was told of as failed, and then shown, is as indeterminate as before: until something else promises it.
+#[test]
+fn a_read_does_not_promise_what_had_failed() {
+    let after = |last: (&str, &str), contract: Contract| {
+        scene(contract, |b| {
+            commands(b, &[("SET a 1", "-ERR write error"), ("GET a", "$1\r\n1"), last]);
+            b.advance(5 * SECOND);
+            b.event(Op::Advance);
+        })
+    };
+    let window = Contract::EverySec { window: SECOND };
+    for contract in [Contract::Always, window, Contract::Written { postponed: SECOND }] {
+        let s = after(("PING", "+PONG"), contract.clone());
+        assert_eq!((s.class(&[]), s.class(&["SET a 1"])), (None, None), "{contract:?}");
+        let s = after(("SET b 1", "+OK"), contract.clone());
+        assert!(s.class(&[]).is_some() && s.class(&["SET b 1"]).is_some(), "{contract:?}");
+        assert_eq!(s.class(&["SET a 1", "SET b 1"]), None, "{contract:?}");
+    }
 }
