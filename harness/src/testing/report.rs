@@ -1,6 +1,7 @@
 //! What a check found, for a test's failure message.
 
 use crate::cell::{CellResult, Story};
+use crate::report::grade::{Graded, graded};
 use crate::repro::Repro;
 use crate::testing::path::TestPath;
 use crate::verdict::{Class, Verdict};
@@ -17,6 +18,13 @@ pub struct Report {
     elsewhere: bool,
     /// What else is to be known of it.
     notes: Vec<String>,
+}
+
+/// Where a finding shows.
+struct Place {
+    at: String,
+    /// What is known of it elsewhere, each with its title.
+    besides: Vec<(&'static str, Vec<String>)>,
 }
 
 /// A finding of a regression file.
@@ -90,21 +98,24 @@ impl Report {
         classes.chain(self.told.iter().map(|t| t.class)).min()
     }
 
-    /// What is found, each with its class, sentence, story and file.
-    fn findings(&self) -> Vec<(String, Told)> {
+    /// What is found, each mechanism once and as its most real model shows it: with its class, sentence, story and file.
+    fn findings(&self) -> Vec<(Place, Told)> {
         let mut all = Vec::new();
-        for cell in &self.cells {
-            for finding in &cell.findings {
-                let told = Told {
-                    class: finding.violation.class,
-                    explanation: finding.violation.explanation.clone(),
-                    story: finding.story.clone(),
-                    repro: finding.repro.clone(),
-                };
-                all.push((format!("under {}, in phase {}", cell.model, cell.phase), told));
-            }
+        for Graded { cell, finding, grade, seen_in } in graded(&self.cells) {
+            let told = Told {
+                class: finding.violation.class,
+                explanation: finding.violation.explanation.clone(),
+                story: finding.story.clone(),
+                repro: finding.repro.clone(),
+            };
+            let at = format!("under {}, in phase {}", cell.model, cell.phase);
+            let mechanism = vec![finding.mechanism.clone()];
+            let besides =
+                vec![("grade", vec![grade.to_string()]), ("states", seen_in), ("mechanism", mechanism)];
+            all.push((Place { at, besides }, told));
         }
-        all.extend(self.told.clone().map(|told| ("on the disk of a repro file".to_owned(), told)));
+        let repro = Place { at: "on the disk of a repro file".to_owned(), besides: Vec::new() };
+        all.extend(self.told.clone().map(|told| (repro, told)));
         all
     }
 
@@ -151,7 +162,10 @@ impl fmt::Display for Report {
         for (place, told) in self.findings() {
             let class = serde_json::to_value(told.class).ok();
             let class = class.as_ref().and_then(serde_json::Value::as_str).unwrap_or("violation");
-            writeln!(f, "\n{class} {place}: {}", told.explanation)?;
+            writeln!(f, "\n{class} {}: {}", place.at, told.explanation)?;
+            for (title, lines) in &place.besides {
+                writeln!(f, "  {title}: {}", lines.join("; "))?;
+            }
             let parts = [
                 ("acknowledged", &told.story.acknowledged),
                 ("the disk", &told.story.disk),
@@ -181,5 +195,51 @@ fn verdict(verdict: Verdict) -> &'static str {
         Verdict::NotMeasured => "not measured",
         Verdict::Violated => "VIOLATED",
         Verdict::HarnessBroken => "HARNESS BROKEN",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::Finding;
+    use crate::target::policy::Policy;
+    use crate::verdict::Violation;
+    use std::collections::BTreeSet;
+
+    fn violated(model: &str, mechanism: &str) -> CellResult {
+        let violation = Violation {
+            class: Class::Gap,
+            crash_point: 1,
+            stricter_than_documented: false,
+            operation: None,
+            loss: None,
+            explanation: format!("as {model} shows it"),
+        };
+        let finding = Finding {
+            violation,
+            states: 1,
+            mechanism: mechanism.to_owned(),
+            also: BTreeSet::new(),
+            story: Story::default(),
+            repro: Some(PathBuf::from(format!("{model}.repro"))),
+        };
+        let cell = CellResult::unrecorded("store", Policy::Always, model, 1, "");
+        CellResult { findings: vec![finding], verdict: Verdict::Violated, not_measured: Vec::new(), ..cell }
+    }
+
+    /// As `unplug check` tells it: once, with all models that show it, and as the most real one does.
+    #[test]
+    fn what_several_models_show_is_one_finding() {
+        let report = Report::of(vec![violated("posix", "a"), violated("ext4-ordered", "a")]);
+        let text = report.to_string();
+        let at = |line: &str| text.lines().position(|l| l == line);
+        assert!(at("gap under ext4-ordered, in phase all: as ext4-ordered shows it").is_some(), "{text}");
+        assert!(!text.contains("as posix shows it") && text.contains("  mechanism: a\n"), "{text}");
+        let grade = "  grade: real on ext4 today (seen under ext4-ordered, posix)";
+        assert!(at(grade).is_some(), "{text}");
+        assert!(at("  states: always / all: ext4-ordered 1 of 0, posix 1 of 0").is_some(), "{text}");
+        // What differs in its mechanism is told apart.
+        let two = Report::of(vec![violated("posix", "a"), violated("ext4-ordered", "b")]).to_string();
+        assert!(two.contains("as posix shows it") && two.contains("as ext4-ordered shows it"), "{two}");
     }
 }
