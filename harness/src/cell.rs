@@ -95,6 +95,9 @@ pub struct Recoveries {
     pub depth: u8,
     /// Recoveries that were recorded, or were under another model.
     pub recorded: u64,
+    /// Recoveries that could have been crashed as well, of images of the run and of crashed recoveries: they were more than
+    /// the budget pays for.
+    pub left_out: u64,
     /// Of these, how many changed nothing on the disk: a crash during them is no crash.
     pub quiet: u64,
     /// Of these, how many did not come to their end.

@@ -207,6 +207,9 @@ fn tell_budget(subject: &Subject, plan: &ExplorePlan, watch: &dyn Watch) {
         "at the most {} states a cell: each new image {cost}; more with --budget",
         plan.budget
     ));
+    if matches!(subject, Subject::Command(_)) {
+        watch.note("a command has no probes: what is written after a recovery, and power lost during one, is not tried");
+    }
 }
 
 /// A run.

@@ -1,7 +1,7 @@
 //! Which images' recoveries are crashed in their turn: a few of every kind.
 
 use crate::cluster::role;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hasher;
 use unplug_faults::effect::Outcome;
 use unplug_faults::image::{ImageHash, SharedImage};
@@ -22,13 +22,15 @@ pub(super) struct Root {
 #[derive(Debug, Default)]
 pub(super) struct Roots {
     most: usize,
+    /// The images of all candidates, chosen or not.
+    images: HashSet<ImageHash>,
     kinds: BTreeMap<(u64, u8), BTreeMap<ImageHash, Root>>,
 }
 
 impl Roots {
     /// At the most so many.
     pub(super) fn at_most(most: usize) -> Roots {
-        Roots { most, kinds: BTreeMap::new() }
+        Roots { most, ..Roots::default() }
     }
 
     /// Takes note of a state whose image recovers; `shape` is that of its names.
@@ -36,6 +38,7 @@ impl Roots {
         if self.most == 0 {
             return;
         }
+        self.images.insert(image);
         let kind = self.kinds.entry((shape, deviation(state))).or_default();
         if kind.len() >= self.most && kind.last_key_value().is_some_and(|(last, _)| *last < image) {
             return;
@@ -44,6 +47,11 @@ impl Roots {
         if kind.len() > self.most {
             kind.pop_last();
         }
+    }
+
+    /// How many images there were to choose from.
+    pub(super) fn candidates(&self) -> u64 {
+        self.images.len() as u64
     }
 
     /// The chosen ones: of every shape a kind, then another of every shape, until there are enough. What came in
@@ -121,6 +129,7 @@ mod tests {
         let choose = |offers: &mut dyn Iterator<Item = &(u64, u128, CrashState)>| {
             let mut roots = Roots::at_most(6);
             offers.for_each(|(shape, image, state)| roots.offer(*shape, ImageHash(*image), state, 0));
+            assert_eq!(roots.candidates(), 60);
             roots.chosen().into_iter().map(|root| root.image.0).collect::<Vec<_>>()
         };
         let chosen = choose(&mut offers.iter());

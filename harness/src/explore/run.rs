@@ -8,7 +8,7 @@ use super::roots::Roots;
 use super::search::Search;
 use super::sweep::{Means, Progress, sweep};
 use super::tree::{Tree, most_roots};
-use crate::cell::{CellResult, Finding, Saved, Story, Teeth};
+use crate::cell::{CellResult, Finding, Recoveries, Saved, Story, Teeth};
 use crate::cluster::{Case, Cluster, Clusters, Kin, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
@@ -194,7 +194,9 @@ impl<'a> Run<'a> {
     /// Loses power during some of the phase's recoveries, too, and adds what that shows to the findings of the phase.
     fn crash_recoveries(&mut self, means: &mut Means<'_>, scene: Scene<'_>, findings: &mut Vec<Finding>) {
         let Scene { all, judge, index } = scene;
-        let roots = std::mem::take(&mut self.phases[index].roots).chosen();
+        let roots = std::mem::take(&mut self.phases[index].roots);
+        let candidates = roots.candidates();
+        let roots = roots.chosen();
         if roots.is_empty() || !self.phases[index].blind.is_empty() {
             return;
         }
@@ -203,7 +205,8 @@ impl<'a> Run<'a> {
         tree.grow(all, index, &roots, self.depth);
         let (done, blind) = tree.findings(all, index, findings);
         means.counting = true;
-        self.phases[index].recoveries = done;
+        let left_out = done.left_out + candidates - roots.len() as u64;
+        self.phases[index].recoveries = Recoveries { left_out, ..done };
         self.phases[index].blind.extend(blind);
     }
 

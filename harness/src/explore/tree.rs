@@ -213,7 +213,10 @@ impl<'a, 'm> Tree<'a, 'm> {
             };
             blind.push(Blind { what: "a crash during recovery".into(), detail });
         }
-        next.extend(branches.chosen().into_iter().map(|chosen| Branch {
+        let candidates = branches.candidates();
+        let chosen = branches.chosen();
+        done.left_out += candidates - chosen.len() as u64;
+        next.extend(chosen.into_iter().map(|chosen| Branch {
             root: branch.root,
             image: crashed.space.shared_image(&chosen.state),
             hash: chosen.image,

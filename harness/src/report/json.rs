@@ -44,6 +44,7 @@ struct Line<'a> {
 struct Recovery {
     depth: u8,
     recorded: u64,
+    left_out: u64,
     quiet: u64,
     refused: u64,
     written: u64,
@@ -119,6 +120,7 @@ fn recovery(done: &Recoveries) -> Recovery {
     Recovery {
         depth: done.depth,
         recorded: done.recorded,
+        left_out: done.left_out,
         quiet: done.quiet,
         refused: done.refused,
         written: done.written,

@@ -3,7 +3,7 @@
 use super::grade::Graded;
 use super::number::grouped;
 use super::story::class_name;
-use crate::cell::{CellResult, Saved, Teeth};
+use crate::cell::{CellResult, Recoveries, Saved, Teeth};
 use crate::verdict::{ExitCode, Verdict};
 
 /// What a whole run says.
@@ -47,6 +47,7 @@ pub fn lines(cells: &[CellResult], findings: &[Graded<'_>], gate: Gate<'_>) -> V
     out.extend(faults(cells));
     out.extend(not_measured(cells));
     out.extend(saved(cells));
+    out.extend(crashed(cells));
     if gate.incomplete {
         out.push("incomplete: what stands above is a part of what was asked for".into());
     }
@@ -84,6 +85,17 @@ fn saved(cells: &[CellResult]) -> Option<String> {
     let told = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", grouped(*n)));
     let told: Vec<String> = told.collect();
     (!told.is_empty()).then(|| format!("saved: {}", told.join("; ")))
+}
+
+/// How many recoveries power was lost in, and how many there were that nobody looked at so.
+fn crashed(cells: &[CellResult]) -> Option<String> {
+    let sum = |of: fn(&Recoveries) -> u64| grouped(cells.iter().map(|c| of(&c.recoveries)).sum());
+    let depth = cells.iter().map(|c| c.recoveries.depth).max().filter(|depth| *depth > 0)?;
+    let (crashed, quiet, left_out) = (sum(|r| r.recorded), sum(|r| r.quiet), sum(|r| r.left_out));
+    Some(format!(
+        "recoveries crashed, to depth {depth}: {crashed}, of which {quiet} changed nothing; \
+         left out for want of budget: {left_out}"
+    ))
 }
 
 /// Each reason once, with the cells that it stopped.

@@ -30,6 +30,9 @@ const MODELS: [&str; 2] = ["posix", "ext4-ordered"];
 const BUDGET: u64 = 4_000;
 /// Deviations from the order of the calls that are enumerated whole, as far as the budget goes.
 const DEVIATIONS: u8 = 2;
+/// What a check of a store without probes leaves out.
+const NO_PROBES: &str = "the store has no probes (Store::probes): whether what it has recovered takes new writes, keeps them and survives \
+                         another power loss was not tried";
 /// Recordings that making a failing workload smaller may cost.
 const SMALLER: usize = 24;
 
@@ -357,7 +360,10 @@ impl<S: Store> Check<S> {
             let never = AtomicBool::new(false);
             cells.extend(explore_deep(&search, depth, &mut memo, &mut pool, silent, &never));
         }
-        let report = Report::of(cells);
+        let mut report = Report::of(cells);
+        if S::probes().is_empty() {
+            report = report.noting(NO_PROBES.to_owned());
+        }
         Ok(match failed {
             Some(failed) => report.noting(failed),
             None => report,
