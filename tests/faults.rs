@@ -171,6 +171,7 @@ fn swept(policy: Policy, extra: &[(&str, &str)], faults: &str, repros: &Path) ->
         target: &target,
         workload: &workload,
         contract: contract.clone(),
+        after_failed_sync: contract.clone(),
         asked: &asked,
         models: vec![model::by_name("posix").expect("a model")],
         budget: 16,

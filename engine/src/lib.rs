@@ -15,6 +15,9 @@
 //!
 //! - In a transaction nothing begins that would cut it in two: BGSAVE, BGREWRITEAOF and the snapshot behind FLUSHALL wait
 //!   for its end; CONFIG SET appendonly and DEBUG RELOAD are refused, which Redis does not.
+//! - After a failed sync everysec writes the log anew in the thread that serves clients: until the last of five syncs has
+//!   ended (base, log, manifest, and the directory twice; a rewrite that is ending first has six of its own), what was
+//!   acknowledged since the last good one is in memory alone. On a slow disk their time is added to the window.
 //! - `no-appendfsync-on-rewrite yes`: while a child runs, always and everysec promise what no does. What was acknowledged
 //!   then is synced at the tick after the child's end (always), or within a second of it (everysec).
 //! - With `aof-checksum yes` (the default) this holds on every file system that keeps to POSIX: a page of zeros or an

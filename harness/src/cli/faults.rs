@@ -22,7 +22,7 @@ const SHARE: u64 = 40;
 pub(super) fn faults(
     asked: &Asked,
     (target, workload): (&RespTarget, &Workload),
-    contract: Contract,
+    (contract, after_failed_sync): (Contract, Contract),
     (shown, models): (&BTreeSet<String>, &[String]),
     plan: &CheckPlan,
     watch: &dyn Watch,
@@ -42,6 +42,7 @@ pub(super) fn faults(
             target,
             workload,
             contract: contract.clone(),
+            after_failed_sync,
             asked,
             shown,
             models,

@@ -5,7 +5,9 @@ use super::command;
 use super::failure::Failure;
 use super::faults::faults;
 use super::plan::{CheckPlan, ExplorePlan, RecordPlan, Subject};
-use super::recording::{contract_of, record, servers, takes_its_options, target, target_of, workload};
+use super::recording::{
+    contract_after_failed_sync, contract_of, record, servers, takes_its_options, target, target_of, workload,
+};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use crate::cell::{CellResult, Story};
 use crate::explore::{Again, Memo, Search, Shrunk, explore_deep, fewest_operations};
@@ -81,7 +83,10 @@ impl Runner for Standard {
             faults(
                 asked,
                 (target, &workload),
-                contract_of(target.policy, trace),
+                (
+                    contract_of(target.policy, trace),
+                    contract_after_failed_sync(&plan.subject, target.policy, trace),
+                ),
                 (shown, models),
                 plan,
                 watch,

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use unplug_faults::event::Op;
+use unplug_faults::event::{Event, Op};
 use unplug_faults::image::Image;
 use unplug_faults::model::Model;
 use unplug_faults::plan::{Call, Plan as FaultPlan};
@@ -40,6 +40,8 @@ pub struct Sweep<'a> {
     pub workload: &'a Workload,
     /// What it promises.
     pub contract: Contract,
+    /// What it promises in a run in which a sync fails: the way back may take time.
+    pub after_failed_sync: Contract,
     /// Which faults.
     pub asked: &'a Asked,
     /// Mechanisms that are known to show without any fault.
@@ -219,10 +221,12 @@ impl Sweep<'_> {
         budget: u64,
         repro_dir: Option<&'s Path>,
     ) -> Search<'s> {
+        let failed_sync = |e: &Event| e.lost_its_sync() || e.errno != 0 && matches!(e.op, Op::Sync { .. });
+        let failed = trace.events.iter().any(failed_sync);
         Search {
             trace,
             target: self.target,
-            contract: self.contract.clone(),
+            contract: if failed { self.after_failed_sync.clone() } else { self.contract.clone() },
             model,
             plan: Plan { bound: 1, budget, seed: trace.meta.seed },
             assume: self.assume,
