@@ -75,27 +75,6 @@ fn the_engine_survives_single_faults_under_every_policy() {
     }
 }
 
-/// Where both are asked for, each run with slow syncs is swept as well, in a cell of its own; but for kills, which have slow
-/// runs anyway.
-#[test]
-fn runs_with_slow_syncs_are_swept_too() {
-    let dir = directory();
-    let words = "check --policy everysec --slow-syncs --ops 6 --model prefix --budget 40 --recovery-depth 0 --format json";
-    let output = run(dir.path(), &format!("{words} --faults fdatasync:EIO,kill"));
-    let cells = cells(&output);
-    let swept = cells.iter().filter(|c| !c["faults"].is_null());
-    let phases: Vec<&str> = swept.clone().filter_map(|c| c["phase"].as_str()).collect();
-    let (errors, children) = ("fault: error", "fault: child killed");
-    let mut expected = vec![errors.to_owned(), children.to_owned(), "kill".to_owned()];
-    for seconds in ["0.5", "1.5", "2.5"] {
-        expected.extend([errors, children].map(|faults| format!("{faults}, {seconds} s syncs")));
-    }
-    assert_eq!(phases, expected);
-    for cell in swept {
-        assert_eq!(cell["faults"]["fired"], cell["faults"]["planned"], "{cell}");
-    }
-}
-
 #[test]
 fn mistakes_are_one_clear_error() {
     let dir = directory();
@@ -171,7 +150,6 @@ fn swept(policy: Policy, extra: &[(&str, &str)], faults: &str, repros: &Path) ->
         target: &target,
         workload: &workload,
         contract: contract.clone(),
-        after_failed_sync: contract.clone(),
         asked: &asked,
         models: vec![model::by_name("posix").expect("a model")],
         budget: 16,

@@ -14,7 +14,6 @@ pub mod oracle;
 pub mod pool;
 pub mod record;
 pub mod recovery;
-#[cfg(feature = "cli")]
 pub mod report;
 pub mod repro;
 mod shell;

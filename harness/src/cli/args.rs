@@ -67,8 +67,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "NAME|all", value_delimiter = ',')]
     pub variant: Vec<String>,
     /// Run everysec also with syncs that take 0.5, 1.5 and 2.5 s, and all of the workload: a window is then a second,
-    /// and what two syncs add to it. Without it the embedded engine does so with appends only. With --faults these runs are
-    /// swept, too: a sync that fails takes as long
+    /// and what two syncs add to it. Without it the embedded engine does so with appends only
     #[arg(long)]
     pub slow_syncs: bool,
     #[command(flatten)]

@@ -22,7 +22,7 @@ const SHARE: u64 = 40;
 pub(super) fn faults(
     asked: &Asked,
     (target, workload): (&RespTarget, &Workload),
-    (contract, after_failed_sync): (Contract, Contract),
+    contract: Contract,
     (shown, models): (&BTreeSet<String>, &[String]),
     plan: &CheckPlan,
     watch: &dyn Watch,
@@ -42,7 +42,6 @@ pub(super) fn faults(
             target,
             workload,
             contract: contract.clone(),
-            after_failed_sync,
             asked,
             shown,
             models,

@@ -198,56 +198,9 @@ pub(super) fn record(target: &RespTarget, workload: &Workload) -> Result<Trace, 
 /// second after it at the latest, or when the sync in front of it let it (a timer's tick late): the documented
 /// second, and what the disk adds to it.
 pub(super) fn contract_of(policy: Policy, trace: &Trace) -> Contract {
-    let sync = sync_time(trace);
+    let sync = trace.meta.options.get(SYNC_MS).and_then(|ms| ms.parse::<u64>().ok()).unwrap_or(0) * MS;
     match policy.contract() {
         Contract::EverySec { window } => Contract::EverySec { window: window.max(sync + 100 * MS) + sync },
         other => other,
-    }
-}
-
-/// How many syncs the engine's way back from a failed one takes: six with which a rewrite ends that is about to, then
-/// base, log, manifest, and the directory twice (`persist::rewrite`). Until the last has ended, what was acknowledged
-/// since the last good sync is in memory alone; its documentation says so.
-const MENDING: u64 = 6 + 5;
-
-/// What a run promises in which a sync fails: what the run without does, and the time that the engine takes at its next
-/// tick to write the log anew. Of other servers no such way back is known.
-pub(super) fn contract_after_failed_sync(subject: &Subject, policy: Policy, trace: &Trace) -> Contract {
-    let sync = sync_time(trace);
-    match contract_of(policy, trace) {
-        Contract::EverySec { window } if *subject == Subject::Engine && sync > 0 => {
-            Contract::EverySec { window: window + 100 * MS + MENDING * sync }
-        }
-        other => other,
-    }
-}
-
-/// How long a sync takes in this run, in nanoseconds of its own time.
-fn sync_time(trace: &Trace) -> u64 {
-    trace.meta.options.get(SYNC_MS).and_then(|ms| ms.parse::<u64>().ok()).unwrap_or(0) * MS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two syncs of half a second are the window; eleven and a tick more are the engine's alone, where a sync failed.
-    #[test]
-    fn only_the_engines_way_back_from_a_failed_sync_takes_syncs() {
-        let slow = |ms: u64| {
-            let mut trace = Trace::default();
-            trace.meta.options.insert(SYNC_MS.to_owned(), ms.to_string());
-            trace
-        };
-        let window = |ms| Contract::EverySec { window: ms * MS };
-        let server = Subject::Redis { server: None };
-        let after = contract_after_failed_sync;
-        assert_eq!(contract_of(Policy::EverySec, &slow(500)), window(1_500));
-        assert_eq!(after(&Subject::Engine, Policy::EverySec, &slow(500)), window(1_500 + 100 + 5_500));
-        assert_eq!(after(&server, Policy::EverySec, &slow(500)), window(1_500));
-        for policy in [Policy::Always, Policy::EverySec, Policy::No, Policy::Snapshot] {
-            assert_eq!(after(&Subject::Engine, policy, &slow(0)), policy.contract());
-        }
-        assert_eq!(after(&Subject::Engine, Policy::Always, &slow(500)), Policy::Always.contract());
     }
 }

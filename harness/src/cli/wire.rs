@@ -5,9 +5,7 @@ use super::command;
 use super::failure::Failure;
 use super::faults::faults;
 use super::plan::{CheckPlan, ExplorePlan, RecordPlan, Subject};
-use super::recording::{
-    contract_after_failed_sync, contract_of, record, servers, takes_its_options, target, target_of, workload,
-};
+use super::recording::{contract_of, record, servers, takes_its_options, target, target_of, workload};
 use super::runner::{ModelInfo, Replayed, Runner, Watch};
 use crate::cell::{CellResult, Story};
 use crate::explore::{Again, Memo, Search, Shrunk, explore_deep, fewest_operations};
@@ -72,10 +70,9 @@ impl Runner for Standard {
         let shown: Vec<BTreeSet<String>> = shown.collect::<Result<_, _>>()?;
         let Some(asked) = &plan.faults else { return Ok(()) };
         for (Run { trace, again, models, .. }, shown) in runs.iter().zip(&shown) {
-            // Runs with slow syncs add no call to those of the run without; but what comes while a sync fails that takes
-            // its time is in them alone.
-            let swept = |target: &RespTarget| target.conditions.sync_nanos == 0 || plan.slow_syncs;
-            let Some((target, workload)) = again.as_ref().filter(|(target, _)| swept(target)) else {
+            // Runs with slow syncs measure a window; they add no call to those of the run without.
+            let Some((target, workload)) = again.as_ref().filter(|(t, _)| t.conditions.sync_nanos == 0)
+            else {
                 continue;
             };
             // A fault meets a call, whatever was written by it: the tour would only make the sweep several times as long.
@@ -83,10 +80,7 @@ impl Runner for Standard {
             faults(
                 asked,
                 (target, &workload),
-                (
-                    contract_of(target.policy, trace),
-                    contract_after_failed_sync(&plan.subject, target.policy, trace),
-                ),
+                contract_of(target.policy, trace),
                 (shown, models),
                 plan,
                 watch,

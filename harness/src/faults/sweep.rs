@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use unplug_faults::event::{Event, Op};
+use unplug_faults::event::Op;
 use unplug_faults::image::Image;
 use unplug_faults::model::Model;
 use unplug_faults::plan::{Call, Plan as FaultPlan};
@@ -40,8 +40,6 @@ pub struct Sweep<'a> {
     pub workload: &'a Workload,
     /// What it promises.
     pub contract: Contract,
-    /// What it promises in a run in which a sync fails: the way back may take time.
-    pub after_failed_sync: Contract,
     /// Which faults.
     pub asked: &'a Asked,
     /// Mechanisms that are known to show without any fault.
@@ -121,8 +119,6 @@ impl Sweep<'_> {
 
     fn all(&self, wanted: &Wanted, pool: &mut dyn Pool) -> Result<Vec<CellResult>, SweepError> {
         let mut cells = Vec::new();
-        // Kills have slow runs of their own, and files at rest do not know how long their syncs took.
-        let slow = self.target.conditions.sync_nanos > 0;
         let restarting = restarting(self.workload, self.target.policy.appends());
         if wanted.has_calls() {
             let seen = |call: &Call| !call.reads() || call.receives() && wanted.names(Call::receives);
@@ -142,12 +138,12 @@ impl Sweep<'_> {
                 planned.extend(singles(&census, wanted, every).into_iter().map(|s| (s, &restarting)));
             }
             cells.extend(self.runs(planned, &base, pool)?);
-            if wanted.has(None, Kind::Kill) && !slow && !self.stopped() {
+            if wanted.has(None, Kind::Kill) && !self.stopped() {
                 (self.told)(Told::Stage("kill", 0));
                 cells.push(killed(self, &base, pool));
             }
         }
-        if wanted.has(None, Kind::Rest) && !slow && !self.stopped() {
+        if wanted.has(None, Kind::Rest) && !self.stopped() {
             (self.told)(Told::Stage("damage at rest", 0));
             let (survived, image) = self.record(&FaultPlan::default(), self.workload, Stop::Clean)?;
             match survived.ended {
@@ -221,12 +217,10 @@ impl Sweep<'_> {
         budget: u64,
         repro_dir: Option<&'s Path>,
     ) -> Search<'s> {
-        let failed_sync = |e: &Event| e.lost_its_sync() || e.errno != 0 && matches!(e.op, Op::Sync { .. });
-        let failed = trace.events.iter().any(failed_sync);
         Search {
             trace,
             target: self.target,
-            contract: if failed { self.after_failed_sync.clone() } else { self.contract.clone() },
+            contract: self.contract.clone(),
             model,
             plan: Plan { bound: 1, budget, seed: trace.meta.seed },
             assume: self.assume,

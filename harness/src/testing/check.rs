@@ -297,6 +297,7 @@ impl<S: Store> Check<S> {
     }
 
     /// The test that the check stands in.
+    #[cfg(feature = "proptest")]
     pub(super) fn path(&self) -> &TestPath {
         &self.path
     }
