@@ -198,7 +198,10 @@ impl Subject {
         let settings = Settings::read().expect("good UNPLUG_ variables");
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&settings.seed.unwrap_or(1).to_le_bytes());
-        for variant in VARIANTS.iter().filter(|v| v.policies.contains(&self.policy)) {
+        // Workloads of any steps are killed and started again with the options of the beginning: not those in which a log
+        // that is off at first is switched on.
+        let fits = |v: &&Variant| v.policies.contains(&self.policy) && v.course != Course::Switched;
+        for variant in VARIANTS.iter().filter(fits) {
             let few = if variant.is_usual() { CASES } else { CASES_OF_VARIANT };
             let config = Config {
                 cases: settings.cases.unwrap_or(few),
@@ -247,7 +250,7 @@ fn workload_of(policy: Policy, variant: &'static Variant) -> impl Strategy<Value
     let steps = if long { 14..24 } else { 4..18_usize };
     (restarted(policy, steps), any::<prop::sample::Index>()).prop_map(move |(mut workload, at)| {
         match variant.course {
-            Course::Usual => {}
+            Course::Usual | Course::Switched => {}
             Course::Restarted { how, set } => {
                 let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
                 let set = set.iter().map(own).collect();

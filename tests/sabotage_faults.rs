@@ -169,6 +169,26 @@ fn a_promise_that_is_not_taken_up_again_is_found_and_named() {
     assert_eq!((code, classes), (Some(1), ["acknowledged-loss".to_owned()].into()));
 }
 
+/// What CONFIG SET appendonly yes has answered is on the disk: all of the data, also what was done while the log was off,
+/// under a name that is durable. Where the log is never switched, nothing is there to be found of the first bug.
+#[test]
+fn a_log_that_is_switched_on_without_what_it_promises_is_found_and_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let built = build();
+    let run = |sabotage: &str, variant: &str| {
+        let words = ["check", "engine", "--policy", "always", "--variant", variant, "--ops", "24"];
+        let mut command = unplug(&built, dir.path(), &words);
+        command.args(["--model", "posix", "--recovery-depth", "0", "--format", "json"]);
+        seen(&output(command.env("UNPLUG_SABOTAGE", sabotage)))
+    };
+    assert_eq!(run("", "switched"), Ok(BTreeSet::new()));
+    assert_eq!(run("switched-on-with-old-base", "default"), Ok(BTreeSet::new()));
+    let found = run("switched-on-with-old-base", "switched").expect("a sweep");
+    assert!(found.contains("acknowledged-loss"), "{found:?}");
+    let found = run("no-directory-sync-after-rename", "switched").expect("a sweep");
+    assert!(found.contains("acknowledged-loss"), "{found:?}");
+}
+
 /// Under everysec a write that fails is tried again each second; what was answered with OK all the same is on no disk for
 /// as long as the disk is full. Where nobody asks for anything in the second after it, nobody is told either.
 #[test]

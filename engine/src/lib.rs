@@ -18,6 +18,10 @@
 //! - After a failed sync everysec writes the log anew in the thread that serves clients: until the last of five syncs has
 //!   ended (base, log, manifest, and the directory twice; a rewrite that is ending first has six of its own), what was
 //!   acknowledged since the last good one is in memory alone. On a slow disk their time is added to the window.
+//! - CONFIG SET appendonly yes writes the log in the foreground, and its reply says that all of the data are in it: from
+//!   then on the policy promises what it says of what was acknowledged before, too. (In Redis the reply promises nothing;
+//!   the log is made in the background.) CONFIG SET appendonly no promises what was acknowledged before it, to a start with
+//!   appendonly yes, and nothing of what follows: that is in memory, and in snapshots, until the log is on again.
 //! - `no-appendfsync-on-rewrite yes`: while a child runs, always and everysec promise what no does. What was acknowledged
 //!   then is synced at the tick after the child's end (always), or within a second of it (everysec).
 //! - With `aof-checksum yes` (the default) this holds on every file system that keeps to POSIX: a page of zeros or an

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 pub const VARIABLE: &str = "UNPLUG_SABOTAGE";
 
 /// Every bug, so that a misspelt name is not taken for a bug that nobody finds.
-pub const NAMES: [&str; 42] = [
+pub const NAMES: [&str; 43] = [
     // Writing.
     "reply-before-fdatasync",
     "no-directory-sync-after-rename",
@@ -25,6 +25,7 @@ pub const NAMES: [&str; 42] = [
     "suspended-stays-unsynced",
     "postponed-without-end",
     "stop-does-not-wait",
+    "switched-on-with-old-base",
     // Of one type or command, in a snapshot.
     "expiry-of-collections-not-saved",
     "score-rounded",

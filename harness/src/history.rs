@@ -3,7 +3,7 @@
 mod delays;
 mod spans;
 
-pub use spans::{SUSPENDED, Suspended, WHILE_A_CHILD_RUNS};
+pub use spans::{SUSPENDED, Suspended, WHILE_A_CHILD_RUNS, WHILE_THE_LOG_IS_OFF};
 
 use std::collections::BTreeMap;
 use unplug_faults::event::{Clock, Event, Nanos, Op, ProcessEvent};

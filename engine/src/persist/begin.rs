@@ -93,6 +93,12 @@ pub(super) fn begin(
 pub(super) fn switch_on(config: &Config, keyspace: &Keyspace, now_ms: u64) -> Result<Aof, OpenError> {
     let place = Place::new(config);
     let found = Found::look(config)?;
+    if sabotaged!("switched-on-with-old-base")
+        && found.manifest.is_some()
+        && let Some(aof) = super::Persistence::open(config, now_ms)?.0.aof.take()
+    {
+        return Ok(aof);
+    }
     let other_there = match place.layout {
         AofLayout::Multi => found.single.is_some(),
         AofLayout::Single => found.manifest.is_some(),

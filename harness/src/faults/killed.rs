@@ -7,7 +7,7 @@ use super::trim::whole;
 use crate::cell::{CellResult, Teeth};
 use crate::contract::Contract;
 use crate::explore::{Memo, Search, explore_last};
-use crate::history::SUSPENDED;
+use crate::history::{SUSPENDED, WHILE_A_CHILD_RUNS};
 use crate::pool::Pool;
 use crate::target::resp_stop::Stop;
 use crate::teeth;
@@ -36,8 +36,10 @@ fn contract(contract: &Contract) -> Contract {
 pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> CellResult {
     let mut explore = |trace: &Trace, memo: &mut Memo, budget: u64, repro_dir| {
         let mut trace = whole(trace);
-        // What was written is there, synced or not.
-        trace.meta.options.remove(SUSPENDED);
+        if trace.meta.options.get(SUSPENDED).is_some_and(|when| when == WHILE_A_CHILD_RUNS) {
+            // What was written is there, synced or not. (Where there was no log, nothing was written.)
+            trace.meta.options.remove(SUSPENDED);
+        }
         let search = Search {
             trace: &trace,
             target: sweep.target,

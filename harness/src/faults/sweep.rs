@@ -13,6 +13,7 @@ use crate::contract::Contract;
 use crate::explore::{Memo, Search, explore_last};
 use crate::pool::{Pool, PoolError};
 use crate::record::RecordError;
+use crate::target::options::value_of;
 use crate::target::resp::RespTarget;
 use crate::target::resp_stop::{Stop, Survived};
 use crate::workload::{Step, Workload};
@@ -119,7 +120,7 @@ impl Sweep<'_> {
 
     fn all(&self, wanted: &Wanted, pool: &mut dyn Pool) -> Result<Vec<CellResult>, SweepError> {
         let mut cells = Vec::new();
-        let restarting = restarting(self.workload, self.target.policy.appends());
+        let restarting = restarting(self.workload, self.target);
         if wanted.has_calls() {
             let seen = |call: &Call| !call.reads() || call.receives() && wanted.names(Call::receives);
             let census = FaultPlan::census_of(Call::all().filter(seen));
@@ -351,9 +352,14 @@ struct Results {
     ended: u64,
 }
 
-/// The workload with a kill and a restart in its middle, where there is something to read for the second life.
-fn restarting(workload: &Workload, appends: bool) -> Workload {
+/// The workload with a kill and a restart in its middle, where there is something to read for the second life. A server
+/// that begins without a log is not killed: what it had in memory alone would be gone, which is no finding.
+fn restarting(workload: &Workload, target: &RespTarget) -> Workload {
+    let appends = target.policy.appends();
     let mut out = workload.clone();
+    if appends && value_of("appendonly", target.policy, &target.extra) == Some("no") {
+        return out;
+    }
     let is_phase = |s: &Step| matches!(s, Step::Phase(_));
     // Within the first phase: later ones wait for what a kill would end.
     let end = out.steps.iter().skip(1).position(is_phase).map_or(out.steps.len(), |at| at + 1);

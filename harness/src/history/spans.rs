@@ -1,6 +1,8 @@
-//! Spans of a run in which something else is promised: while a child runs, and while a sync keeps writes waiting.
+//! Spans of a run in which something else is promised: while a child runs, while the log is off, and while a sync keeps
+//! writes waiting.
 
-use super::History;
+use super::{History, Operation};
+use crate::target::resp_op::RespOp;
 use unplug_faults::event::{Clock, Event, Nanos, Op, ProcessEvent, SyncKind};
 use unplug_faults::trace::Trace;
 
@@ -15,10 +17,13 @@ pub struct Suspended {
     pub outlived: bool,
 }
 
-/// The option of a trace that says when its policy promises nothing; [`WHILE_A_CHILD_RUNS`] is the only value.
+/// The option of a trace that says when its policy promises nothing: [`WHILE_A_CHILD_RUNS`] or [`WHILE_THE_LOG_IS_OFF`].
 pub const SUSPENDED: &str = "promises-nothing";
 /// See [`SUSPENDED`]. What was acknowledged meanwhile is promised as soon as the child's end was noticed.
 pub const WHILE_A_CHILD_RUNS: &str = "while a child runs";
+/// See [`SUSPENDED`]. The run begins without a log; what was acknowledged before it was switched on, or on again, is promised
+/// with the reply to that.
+pub const WHILE_THE_LOG_IS_OFF: &str = "while the log is off";
 /// How long after it is due a target may do something: a tick of its timer, which ticks ten times a second or more
 /// unless it is told otherwise. So late it may learn of a child's end.
 const TICK: Nanos = 100_000_000;
@@ -31,9 +36,11 @@ impl History {
         let hz = trace.meta.options.get(HZ).and_then(|hz| hz.parse().ok()).filter(|hz| *hz > 0);
         self.tick = hz.map_or(TICK, |hz: u64| TICK.max(10 * TICK / hz));
         self.read_delays(trace);
-        if trace.meta.options.get(SUSPENDED).is_some_and(|when| when == WHILE_A_CHILD_RUNS) {
-            self.suspended = self.children(trace);
-        }
+        self.suspended = match trace.meta.options.get(SUSPENDED).map(String::as_str) {
+            Some(WHILE_A_CHILD_RUNS) => self.children(trace),
+            Some(WHILE_THE_LOG_IS_OFF) => self.without_a_log(),
+            _ => Vec::new(),
+        };
         // How long a server that is not gated takes to hand a sync to its thread is nothing that its clock shows.
         let early = if trace.meta.gated { 0 } else { self.tick };
         let in_background =
@@ -68,6 +75,37 @@ impl History {
             let outlived = ends_of(fork.task.process).is_none_or(|end| end.begin > last);
             spans.push(Suspended { clocks: (fork.begin, last), times: (fork.at, until), outlived });
         }
+        spans
+    }
+
+    /// From the beginning until the log is switched on, and each time that it is switched off until it is on again: from
+    /// the invocation of the one (what is executed behind it is not logged) to the reply to the other.
+    fn without_a_log(&self) -> Vec<Suspended> {
+        let mut spans = Vec::new();
+        let mut since = Some((0, 0));
+        for operation in &self.operations {
+            let good = operation.reply.as_deref().map(|reply| !reply.starts_with(b"-"));
+            match (switches_the_log(operation), good, operation.acked.zip(operation.acked_at)) {
+                (Some(true), Some(true), Some((acked, at))) => {
+                    let span = |(clock, time)| {
+                        let (clocks, times) = ((clock, acked.saturating_sub(1)), (time, at));
+                        Suspended { clocks, times, outlived: true }
+                    };
+                    spans.extend(since.take().map(span));
+                }
+                // Without a reply it may have been done. With an error it was not, and the promise stands.
+                (Some(false), None | Some(true), _) => {
+                    since.get_or_insert((operation.invoked, operation.invoked_at));
+                }
+                _ => {}
+            }
+        }
+        let rest = |(clock, time)| Suspended {
+            clocks: (clock, self.end),
+            times: (time, Nanos::MAX),
+            outlived: false,
+        };
+        spans.extend(since.map(rest));
         spans
     }
 
@@ -110,6 +148,20 @@ impl History {
         let longest = acked_at.saturating_add(postponed);
         running.map(|(_, to)| (*to).min(longest).saturating_add(self.tick)).max()
     }
+}
+
+/// Whether an operation is CONFIG SET of `appendonly`, and to what.
+fn switches_the_log(operation: &Operation) -> Option<bool> {
+    let op = RespOp::decode(&operation.op).ok()?;
+    let of = |command: &Vec<Vec<u8>>| {
+        let [config, set, pairs @ ..] = command.as_slice() else { return None };
+        if !config.eq_ignore_ascii_case(b"CONFIG") || !set.eq_ignore_ascii_case(b"SET") {
+            return None;
+        }
+        let pair = pairs.chunks_exact(2).find(|pair| pair[0].eq_ignore_ascii_case(b"appendonly"))?;
+        Some(pair[1].eq_ignore_ascii_case(b"yes"))
+    };
+    op.commands.iter().rev().find_map(of)
 }
 
 #[cfg(test)]
@@ -177,6 +229,39 @@ mod tests {
         assert_eq!(promised_again(another), (Some(12), 2 * SECOND - 1));
         assert_eq!(promised_again(dies).0, None);
         assert_eq!(promised_again(|_| ()).0, None, "it may not have been noticed yet");
+    }
+
+    #[test]
+    fn a_log_that_is_off_promises_what_was_done_when_it_is_on_again() {
+        let mut b = TraceBuilder::new();
+        let all = [
+            ("SET a 1", "+OK"),
+            ("CONFIG SET appendonly yes", "-ERR no room"),
+            ("config set hz 20 AppendOnly yes", "+OK"),
+            ("SET b 1", "+OK"),
+            ("CONFIG SET appendonly no", "-ERR no"),
+            ("SET c 1", "+OK"),
+            ("CONFIG SET appendonly no", "+OK"),
+            ("SET d 1", "+OK"),
+            ("CONFIG SET appendonly yes", "+OK"),
+            ("CONFIG SET appendonly no", "+OK"),
+            ("SET e 1", "+OK"),
+        ];
+        for (text, reply) in all {
+            b.advance(SECOND);
+            let words: Vec<&str> = text.split(' ').collect();
+            b.run(&RespOp::command(&words).encode(), reply.as_bytes());
+        }
+        let mut trace = b.trace();
+        assert_eq!(History::of(&trace).suspended, []);
+        trace.meta.options.insert(SUSPENDED.into(), WHILE_THE_LOG_IS_OFF.into());
+        let h = History::of(&trace);
+        let acked = |i: usize| h.operations[i].acked.expect("acknowledged");
+        let promised = [0, 3, 5, 7, 10].map(|i| h.promised_again(acked(i)));
+        assert_eq!(promised, [Some(acked(2)), Some(acked(3)), Some(acked(5)), Some(acked(8)), None]);
+        // A window begins anew when the log is on.
+        let at = |i: usize| h.operations[i].acked_at.expect("acknowledged");
+        assert_eq!(h.deadline(at(0), SECOND), at(2) + SECOND);
     }
 
     #[test]

@@ -188,13 +188,16 @@ fn promised(history: &History, contract: &Contract, orders: &Orders) -> Vec<Vec<
 fn promised_from(history: &History, contract: &Contract, (acked, at): (Clock, Nanos)) -> Option<Clock> {
     match contract {
         Contract::Always => history.promised_again(acked),
-        Contract::Written { postponed } => match history.written_by(at, *postponed) {
-            None => Some(acked),
-            Some(limit) => match history.last_point_within(limit) {
-                Some(last) if last >= history.end => None,
-                last => Some(acked.max(last.map_or(0, |last| last + 1))),
-            },
-        },
+        Contract::Written { postponed } => {
+            let from = history.promised_again(acked)?;
+            match history.written_by(at, *postponed) {
+                None => Some(from),
+                Some(limit) => match history.last_point_within(limit) {
+                    Some(last) if last >= history.end => None,
+                    last => Some(from.max(last.map_or(0, |last| last + 1))),
+                },
+            }
+        }
         Contract::EverySec { .. } | Contract::No | Contract::Snapshot => None,
     }
 }

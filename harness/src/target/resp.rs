@@ -1,7 +1,7 @@
 //! RESP servers as targets: the embedded engine, redis-server, valkey-server.
 
 use crate::contract::Contract;
-use crate::history::{SUSPENDED, WHILE_A_CHILD_RUNS};
+use crate::history::{SUSPENDED, WHILE_A_CHILD_RUNS, WHILE_THE_LOG_IS_OFF};
 use crate::oracle::{RespOracle, UnknownCommand};
 use crate::record::RecordError;
 use crate::target::options::{self, Of, ServerOption};
@@ -202,6 +202,11 @@ impl RespTarget {
         let log = matches!(self.policy, Policy::Always | Policy::EverySec);
         if log && options::value_of("no-appendfsync-on-rewrite", self.policy, &self.extra) == Some("yes") {
             options.insert(SUSPENDED.into(), WHILE_A_CHILD_RUNS.into());
+        }
+        let off = options::value_of("appendonly", self.policy, &self.extra) == Some("no");
+        if self.policy.appends() && off {
+            // The workload is to switch it on, and from then on the policy is what the log is kept by.
+            options.insert(SUSPENDED.into(), WHILE_THE_LOG_IS_OFF.into());
         }
         options.extend(self.origin.map(|origin| (ORIGIN.to_owned(), origin.name.to_owned())));
         options.extend(self.variant.iter().map(|name| (VARIANT.to_owned(), name.clone())));

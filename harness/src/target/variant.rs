@@ -201,6 +201,24 @@ pub static VARIANTS: &[Variant] = &[
         ..PLAIN
     },
     Variant {
+        name: "switched",
+        summary: "begins without a log, which CONFIG SET switches on, off, and on again",
+        policies: LOGS,
+        course: Course::Switched,
+        set: &[("appendonly", "no")],
+        recover: &[("appendonly", "yes")],
+        ..PLAIN
+    },
+    Variant {
+        name: "switched-single",
+        summary: "the same, with one file",
+        policies: LOGS,
+        course: Course::Switched,
+        set: &[("appendonly", "no"), SINGLE],
+        recover: &[("appendonly", "yes")],
+        ..PLAIN
+    },
+    Variant {
         name: "from-redis",
         summary: "begins on what a redis-server 7 has written",
         policies: &Policy::ALL,

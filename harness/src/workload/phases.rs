@@ -19,6 +19,8 @@ pub const SAVE: &str = "save";
 pub const GROWTH: &str = "growth";
 /// Snapshots are made as save points say.
 pub const SAVE_POINTS: &str = "save-points";
+/// The log is switched off and on again.
+pub const SWITCH: &str = "switch";
 /// The server is ended and started again with other options.
 pub const RESTART: &str = "restart";
 
@@ -31,6 +33,9 @@ pub enum Course {
     Growing,
     /// Appends, and changes that make snapshots due; the server is to be configured so that they are.
     SavePoints,
+    /// Appends, amid which the log is switched on; the log switched off and on again; rewrites. The server is to be started
+    /// without a log.
+    Switched,
     /// Appends; then the server is ended and started again with other options; then rewrites.
     Restarted {
         /// How it is ended.
@@ -62,6 +67,7 @@ impl Shape {
             Course::Usual => vec![APPEND, SAVE],
             Course::Growing => vec![APPEND, GROWTH],
             Course::SavePoints => vec![APPEND, SAVE_POINTS],
+            Course::Switched => vec![APPEND, SWITCH, REWRITE],
             Course::Restarted { .. } if self.policy.appends() => vec![APPEND, RESTART, REWRITE],
             Course::Restarted { .. } => vec![APPEND, RESTART, SAVE],
         }
@@ -93,6 +99,8 @@ impl Shape {
                 GROWTH => maker.growth(operations),
                 SAVE_POINTS => maker.save_points(operations),
                 RESTART => maker.restart(operations),
+                SWITCH => maker.switch(operations),
+                _ if self.course == Course::Switched => maker.switch_on(operations),
                 _ => maker.append(operations),
             }
         }
@@ -197,6 +205,29 @@ impl Maker<'_> {
             _ => 0,
         };
         self.steps.iter().map(of).sum()
+    }
+
+    /// Writes before the log is switched on, and behind it.
+    fn switch_on(&mut self, operations: u64) {
+        let writes = operations.saturating_sub(1);
+        self.writes(writes / 2, true);
+        self.config("appendonly", "yes");
+        self.writes(writes - writes / 2, true);
+    }
+
+    /// Writes while there is a log, while there is none, and when there is one again.
+    fn switch(&mut self, operations: u64) {
+        let writes = operations.saturating_sub(2);
+        self.writes(writes / 3, true);
+        self.config("appendonly", "no");
+        self.writes(writes / 3, true);
+        self.config("appendonly", "yes");
+        self.writes(writes - 2 * (writes / 3), true);
+    }
+
+    fn config(&mut self, name: &str, value: &str) {
+        self.invoke(0, RespOp::command(&["CONFIG", "SET", name, value]));
+        self.pass_time();
     }
 
     /// The server goes on with other options: first the restart, so that a crash meets it with a log that has grown.
