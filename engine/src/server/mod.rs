@@ -2,6 +2,7 @@
 
 mod connection;
 mod listen;
+mod pause;
 mod run;
 mod waiting;
 

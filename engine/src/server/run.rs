@@ -39,7 +39,7 @@ impl From<Errno> for RunError {
 
 /// Tokens of epoll: signals, then listeners, then clients by slot.
 const SIGNALS: u64 = u64::MAX;
-const FIRST_LISTENER: u64 = u64::MAX - 16;
+pub(super) const FIRST_LISTENER: u64 = u64::MAX - 16;
 const EVENTS_PER_TURN: usize = 1024;
 /// Clients taken in one turn from one listener, so that those who are there get their turn too.
 const ACCEPTS_PER_TURN: usize = 1000;
@@ -47,9 +47,9 @@ const ACCEPTS_PER_TURN: usize = 1000;
 /// A server on an engine.
 pub struct Server {
     pub(super) engine: Engine,
-    epoll: Epoll,
+    pub(super) epoll: Epoll,
     signals: SignalFd,
-    listeners: Vec<Listener>,
+    pub(super) listeners: Vec<Listener>,
     pub(super) clients: Vec<Option<Connection>>,
     free: Vec<usize>,
     next_id: u64,
@@ -62,6 +62,8 @@ pub struct Server {
     shutdown: Option<Shutdown>,
     /// Why the last guest could not be let in, since somebody was.
     turned_away: Option<i32>,
+    /// Until when the listeners are not watched.
+    pub(super) paused_until_ms: Option<u64>,
 }
 
 /// Who asked for the end: a client's slot, or a signal.
@@ -147,6 +149,7 @@ impl Server {
             scratch: vec![0; READ_CHUNK],
             shutdown: None,
             turned_away: None,
+            paused_until_ms: None,
         })
     }
 
@@ -170,6 +173,7 @@ impl Server {
     fn turn(&mut self, events: &[EpollEvent]) -> Result<bool, RunError> {
         let now_ms = clock::now_ms();
         self.engine.begin_turn(now_ms);
+        self.end_pause_if_due(now_ms)?;
         let was_in_trouble = self.engine.persistence.in_trouble();
         for event in events {
             match event.data() {
@@ -211,6 +215,7 @@ impl Server {
         } else {
             let next =
                 self.engine.hooks.blocked.next_deadline_ms().unwrap_or(u64::MAX).min(self.next_cron_ms);
+            let next = self.paused_until_ms.map_or(next, |until| next.min(until));
             next.saturating_sub(clock::now_ms()).min(self.period_ms())
         };
         u16::try_from(wait).map_or(EpollTimeout::ZERO, EpollTimeout::from)
@@ -249,10 +254,12 @@ impl Server {
             let guest = match listener.accept(self.engine.config.tcp_keepalive) {
                 Ok(Some(guest)) => guest,
                 Ok(None) => break,
-                // Out of descriptors, which those who are there have: the others wait.
-                Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => break,
                 Err(e) => {
-                    tell_once(&mut self.turned_away, &e);
+                    // Out of descriptors, which those who are there have: the others wait, and nothing is said.
+                    if !matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+                        tell_once(&mut self.turned_away, &e);
+                    }
+                    self.pause();
                     break;
                 }
             };
