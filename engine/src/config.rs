@@ -116,6 +116,33 @@ impl Config {
     pub fn without_effect(&self) -> Option<String> {
         inert::without_effect(&self.inert)
     }
+
+    /// The same of those options alone that have these names.
+    pub fn without_effect_among(&self, names: &[String]) -> Option<String> {
+        let among = |given: &&(&'static str, String)| names.iter().any(|name| name == given.0);
+        let given: Vec<_> = self.inert.iter().filter(among).cloned().collect();
+        inert::without_effect(&given)
+    }
+
+    /// Takes an option that has no effect, as a file gives it: its words are one text here.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub fn set_inert(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let check =
+            |words: &[&str]| inert::check(name, words).unwrap_or_else(|| Err("unknown option".into()));
+        let split: Vec<&str> = value.split_ascii_whitespace().collect();
+        let words = if check(&[value]).is_ok() { vec![value] } else { split };
+        check(&words)?;
+        self.inert.retain(|(given, _)| *given != name);
+        inert::note(&mut self.inert, name, &words);
+        Ok(())
+    }
+}
+
+/// Whether an option of Redis is taken and has no effect.
+pub fn is_inert(name: &str) -> bool {
+    inert::is_known(name)
 }
 
 /// Who may give a command that a stranger should not.

@@ -204,3 +204,89 @@ fn the_log_is_not_switched_inside_a_transaction() {
         assert_eq!(server.connect().call("DBSIZE"), Reply::Int(4), "{layout}");
     }
 }
+
+/// What Redis's own texts say is not all there is here; and nothing is better than what is not true.
+#[test]
+fn help_and_docs_say_what_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::engine(dir.path(), &["--enable-debug-command", "yes"]);
+    let mut client = server.connect();
+    for name in ["CLIENT", "COMMAND", "CONFIG", "DEBUG", "OBJECT"] {
+        let Reply::Array(lines) = client.call(&format!("{name} HELP")) else { panic!("{name} HELP") };
+        let lines: Vec<String> = lines
+            .into_iter()
+            .map(|line| if let Reply::Simple(text) = line { text } else { panic!("{name}: {line:?}") })
+            .collect();
+        assert!(lines[0].starts_with(&format!("{name} <subcommand>")), "{lines:?}");
+        // Each that is named is known: whatever it replies, it is not that there is none.
+        for sub in lines[1..].iter().filter(|line| !line.starts_with([' ', '('])) {
+            let sub = sub.split(' ').next().unwrap();
+            if let Reply::Error(text) = client.call(&format!("{name} {sub}")) {
+                let known = !text.contains("unknown subcommand") || name == "DEBUG";
+                assert!(known, "{name} {sub}: {text}");
+            }
+        }
+        let wrong = client.call(&format!("{name} HELP x"));
+        assert!(matches!(wrong, Reply::Error(_)), "{wrong:?}");
+    }
+    let docs = client.call("COMMAND DOCS get nope");
+    assert_eq!(docs, Reply::Array(vec![Reply::Bulk(b"get".to_vec()), Reply::Array(Vec::new())]));
+}
+
+/// Seen before: what a file may name was refused as unknown.
+#[test]
+fn options_without_effect_are_taken_while_running_as_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, said) = (dir.path().join("s"), dir.path().join("said"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unplug-engine"));
+    command.args(["--port", "0", "--dir"]).arg(dir.path()).arg("--unixsocket").arg(&socket);
+    command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&said).unwrap());
+    let server = Running::over(command.spawn().unwrap(), socket);
+    let mut client = server.connect();
+    let ok = Reply::Simple("OK".into());
+    assert_eq!(client.call("CONFIG SET hash-max-listpack-entries 7 hz 20"), ok);
+    let limits: [&[u8]; 4] = [b"CONFIG", b"SET", b"client-output-buffer-limit", b"normal 0 0 0"];
+    client.send(&limits);
+    assert_eq!(client.receive(), ok);
+    let value = |text: &str| Reply::Bulk(text.as_bytes().to_vec());
+    let name = "hash-max-listpack-entries";
+    assert_eq!(client.call(&format!("CONFIG GET {name}")), Reply::Array(vec![value(name), value("7")]));
+    for refused in ["hash-max-listpack-entries x", "no-such-option 1"] {
+        let reply = client.call(&format!("CONFIG SET {refused}"));
+        assert!(matches!(reply, Reply::Error(_)), "{refused}: {reply:?}");
+    }
+    let warning = "unplug-engine: CONFIG SET: these options are accepted, and have no effect: ";
+    assert_eq!(std::fs::read_to_string(&said).unwrap(), format!("{warning}{name}\n"));
+}
+
+#[test]
+fn info_tells_what_monitors_ask_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::engine(dir.path(), &["--hz", "20"]);
+    let mut client = server.connect();
+    let mut info = || {
+        let Reply::Bulk(text) = client.call("INFO") else { panic!("INFO") };
+        let text = String::from_utf8(text).unwrap();
+        let pairs = text.lines().filter_map(|line| line.split_once(':'));
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>()
+    };
+    let value = |all: &[(String, String)], name: &str| {
+        let found = all.iter().find(|(other, _)| other == name);
+        found.unwrap_or_else(|| panic!("{name}: {all:?}")).1.clone()
+    };
+    let first = info();
+    let id = value(&first, "run_id");
+    assert!(id.len() == 40 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+    assert_eq!(value(&info(), "run_id"), id, "of one process it is one");
+    assert_eq!(value(&first, "process_id"), server.child.id().to_string());
+    assert_eq!(value(&first, "executable"), env!("CARGO_BIN_EXE_unplug-engine"));
+    assert_eq!((value(&first, "configured_hz"), value(&first, "tcp_port")), ("20".into(), "0".into()));
+    let number = |name: &str| value(&first, name).parse::<u64>().unwrap();
+    assert!(number("used_memory_peak") > 0 && number("total_system_memory") > number("used_memory_peak"));
+    assert!(number("server_time_usec") > 0);
+    value(&first, "used_cpu_sys_main_thread");
+    let again = tempfile::tempdir().unwrap();
+    let other = Running::engine(again.path(), &[]);
+    let Reply::Bulk(text) = other.connect().call("INFO server") else { panic!("INFO") };
+    assert!(!String::from_utf8(text).unwrap().contains(&id), "of another process it is another");
+}

@@ -2,6 +2,7 @@
 
 use super::args::is;
 use super::error::{CommandError, SYNTAX};
+use super::help;
 use super::table::{self, FLAG_NAMES, Spec, TABLE};
 use crate::engine::Engine;
 use crate::glob;
@@ -10,7 +11,7 @@ use crate::session::{Outcome, Session};
 
 /// The subcommands that there are.
 pub(super) const SUBCOMMANDS: &[(&str, i32)] =
-    &[("count", 2), ("docs", -2), ("getkeys", -3), ("info", -2), ("list", -2)];
+    &[("count", 2), ("docs", -2), ("getkeys", -3), ("help", 2), ("info", -2), ("list", -2)];
 
 /// The ten elements of Redis 7; of the last four (ACL categories, tips, key specifications, subcommands)
 /// nothing is said.
@@ -45,7 +46,7 @@ fn keys_of<'a>(spec: &Spec, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
     (first..=last).step_by(step).filter_map(|at| argv.get(at).copied()).collect()
 }
 
-/// COMMAND [COUNT | DOCS name... | GETKEYS command... | INFO name... | LIST [FILTERBY PATTERN pattern]]
+/// COMMAND [COUNT | DOCS name... | GETKEYS command... | HELP | INFO name... | LIST [FILTERBY PATTERN pattern]]
 pub(super) fn command(
     _: &mut Engine,
     _: &mut Session,
@@ -57,6 +58,7 @@ pub(super) fn command(
             out.array(TABLE.len());
             TABLE.iter().for_each(|spec| describe(spec, out));
         }
+        [_, sub] if is(sub, "help") => help::tell(help::COMMAND, out),
         [_, sub] if is(sub, "count") => out.count(TABLE.len()),
         [_, sub, names @ ..] if is(sub, "docs") => docs(names, out),
         [_, sub, command @ ..] if is(sub, "getkeys") && !command.is_empty() => {
@@ -109,7 +111,7 @@ fn list(pattern: &[u8], out: &mut Out) {
     names.iter().for_each(|name| out.bulk(name.as_bytes()));
 }
 
-/// That a command is there and to what group of keys it belongs; what it does is in Redis's documentation.
+/// That a command is there, and nothing of what it does: Redis's texts promise options that not all of them have here.
 fn docs(names: &[&[u8]], out: &mut Out) {
     let specs: Vec<&Spec> = if names.is_empty() {
         TABLE.iter().collect()
@@ -119,10 +121,6 @@ fn docs(names: &[&[u8]], out: &mut Out) {
     out.map(specs.len());
     for spec in specs {
         out.bulk(spec.name.as_bytes());
-        out.map(2);
-        out.bulk(b"summary");
-        out.bulk(b"As in Redis.");
-        out.bulk(b"group");
-        out.bulk(b"generic");
+        out.map(0);
     }
 }

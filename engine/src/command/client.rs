@@ -2,6 +2,7 @@
 
 use super::args::is;
 use super::error::{CommandError, SYNTAX};
+use super::help;
 use crate::clients::Client;
 use crate::engine::Engine;
 use crate::resp::{Out, parse_integer};
@@ -13,6 +14,7 @@ type Done = Result<Outcome, CommandError>;
 pub(super) const SUBCOMMANDS: &[(&str, i32)] = &[
     ("getname", 2),
     ("getredir", 2),
+    ("help", 2),
     ("id", 2),
     ("info", 2),
     ("kill", -3),
@@ -56,6 +58,7 @@ pub(super) fn client(engine: &mut Engine, session: &mut Session, argv: &[&[u8]],
         b"setinfo" => {
             out.ok();
         }
+        b"help" => help::tell(help::CLIENT, out),
         b"info" => {
             refresh(engine, session, out);
             out.verbatim(&lines(engine, |id, _| id == session.id));

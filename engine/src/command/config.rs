@@ -2,15 +2,17 @@
 
 use super::args::is;
 use super::error::CommandError;
+use super::help;
 use crate::config::{self, Config};
 use crate::engine::{Engine, Stats};
 use crate::glob;
+use crate::persist::complain;
 use crate::resp::Out;
 use crate::session::{Outcome, Session};
 
 type Done = Result<Outcome, CommandError>;
 
-/// CONFIG GET|SET|REWRITE|RESETSTAT
+/// CONFIG GET|SET|REWRITE|RESETSTAT|HELP
 pub(super) fn config(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     let sub = argv[1];
     if is(sub, "get") && argv.len() > 2 {
@@ -29,7 +31,9 @@ pub(super) fn config(engine: &mut Engine, _: &mut Session, argv: &[&[u8]], out: 
         engine.stats = Stats { clients: engine.stats.clients, ..Stats::default() };
         (engine.hooks.hits, engine.hooks.misses, engine.hooks.expired_keys) = (0, 0, 0);
         out.ok();
-    } else if let Some(name) = ["get", "set", "rewrite", "resetstat"].iter().find(|n| is(sub, n)) {
+    } else if is(sub, "help") && argv.len() == 2 {
+        help::tell(help::CONFIG, out);
+    } else if let Some(name) = ["get", "set", "rewrite", "resetstat", "help"].iter().find(|n| is(sub, n)) {
         return Err(CommandError::arity(&format!("config|{name}")));
     } else {
         return Err(CommandError::subcommand("CONFIG", sub));
@@ -69,7 +73,8 @@ fn set(engine: &mut Engine, pairs: &[&[u8]]) -> Result<(), CommandError> {
     let (mut first, mut set) = (String::new(), Vec::new());
     for pair in pairs.chunks_exact(2) {
         let name = String::from_utf8_lossy(pair[0]).to_ascii_lowercase();
-        if !config::names().any(|n| n == name) {
+        let inert = !config::names().any(|n| n == name);
+        if inert && !config::is_inert(&name) {
             let text = format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
             return Err(CommandError::text(text));
         }
@@ -90,7 +95,8 @@ fn set(engine: &mut Engine, pairs: &[&[u8]]) -> Result<(), CommandError> {
         if name == "save" {
             new.save.clear();
         }
-        new.set(&name, &words).map_err(|why| refused(&name, &why))?;
+        let done = if inert { new.set_inert(&name, value) } else { new.set(&name, &words) };
+        done.map_err(|why| refused(&name, &why))?;
         if first.is_empty() {
             first = name;
         }
@@ -101,5 +107,9 @@ fn set(engine: &mut Engine, pairs: &[&[u8]]) -> Result<(), CommandError> {
         .reconfigure(&new, &engine.keyspace, engine.now_ms)
         .map_err(|why| refused(&first, &why))?;
     engine.config = new;
+    if let Some(warning) = engine.config.without_effect_among(&set) {
+        // As a start says it.
+        complain("CONFIG SET", &warning);
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::args::{self, is};
 use super::digest::{digest, value_digest};
 use super::error::{CommandError, NOT_FLOAT};
+use super::help;
 use crate::engine::Engine;
 use crate::keyspace::Value;
 use crate::number::parse_double;
@@ -11,7 +12,7 @@ use crate::session::{Outcome, Session};
 
 type Done = Result<Outcome, CommandError>;
 
-/// DEBUG DIGEST|DIGEST-VALUE|POPULATE|RELOAD|LOADAOF|SET-ACTIVE-EXPIRE|SLEEP
+/// DEBUG DIGEST|DIGEST-VALUE|HELP|POPULATE|RELOAD|LOADAOF|SET-ACTIVE-EXPIRE|SLEEP
 pub(super) fn debug(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], out: &mut Out) -> Done {
     let arguments = &argv[2..];
     match argv[1].to_ascii_lowercase().as_slice() {
@@ -24,6 +25,7 @@ pub(super) fn debug(engine: &mut Engine, session: &mut Session, argv: &[&[u8]], 
                 out.simple(&text);
             }
         }
+        b"help" if arguments.is_empty() => help::tell(help::DEBUG, out),
         b"populate" if (1..=3).contains(&arguments.len()) => {
             populate(engine, session, arguments)?;
             out.ok();

@@ -2,6 +2,7 @@
 
 use nix::sys::resource::{UsageWho, getrusage};
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use super::connection::REDIS_VERSION;
 use super::error::CommandError;
@@ -54,6 +55,16 @@ fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
     let _ = write!(text, "{name}:{value}\r\n");
 }
 
+/// As long as Redis's.
+const RUN_ID_DIGITS: usize = 40;
+
+/// What tells this process from every other: drawn when it is first asked for. Empty where the system draws nothing.
+static RUN_ID: LazyLock<String> = LazyLock::new(|| {
+    let draw = || std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
+    let digits = (draw() + &draw()).chars().filter(char::is_ascii_hexdigit).take(RUN_ID_DIGITS).collect();
+    Some(digits).filter(|id: &String| id.len() == RUN_ID_DIGITS).unwrap_or_default()
+});
+
 fn server(engine: &Engine) -> String {
     let uptime = engine.now_ms.saturating_sub(engine.started_ms) / 1000;
     let mut text = String::new();
@@ -64,10 +75,18 @@ fn server(engine: &Engine) -> String {
     line(&mut text, "arch_bits", usize::BITS);
     line(&mut text, "multiplexing_api", "epoll");
     line(&mut text, "process_id", std::process::id());
+    if !RUN_ID.is_empty() {
+        line(&mut text, "run_id", &*RUN_ID);
+    }
     line(&mut text, "tcp_port", engine.config.port);
+    line(&mut text, "server_time_usec", engine.now_ms * 1000);
     line(&mut text, "uptime_in_seconds", uptime);
     line(&mut text, "uptime_in_days", uptime / 86_400);
     line(&mut text, "hz", engine.config.hz);
+    line(&mut text, "configured_hz", engine.config.hz);
+    if let Ok(program) = std::env::current_exe() {
+        line(&mut text, "executable", program.display());
+    }
     let file = engine.config_file.as_ref().map(|f| f.display().to_string()).unwrap_or_default();
     line(&mut text, "config_file", file);
     text
@@ -90,6 +109,13 @@ fn resident() -> u64 {
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE
 }
 
+/// A figure of the system's.
+fn kilobytes(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    value.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// What is resident stands for what is used: the allocator is the system's.
 fn memory(_: &Engine) -> String {
     let resident = resident();
@@ -97,6 +123,14 @@ fn memory(_: &Engine) -> String {
     for name in ["used_memory", "used_memory_rss"] {
         line(&mut text, name, resident);
         line(&mut text, &format!("{name}_human"), format_args!("{:.2}M", resident as f64 / 1_048_576.0));
+    }
+    for (name, bytes) in [
+        ("used_memory_peak", kilobytes("/proc/self/status", "VmHWM:")),
+        ("total_system_memory", kilobytes("/proc/meminfo", "MemTotal:")),
+    ] {
+        let Some(bytes) = bytes.map(|kilobytes| kilobytes * 1024) else { continue };
+        line(&mut text, name, bytes);
+        line(&mut text, &format!("{name}_human"), format_args!("{:.2}M", bytes as f64 / 1_048_576.0));
     }
     line(&mut text, "maxmemory", 0);
     line(&mut text, "maxmemory_human", "0B");
@@ -108,7 +142,12 @@ fn memory(_: &Engine) -> String {
 
 fn cpu(_: &Engine) -> String {
     let mut text = String::new();
-    for (who, suffix) in [(UsageWho::RUSAGE_SELF, ""), (UsageWho::RUSAGE_CHILDREN, "_children")] {
+    for (who, suffix) in [
+        (UsageWho::RUSAGE_SELF, ""),
+        (UsageWho::RUSAGE_CHILDREN, "_children"),
+        // Commands are executed in the main thread, this one too.
+        (UsageWho::RUSAGE_THREAD, "_main_thread"),
+    ] {
         let Ok(usage) = getrusage(who) else { continue };
         for (name, time) in [("sys", usage.system_time()), ("user", usage.user_time())] {
             let time = format_args!("{}.{:06}", time.tv_sec(), time.tv_usec());

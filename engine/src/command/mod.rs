@@ -19,6 +19,7 @@ mod emit;
 mod error;
 mod expiry;
 mod hashes;
+mod help;
 mod hooks;
 mod info;
 mod keys;

@@ -301,7 +301,7 @@ pub(super) fn subcommands(name: &str) -> Option<&'static [(&'static str, i32)]> 
     match name {
         "client" => Some(client::SUBCOMMANDS),
         "command" => Some(about::SUBCOMMANDS),
-        "config" => Some(&[("get", -3), ("set", -4), ("rewrite", 2), ("resetstat", 2)]),
+        "config" => Some(&[("get", -3), ("set", -4), ("rewrite", 2), ("resetstat", 2), ("help", 2)]),
         "object" => Some(&[("encoding", 3), ("freq", 3), ("help", 2), ("idletime", 3), ("refcount", 3)]),
         _ => None,
     }

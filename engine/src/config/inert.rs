@@ -51,6 +51,11 @@ use Takes::{
 
 const INT: i64 = i32::MAX as i64;
 
+/// Whether an option may stand in a file and has no effect.
+pub(super) fn is_known(name: &str) -> bool {
+    KNOWN.iter().any(|(known, ..)| *known == name)
+}
+
 /// Checks the words of an option that may stand in a file and has no effect; `None` if it is not one.
 pub(super) fn check(name: &str, words: &[&str]) -> Option<Result<(), String>> {
     let (_, takes, _) = KNOWN.iter().find(|(known, ..)| *known == name)?;
