@@ -174,7 +174,9 @@
 //!
 //! # Where it differs from Redis 7
 //! With the log on, no append-only files, and a snapshot, Redis starts empty; this starts with the snapshot.
-//! What could not be written is not answered with OK. BGREWRITEAOF needs the log to be on. An old incr file is
+//! What could not be written is not answered with OK. BGREWRITEAOF needs the log to be on: Redis
+//! 7.0.15 then makes a base and a manifest, which a later start with appendonly yes loads in place of a snapshot that is
+//! newer, and what was written and saved since is silently gone (tried: SET, BGREWRITEAOF, SET, SAVE). An old incr file is
 //! synced in the foreground when it is left.
 
 mod begin;
