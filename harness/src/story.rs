@@ -14,7 +14,7 @@ use crate::verdict::Violation;
 use std::collections::BTreeSet;
 use unplug_faults::effect::{Effect, EffectId, EffectKind, Effects, Names, Outcome};
 use unplug_faults::event::{FileId, Op, SyncKind};
-use unplug_faults::state::CrashState;
+use unplug_faults::state::{CrashState, Space};
 use unplug_faults::trace::Trace;
 
 /// Lines of one paragraph: a story is to be read at a glance. The repro holds the rest.
@@ -56,6 +56,8 @@ pub struct Subject<'a> {
     pub effects: &'a Effects,
     /// Who judged.
     pub judge: &'a Judge,
+    /// The space that the crash state is of.
+    pub space: &'a Space<'a>,
     /// The crash state.
     pub state: &'a CrashState,
     /// How it breaks the contract.

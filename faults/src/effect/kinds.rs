@@ -178,8 +178,8 @@ pub enum Outcome {
     Whole,
     /// A fresh page's block is allocated but never written: the page reads as zeros.
     Zeros,
-    /// The page's block holds what does not belong to the file: what stood on the disk before, or what another file
-    /// has written there since (a fixed garbage pattern here).
+    /// The page's block holds what does not belong to the file: what stood on the disk before (an old page that the
+    /// trace has set free, or a fixed pattern of rubbish), or what another file has written there since (that pattern).
     Stale,
     /// Of a [`EffectKind::Data`]: only the sectors of the page whose bits are set.
     Sectors(u8),

@@ -11,5 +11,5 @@ mod unwritten;
 pub use derive::Effects;
 pub(crate) use kinds::ZEROS;
 pub use kinds::{Back, Effect, EffectId, EffectKind, Meta, Outcome, PAGE, RETURNED, SECTOR};
-pub use names::Names;
+pub use names::{Names, OldPage};
 pub use orders::{MAX_ORDERS, Orders};

@@ -5,6 +5,17 @@ use crate::event::{Clock, FileId, Name, NodeKind};
 use crate::trace::Trace;
 use std::collections::BTreeMap;
 
+/// A page of a file as it was before it was set free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldPage {
+    /// The file.
+    pub file: FileId,
+    /// The page's number in it.
+    pub page: u64,
+    /// The last crash point before the call that set it free.
+    pub until: Clock,
+}
+
 /// The names of files over time: a file is spoken of by the name that it had when something was done to it.
 #[derive(Clone, Debug)]
 pub struct Names {
@@ -132,8 +143,10 @@ impl Names {
         }
     }
 
-    /// What became of an effect, as one line of a story: `page 3 of a.aof (bytes 12288..12344) not written`.
-    pub fn story(&self, effects: &Effects, id: EffectId, outcome: Outcome) -> String {
+    /// What became of an effect, as one line of a story: `page 3 of a.aof (bytes 12288..12344) not written`. `old` is
+    /// what a block shows that shows something old, where that is known
+    /// ([`Space::old_page`](crate::state::Space::old_page)).
+    pub fn story(&self, effects: &Effects, id: EffectId, outcome: Outcome, old: Option<OldPage>) -> String {
         let Some(effect) = effects.get(id) else { return format!("effect {} (unknown)", id.0) };
         let what = self.describe(effect);
         let data = matches!(effect.kind, EffectKind::Data { .. });
@@ -145,7 +158,13 @@ impl Names {
             Outcome::Stale if effect.kind.is_freed() => {
                 format!("{what} shows what another file has written there since")
             }
-            Outcome::Stale => format!("{what} shows what stood in the block before"),
+            Outcome::Stale => match old {
+                Some(OldPage { file, page, until }) => format!(
+                    "{what} shows what stood in the block before: page {page} of {}, which was set free",
+                    self.path_at(file, until)
+                ),
+                None => format!("{what} shows what stood in the block before: rubbish"),
+            },
             Outcome::Sectors(mask) => format!("{what} torn: only {} written", sectors(mask)),
             Outcome::Parts(RETURNED) => {
                 format!("{what}, which was replaced, is there again under the name by which it was synced")

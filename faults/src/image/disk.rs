@@ -29,7 +29,7 @@ pub(crate) struct Disk {
     pub(crate) files: BTreeMap<FileId, Arc<Content>>,
 }
 
-/// What an old block holds, where a page shows stale content: never zeros, never text.
+/// What an old block holds that was not the trace's, where a page shows stale content: never zeros, never text.
 pub(crate) fn garbage(page: u64) -> Page {
     let mut bytes = [0u8; PAGE as usize];
     for (at, byte) in bytes.iter_mut().enumerate() {
@@ -64,8 +64,8 @@ impl Disk {
         kinds
     }
 
-    /// Puts one effect on the disk.
-    pub(crate) fn apply(&mut self, trace: &Trace, effect: &Effect, outcome: Outcome) {
+    /// Puts one effect on the disk; `old` is what its block shows that shows something old, if not rubbish.
+    pub(crate) fn apply(&mut self, trace: &Trace, effect: &Effect, outcome: Outcome, old: Option<&Page>) {
         if outcome == Outcome::Absent {
             return;
         }
@@ -75,7 +75,7 @@ impl Disk {
             EffectKind::Data { file, page, .. } => {
                 let content = self.content(*file);
                 let target = content.pages.entry(*page).or_insert_with(|| Arc::new([0; PAGE as usize]));
-                put_data(Arc::make_mut(target), trace, effect, outcome);
+                put_data(Arc::make_mut(target), trace, effect, outcome, old);
             }
             EffectKind::Size { file, to } => {
                 let content = self.content(*file);
@@ -144,13 +144,19 @@ pub(crate) fn data_of<'t>(trace: &'t Trace, effect: &Effect) -> Option<&'t [u8]>
     all.get(bytes.start as usize..bytes.end as usize)
 }
 
-/// Puts a data effect on its page.
-pub(crate) fn put_data(target: &mut Page, trace: &Trace, effect: &Effect, outcome: Outcome) {
+/// Puts a data effect on its page; `old` as for [`Disk::apply`].
+pub(crate) fn put_data(
+    target: &mut Page,
+    trace: &Trace,
+    effect: &Effect,
+    outcome: Outcome,
+    old: Option<&Page>,
+) {
     let EffectKind::Data { page, start, .. } = &effect.kind else { return };
     let mask = match outcome {
         Outcome::Absent => return,
         Outcome::Stale => {
-            *target = garbage(*page);
+            *target = old.copied().unwrap_or_else(|| garbage(*page));
             return;
         }
         Outcome::Zeros => {

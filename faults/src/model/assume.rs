@@ -19,6 +19,8 @@ impl Graph {
                 Assumption::SizeWithData => size_before_data(effects, false, &mut edges),
                 Assumption::OrderedNames => ordered_names(effects, &mut edges),
                 Assumption::NamesWithData => names_with_data(effects, &mut edges),
+                // Of what is shown, not of what is there: the space's.
+                Assumption::NoOldPages => {}
             }
         }
         if !edges.is_empty() {

@@ -133,7 +133,7 @@ impl Cursor {
         let effect = &effects.list[self.prefix as usize];
         self.remember(&effect.kind);
         self.prefix += 1;
-        self.disk.apply(trace, effect, Outcome::Whole);
+        self.disk.apply(trace, effect, Outcome::Whole, None);
         let Some(file) = effect.kind.content_of() else {
             self.look(kinds);
             return;

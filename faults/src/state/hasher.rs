@@ -4,6 +4,7 @@ use crate::effect::{Effect, EffectId, EffectKind, Effects, Outcome, PAGE};
 use crate::event::FileId;
 use crate::image::{Dirs, Disk, ImageHash, Page, hash_file, rename_entries};
 use crate::state::cursor::{Cursor, Sums, View, sum_sectors, total};
+use crate::state::leftover::{Leftover, Leftovers, Reuse};
 use crate::state::{CrashState, Space};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,8 @@ pub(crate) struct Index {
     files: BTreeMap<FileId, FileLog>,
     /// Data effects on each page, in order. Only ever looked up by key.
     pages: HashMap<(FileId, u64), PageLog>,
+    /// What the effects show that show an old page of the trace.
+    left: BTreeMap<u32, Leftover>,
 }
 
 #[derive(Default)]
@@ -42,7 +45,8 @@ struct PageLog {
 }
 
 impl Index {
-    pub(crate) fn of(trace: &Trace, effects: &Effects) -> Index {
+    /// `reuse`: what is needed to choose old pages; without it every block that shows something old shows rubbish.
+    pub(crate) fn of(trace: &Trace, effects: &Effects, reuse: Option<&Reuse>) -> Index {
         let n = effects.list.len();
         let step = (n / 64).max(256) as u32;
         let mut disk = Disk::base(trace);
@@ -54,17 +58,21 @@ impl Index {
             dirs: vec![disk.dirs.clone()],
             files: BTreeMap::new(),
             pages: HashMap::new(),
+            left: BTreeMap::new(),
         };
+        let mut left = Leftovers::of(trace, effects, reuse);
         for (id, effect) in effects.list.iter().enumerate() {
             if (id as u32).is_multiple_of(step) {
                 index.checkpoints.push(disk.clone());
             }
             index.note(id as u32, effect, &disk);
-            disk.apply(trace, effect, Outcome::Whole);
+            left.before(id as u32, effect, &disk);
+            disk.apply(trace, effect, Outcome::Whole, None);
         }
         if index.checkpoints.is_empty() {
             index.checkpoints.push(disk);
         }
+        index.left = left.into_shown();
         index
     }
 
@@ -90,6 +98,16 @@ impl Index {
                 pages.ids.push(id);
             }
         }
+    }
+
+    /// The old page that an effect shows, if it is to show something old.
+    pub(crate) fn left(&self, id: u32) -> Option<&Leftover> {
+        self.left.get(&id)
+    }
+
+    /// The same page's bytes.
+    pub(crate) fn old(&self, id: u32) -> Option<&Page> {
+        self.left(id).map(|left| &*left.bytes)
     }
 
     /// The last checkpoint at or before a prefix, and its prefix.
@@ -212,7 +230,8 @@ impl<'s> Hasher<'s> {
             disk.files.insert(file, content.clone());
         }
         for &id in log.all[from..].iter().take_while(|id| **id < end) {
-            disk.apply(self.space.trace, &self.space.effects.list[id as usize], outcome_in(state, id));
+            let effect = &self.space.effects.list[id as usize];
+            disk.apply(self.space.trace, effect, outcome_in(state, id), index.old(id));
         }
         let sums = disk.files.get(&file).map(|content| Sums::of(content)).unwrap_or_default();
         (sums.size, sums.content)
@@ -306,6 +325,7 @@ impl<'s> Hasher<'s> {
                     self.space.trace,
                     &self.space.effects.list[id as usize],
                     outcome,
+                    self.space.index().old(id),
                 );
             }
             let last = state.except.last().map_or(0, |(id, _)| id.0);

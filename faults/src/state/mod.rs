@@ -16,6 +16,11 @@
 //! counts as none: that is a write cut short in order. An effect counts as early only where nothing between the
 //! prefix and it had been forced when it was issued; other sets are longer prefixes with something lost.
 //!
+//! **What is old.** Where a state shows what stood in a new block before ([`Outcome::Stale`](crate::effect::Outcome)), that
+//! is about half the time a page that the trace itself had set free, durably, before the block was written to; else rubbish.
+//! Which it is belongs to the effect and not to the state, so there are no more states for it. [`Assumption::NoOldPages`]
+//! has rubbish always.
+//!
 //! **Order.** Where the budget does not allow every state, a quarter of it goes to whole calls first, lost or early,
 //! wholly or in part, as far as the levels that fit do not give them in any case. The states with no deviation come next,
 //! then those with one, and so on up to the plan's bound, each by prefix. What is left is walked by its latest effect,
@@ -29,6 +34,7 @@ mod calls;
 mod choice;
 mod cursor;
 mod hasher;
+mod leftover;
 mod level;
 mod order;
 mod rest;

@@ -1,11 +1,12 @@
 //! The crash states of one trace under one model.
 
-use crate::effect::{EffectId, Effects, Outcome};
+use crate::effect::{EffectId, Effects, OldPage, Outcome};
 use crate::event::{Clock, Event};
 use crate::image::{Disk, Image, ImageHash, Kinds, SharedImage};
 use crate::model::{Count, Counter, Graph, Model};
 use crate::state::choice::OddCounts;
 use crate::state::hasher::{Hasher, Index};
+use crate::state::leftover::Reuse;
 use crate::state::order::Order;
 use crate::state::states::States;
 use crate::state::work::{Choice, Soon, Work, mask};
@@ -57,6 +58,8 @@ pub struct Space<'t> {
     pub(crate) range: (Clock, Clock),
     pub(crate) kinds: Kinds,
     pub(crate) index: OnceLock<Index>,
+    /// `None`: what shows something old shows rubbish.
+    reuse: Option<Reuse>,
     /// Sums of the effects' keys, so that a prefix's identity is a look-up.
     keys: Vec<u64>,
     count: OnceLock<Count>,
@@ -66,8 +69,12 @@ pub struct Space<'t> {
 impl<'t> Space<'t> {
     /// Prepares the states of `trace` under `model`.
     pub fn new(trace: &'t Trace, effects: &'t Effects, model: &dyn Model, assume: &[Assumption]) -> Self {
+        let given = model.cases(trace, effects);
+        // By the model's own rules: what is assumed beside them makes no page legal.
+        let old_pages = !assume.contains(&Assumption::NoOldPages);
+        let reuse = old_pages.then(|| Reuse::of(effects, given.iter().map(|case| case.graph()))).flatten();
         let mut cases = Vec::new();
-        for case in model.cases(trace, effects) {
+        for case in &given {
             let mut graph = case.graph().clone();
             graph.assume(effects, assume);
             cases.push(SpaceCase::of(graph));
@@ -85,6 +92,7 @@ impl<'t> Space<'t> {
             range: (0, end_of(trace)),
             kinds: Disk::kinds(trace),
             index: OnceLock::new(),
+            reuse,
             keys,
             count: OnceLock::new(),
             hasher: Mutex::new(None),
@@ -170,13 +178,20 @@ impl<'t> Space<'t> {
         for id in from..end.min(self.effects.list.len() as u32) {
             let usual = if id < state.prefix { Outcome::Whole } else { Outcome::Absent };
             let outcome = except.next_if(|(e, _)| e.0 == id).map_or(usual, |(_, outcome)| *outcome);
-            disk.apply(self.trace, &self.effects.list[id as usize], outcome);
+            let old = self.index().old(id);
+            disk.apply(self.trace, &self.effects.list[id as usize], outcome, old);
         }
         SharedImage::of_disk(&disk, &self.kinds)
     }
 
+    /// The page that the effect shows where its outcome is [`Outcome::Stale`]: one that the trace has set free; `None`
+    /// where it is rubbish.
+    pub fn old_page(&self, id: EffectId) -> Option<OldPage> {
+        self.index().left(id.0).map(|left| left.was)
+    }
+
     pub(crate) fn index(&self) -> &Index {
-        self.index.get_or_init(|| Index::of(self.trace, self.effects))
+        self.index.get_or_init(|| Index::of(self.trace, self.effects, self.reuse.as_ref()))
     }
 
     /// A number that two different sets share only by a rare accident.

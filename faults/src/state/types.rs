@@ -34,6 +34,9 @@ pub enum Assumption {
     OrderedNames,
     /// `names-with-data`: a name never reaches the disk before what was written to the file until then.
     NamesWithData,
+    /// `no-old-pages`: a block that shows what stood there before shows rubbish, never a page that the trace has set
+    /// free. It takes no state away, but changes what some show.
+    NoOldPages,
 }
 
 /// What is to be tried, and how much of it.
@@ -50,12 +53,13 @@ pub struct Plan {
 impl Assumption {
     /// All assumptions.
     pub fn all() -> &'static [Assumption] {
-        static ALL: [Assumption; 5] = [
+        static ALL: [Assumption; 6] = [
             Assumption::NoZeroFill,
             Assumption::NoTear,
             Assumption::SizeWithData,
             Assumption::OrderedNames,
             Assumption::NamesWithData,
+            Assumption::NoOldPages,
         ];
         &ALL
     }
@@ -68,6 +72,7 @@ impl Assumption {
             Assumption::SizeWithData => "size-with-data",
             Assumption::OrderedNames => "ordered-names",
             Assumption::NamesWithData => "names-with-data",
+            Assumption::NoOldPages => "no-old-pages",
         }
     }
 

@@ -45,6 +45,20 @@ const BEYOND: &str = "
 - ext4 with fast_commit, XFS on a realtime device, and file systems over a disk that ignores flushes.
 ";
 
+/// What the letters stand for.
+const FOUND: &str = "
+## What may be found
+
+The states at the end, by page (tears apart): `A` a page from before, `B` and `C` new ones, `0` zeros, `?` what
+stood in the block before or a mixture, `k->f` a further name of f.
+
+What stood in a new block before may be anything, so it is `?` here. In an exploration about half of such blocks show a page
+that the run itself had set free (by an unlink, a replacing rename, a truncate, a hole), of the predecessor by name if there
+is one: an old log's records, which parse. It is shown only where the freeing was durable before the new data were
+written, as ext4 keeps a freed block back until then (ext4_process_freed_data), and each once. All other
+blocks show rubbish, and with `--assume no-old-pages` all do. That makes no more states: the page belongs to the write.
+";
+
 fn row(out: &mut String, cells: impl IntoIterator<Item = String>) {
     let cells: Vec<String> = cells.into_iter().collect();
     let _ = writeln!(out, "| {} |", cells.join(" | "));
@@ -231,10 +245,7 @@ fn print() -> String {
     let (files, others) = (of_files(), of_others());
     syncs(&mut out, "Syncs of a file", &files);
     syncs(&mut out, "Syncs of directories, of everything, of ranges", &others);
-    let _ = writeln!(
-        out,
-        "\n## What may be found\n\nThe states at the end, by page (tears apart): `A` a page from before, `B` and `C` new ones, `0` zeros, `?` what\nstood in the block before or a mixture, `k->f` a further name of f."
-    );
+    out.push_str(FOUND);
     for (what, script) in contents() {
         let _ = writeln!(out, "\n**{what}**\n");
         row(&mut out, ["model", "states"].map(str::to_owned));

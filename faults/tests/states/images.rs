@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use unplug_faults::effect::Effects;
 use unplug_faults::image::{Delta, Image, ImageHash, SharedImage};
 use unplug_faults::model;
-use unplug_faults::state::{CrashState, Plan, Space};
+use unplug_faults::state::{Assumption, CrashState, Plan, Space};
 
 fn space<'t>(script: &'t Script, effects: &'t Effects, name: &str) -> Space<'t> {
     Space::new(&script.trace, effects, model::by_name(name).expect("model"), &[])
@@ -15,7 +15,9 @@ fn space<'t>(script: &'t Script, effects: &'t Effects, name: &str) -> Space<'t> 
 
 fn images(script: &Script, name: &str) -> Option<BTreeSet<ImageHash>> {
     let effects = Effects::of(&script.trace);
-    let space = space(script, &effects, name);
+    // Rubbish stands for anything, but the pages that are shown for it are each model's own.
+    let model = model::by_name(name).expect("model");
+    let space = Space::new(&script.trace, &effects, model, &[Assumption::NoOldPages]);
     if space.count().states > 20_000u32.into() {
         return None;
     }

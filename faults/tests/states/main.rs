@@ -8,6 +8,7 @@ mod figures;
 mod images;
 mod laid_out;
 mod mutations;
+mod old_pages;
 mod overlaps;
 mod real_files;
 // Shared with the tests of the models, which use the rest of it.

@@ -94,6 +94,6 @@ fn effects_have_names() {
             "page 0 of base.rdb (bytes 0..1)",
         ]
     );
-    let story = names.story(&effects, unplug_faults::effect::EffectId(3), Outcome::Absent);
+    let story = names.story(&effects, unplug_faults::effect::EffectId(3), Outcome::Absent, None);
     assert_eq!(story, "page 0 of dir/a.incr.aof (bytes 0..3) not written");
 }

@@ -222,7 +222,8 @@ impl Script {
         self.trace.events.len() as Clock * 2
     }
 
-    /// Every image that the model allows after the last event, pages as letters: `f=AB0`.
+    /// Every image that the model allows after the last event, pages as letters: `f=AB0`. What stood in a block before
+    /// is always `?`: it may be anything.
     pub fn at_end(&self, model: &str, assume: &[Assumption]) -> BTreeSet<String> {
         self.during(model, assume, self.end(), self.end())
     }
@@ -230,7 +231,8 @@ impl Script {
     pub fn during(&self, model: &str, assume: &[Assumption], first: Clock, last: Clock) -> BTreeSet<String> {
         let model = model::by_name(model).expect("model");
         let effects = model.effects(&self.trace);
-        let space = Space::new(&self.trace, &effects, model, assume).within(first..=last);
+        let assume = [assume, &[Assumption::NoOldPages]].concat();
+        let space = Space::new(&self.trace, &effects, model, &assume).within(first..=last);
         let plan = Plan { bound: 255, budget: 200_000, seed: 1 };
         let mut states = space.states(&plan);
         let images: BTreeSet<String> = states.by_ref().map(|state| draw(&space.image(&state))).collect();

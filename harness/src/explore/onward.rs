@@ -250,6 +250,7 @@ fn told(
         trace: written.trace,
         effects: written.effects,
         judge: &bench.onward,
+        space,
         state: &case.state,
         violation: &case.violation,
         seen,

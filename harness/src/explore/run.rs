@@ -322,6 +322,7 @@ impl<'a> Run<'a> {
                 trace: ordered.trace,
                 effects: ordered.effects,
                 judge,
+                space: &space,
                 state: &case.state,
                 violation: &case.violation,
                 seen,

@@ -276,10 +276,13 @@ impl<'a, 'm> Tree<'a, 'm> {
         for (how, nested) in found {
             let ordered = &all[nested.root.order];
             let Some(seen) = means.memo.get(nested.hash) else { continue };
+            let phase = run.phase(index);
+            let space = run.space(ordered, phase);
             let subject = Subject {
                 trace: ordered.trace,
                 effects: ordered.effects,
                 judge,
+                space: &space,
                 state: &nested.root.state,
                 violation: &nested.violation,
                 seen,
@@ -289,7 +292,6 @@ impl<'a, 'm> Tree<'a, 'm> {
             story.disk.extend(nested.path);
             story.gap = nested.gap.or(story.gap);
             let repro = run.search.repro_dir.and_then(|dir| {
-                let phase = run.phase(index);
                 let repro = repro_of(run.search, &subject, phase, &how, nested.image.image(), &story);
                 Repro { between: nested.between, ..repro }
                     .save(dir)

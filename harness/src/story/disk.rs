@@ -26,7 +26,11 @@ pub(super) fn in_words(
             first = Some(file.ok_or(told.len()));
         }
         match file {
-            None => told.push((None, names.story(subject.effects, EffectId(*index as u32), outcome))),
+            None => {
+                let id = EffectId(*index as u32);
+                let old = (outcome == Outcome::Stale).then(|| subject.space.old_page(id)).flatten();
+                told.push((None, names.story(subject.effects, id, outcome, old)));
+            }
             Some(file) => {
                 if !absent.contains_key(&file) {
                     told.push((Some(file), String::new()));

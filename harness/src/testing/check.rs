@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use unplug_faults::model::{self, Model};
-use unplug_faults::state::Plan;
+use unplug_faults::state::{Assumption, Plan};
 
 /// The models that a check tries unless told otherwise: the strictest reading of the standard, and the file
 /// system that most disks have.
@@ -44,6 +44,7 @@ pub struct Check<S: Store> {
     steps: Result<Vec<Step>, postcard::Error>,
     contract: Contract,
     models: Vec<String>,
+    assume: Vec<String>,
     seed: u64,
     budget: u64,
     workers: usize,
@@ -60,6 +61,7 @@ pub fn check<S: Store>(path: TestPath) -> Check<S> {
         steps: Ok(Vec::new()),
         contract: Contract::Always,
         models: MODELS.map(str::to_owned).to_vec(),
+        assume: Vec::new(),
         seed: 0,
         budget: BUDGET,
         workers,
@@ -118,6 +120,12 @@ impl<S: Store> Check<S> {
     /// What the disk may do: names of models, as `unplug check --help` lists them.
     pub fn models<'m>(mut self, names: impl IntoIterator<Item = &'m str>) -> Self {
         self.models = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Takes rules away, so that what they hide becomes visible: names as `unplug check --assume` has them.
+    pub fn assume<'r>(mut self, names: impl IntoIterator<Item = &'r str>) -> Self {
+        self.assume = names.into_iter().map(str::to_owned).collect();
         self
     }
 
@@ -337,6 +345,7 @@ impl<S: Store> Check<S> {
         repro_dir: Option<&Path>,
     ) -> Result<Report, CheckError> {
         let models = chosen(models)?;
+        let assume = assumed(&self.assume)?;
         let scratch = Scratch::new()?;
         let dir = scratch.path().join("store");
         std::fs::create_dir(&dir)?;
@@ -354,7 +363,7 @@ impl<S: Store> Check<S> {
                 contract: self.contract.clone(),
                 model: *model,
                 plan: Plan { bound: DEVIATIONS, budget, seed: workload.seed },
-                assume: &[],
+                assume: &assume,
                 repro_dir,
             };
             let silent = &mut |_| {};
@@ -381,4 +390,15 @@ fn chosen(names: &[String]) -> Result<Vec<&'static dyn Model>, CheckError> {
         })
     };
     names.iter().map(choose).collect()
+}
+
+/// The assumptions of these names.
+fn assumed(names: &[String]) -> Result<Vec<Assumption>, CheckError> {
+    let parse = |name: &String| {
+        Assumption::parse(name).ok_or_else(|| CheckError::UnknownRule {
+            name: name.clone(),
+            known: Assumption::all().iter().map(|a| a.name()).collect::<Vec<_>>().join(", "),
+        })
+    };
+    names.iter().map(parse).collect()
 }

@@ -25,6 +25,14 @@ pub enum CheckError {
         /// What there is.
         known: String,
     },
+    /// There is no such rule to be taken away.
+    #[error("there is no rule `{name}`; there are {known}")]
+    UnknownRule {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
     /// What a regression file holds cannot be done to the store any more.
     #[error(
         "what the regression file {path} did cannot be done again ({source}): remove it, or mend the store"

@@ -33,7 +33,9 @@ pub enum Wrong {
 impl Wrong {
     /// All of them.
     pub fn all() -> Vec<Wrong> {
-        let rules = Assumption::all().iter().filter(|a| **a != Assumption::NoTear).map(|a| Wrong::Rule(*a));
+        // These two are always assumed: the grain is the page, and what stood in a block before may be anything.
+        let always = [Assumption::NoTear, Assumption::NoOldPages];
+        let rules = Assumption::all().iter().filter(|a| !always.contains(a)).map(|a| Wrong::Rule(*a));
         let syncs =
             [Wrong::SyncsAreGlobal, Wrong::WriteBackForces, Wrong::WritesForce, Wrong::FdatasyncIsFsync];
         rules.chain(syncs).chain(Allowance::ALL.into_iter().map(Wrong::Lacks)).collect()
@@ -109,7 +111,8 @@ pub fn few(script: &Script, model: &dyn Model) -> Result<Option<Trees>> {
 
 fn trees_of(trace: &Trace, model: &dyn Model, assume: &[Assumption], budget: u64) -> Result<Option<Trees>> {
     let effects = model.effects(trace);
-    let space = Space::new(trace, &effects, model, assume);
+    let assume = [assume, &[Assumption::NoOldPages]].concat();
+    let space = Space::new(trace, &effects, model, &assume);
     let plan = Plan { bound: u8::MAX, budget, seed: 1 };
     let mut states = space.states(&plan);
     let mut hasher = space.hasher();
