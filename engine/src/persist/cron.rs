@@ -2,7 +2,7 @@
 
 use super::complain::complain;
 use super::core::{Aof, Child, Job, Persistence, start_sync_if_due};
-use super::error::{FileError, RewriteError, SaveError, WriteError};
+use super::error::{RewriteError, SaveError, WriteError};
 use super::files::Place;
 use super::fork;
 use super::log::{Log, Trouble};
@@ -239,7 +239,8 @@ impl Persistence {
                 // As Redis: what is in the files stays there, whole, and grows no more. With a broken log, to
                 // switch it off is a way out, so it must not fail for that.
                 if let Some(aof) = self.aof.as_mut().filter(|aof| aof.trouble.is_none()) {
-                    aof.log.write().and_then(|()| aof.log.sync()).map_err(|e: FileError| e.to_string())?;
+                    // It stays on then, and must not go on as if nothing had been: the next sync would say that all is well.
+                    aof.write_whole(self.config.appendfsync).map_err(|e| e.to_string())?;
                 }
                 self.aof = None;
             }

@@ -168,6 +168,41 @@ fn a_stop_heeds_a_sync_that_has_failed_just_before() {
     assert_eq!(loaded(&config), ks);
 }
 
+/// CONFIG SET appendonly no fails with the log's last sync, and the log stays on: what the sync has dropped, the next one
+/// would not find missing.
+#[test]
+fn a_log_that_cannot_be_switched_off_does_not_go_on_as_if_nothing_had_been() {
+    for (pending, policy) in
+        [(false, AppendFsync::EverySec), (true, AppendFsync::EverySec), (true, AppendFsync::No)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path(), policy);
+        let (mut p, mut ks, _) = Persistence::open(&config, NOW).unwrap();
+        run(&mut p, &mut ks, &[b"INCR", b"n"]);
+        p.end_turn(NOW).unwrap();
+        p.wait_for_sync();
+        let good = if pending {
+            run(&mut p, &mut ks, &[b"INCR", b"n"]);
+            p.aof.as_mut().unwrap().log.spoil()
+        } else {
+            // It cannot be synced.
+            let null = std::fs::File::open("/dev/null").unwrap();
+            let good = p.aof.as_mut().unwrap().log.spoil();
+            p.aof.as_mut().unwrap().log.mend(null.into());
+            good
+        };
+        assert!(p.reconfigure(&Config { appendonly: false, ..config.clone() }, &ks, NOW).is_err());
+        assert!(p.refuses_writes().is_some(), "{policy:?}, pending: {pending}");
+        p.aof.as_mut().unwrap().log.mend(good);
+        p.cron(&ks, NOW + 1100).unwrap();
+        assert_eq!(p.refuses_writes(), None);
+        let anew = dir.path().join("appendonlydir/appendonly.aof.2.base.rdb").exists();
+        assert_eq!(anew, !pending, "{policy:?}: a sync that failed is not made again, a write is");
+        p.shutdown(&ks, Some(false), NOW + 1200).unwrap();
+        assert_eq!(loaded(&config), ks);
+    }
+}
+
 /// Found by `unplug check --faults rest`: a zeroed block at the log's end takes with it every mark that could have told,
 /// and the acknowledged writes in it were cut off without an error.
 #[test]
