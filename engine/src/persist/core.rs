@@ -47,17 +47,6 @@ impl Aof {
         self.settled_size + self.log.len()
     }
 
-    /// Writes what is pending, and syncs it; what goes wrong with that is the log's trouble from then on.
-    pub(super) fn write_whole(&mut self, policy: AppendFsync) -> Result<(), FileError> {
-        if let Err(e) = self.log.write() {
-            let text = e.to_string();
-            let always = policy == AppendFsync::Always;
-            self.trouble = Some(if always { Trouble::Rebase(text) } else { Trouble::Write(text) });
-            return Err(e);
-        }
-        self.log.sync().inspect_err(|e| self.trouble = Some(Trouble::Rebase(e.to_string())))
-    }
-
     pub(super) fn take_base(&mut self) -> u64 {
         self.next_base += 1;
         self.next_base - 1

@@ -2,7 +2,7 @@
 
 use super::complain::complain;
 use super::core::{Aof, Child, Job, Persistence, start_sync_if_due};
-use super::error::{RewriteError, SaveError, WriteError};
+use super::error::{FileError, RewriteError, SaveError, WriteError};
 use super::files::Place;
 use super::fork;
 use super::log::{Log, Trouble};
@@ -278,5 +278,18 @@ impl Persistence {
                 aof.place = old;
             }
         })
+    }
+}
+
+impl Aof {
+    /// Writes what is pending, and syncs it; what goes wrong with that is the log's trouble from then on.
+    fn write_whole(&mut self, policy: AppendFsync) -> Result<(), FileError> {
+        if let Err(e) = self.log.write() {
+            let text = e.to_string();
+            let always = policy == AppendFsync::Always;
+            self.trouble = Some(if always { Trouble::Rebase(text) } else { Trouble::Write(text) });
+            return Err(e);
+        }
+        self.log.sync().inspect_err(|e| self.trouble = Some(Trouble::Rebase(e.to_string())))
     }
 }
