@@ -48,6 +48,7 @@ fn a_file_that_is_replaced_with_all_syncs_holds() {
     let told = said(&mut unplug(dir.path(), &check(&script, COUNTS, &models)), 0);
     // Without its syncs the same run must be violated, in every cell.
     assert!(told.contains("HOLDS: 3 of 3 cells") && told.contains("3 of 3 sabotages found"), "{told}");
+    assert!(told.contains("a command has no probes"), "{told}");
     assert_tidy(dir.path());
     assert!(!dir.path().join("found").exists(), "nothing was found");
 }

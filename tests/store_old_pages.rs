@@ -144,6 +144,7 @@ fn records_that_do_not_say_whose_they_are_come_back() {
         let old = |line: &String| line.contains("shows what stood in the block before: page 1 of log.");
         assert!(told.clone().any(old), "{}: {report}", cell.model);
     }
+    assert!(report.to_string().contains("the store has no probes (Store::probes)"), "{report}");
 }
 
 /// Rubbish is no record: with nothing else in new blocks the mistake is not found.

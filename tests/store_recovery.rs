@@ -162,6 +162,7 @@ fn a_log_that_is_emptied_by_recovery_is_found() {
     }
     assert_eq!(report.gravest(), Some(Class::AcknowledgedLoss), "{report}");
     assert!(report.to_string().contains("power was lost again during recovery"), "{report}");
+    assert!(!report.to_string().contains("has no probes"), "{report}");
     let recorded: u64 = report.cells().iter().map(|c| c.recoveries.recorded).sum();
     assert!(recorded > 2, "{report}");
 }

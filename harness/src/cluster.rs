@@ -145,14 +145,7 @@ mod tests {
 
     fn case(deviations: u8, crash_point: u64) -> Case {
         let state = CrashState { case: 0, prefix: 3, except: vec![], deviations, first: 0, last: 9 };
-        let violation = Violation {
-            class: Class::Gap,
-            crash_point,
-            stricter_than_documented: false,
-            operation: None,
-            loss: None,
-            explanation: String::new(),
-        };
+        let violation = Violation::of(Class::Gap, crash_point, "");
         Case { state, image: ImageHash(0), violation, order: 0 }
     }
 

@@ -100,6 +100,20 @@ pub struct Violation {
     pub explanation: String,
 }
 
+impl Violation {
+    /// A violation of what is documented, with no operation that stands for it.
+    pub fn of(class: Class, crash_point: Clock, explanation: impl Into<String>) -> Violation {
+        Violation {
+            class,
+            crash_point,
+            stricter_than_documented: false,
+            operation: None,
+            loss: None,
+            explanation: explanation.into(),
+        }
+    }
+}
+
 impl ExitCode {
     /// The exit code of several cells: the gravest verdict. Violations and gaps of measurement count only
     /// under the models of `fail_on`, where it is given; a broken harness always does. No cell at all, or

@@ -285,9 +285,7 @@ impl Aof {
     /// Writes what is pending, and syncs it; what goes wrong with that is the log's trouble from then on.
     fn write_whole(&mut self, policy: AppendFsync) -> Result<(), FileError> {
         if let Err(e) = self.log.write() {
-            let text = e.to_string();
-            let always = policy == AppendFsync::Always;
-            self.trouble = Some(if always { Trouble::Rebase(text) } else { Trouble::Write(text) });
+            self.trouble = Some(Trouble::of_write(policy, &e));
             return Err(e);
         }
         self.log.sync().inspect_err(|e| self.trouble = Some(Trouble::Rebase(e.to_string())))

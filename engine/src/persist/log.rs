@@ -5,6 +5,7 @@ use super::error::{At, FileError};
 use super::single::Diff;
 use super::sync::Syncer;
 use crate::aof::{Chain, Header, Seal, encode_command, encode_time};
+use crate::config::AppendFsync;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,13 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    /// After a write that failed. Under always its turn fails with it, and nothing may follow in the file; else it is tried
+    /// again.
+    pub(super) fn of_write(policy: AppendFsync, e: &FileError) -> Trouble {
+        let text = e.to_string();
+        if policy == AppendFsync::Always { Trouble::Rebase(text) } else { Trouble::Write(text) }
+    }
+
     pub(super) fn text(&self) -> &str {
         match self {
             Trouble::Write(text) | Trouble::Rebase(text) => text,

@@ -10,7 +10,7 @@ use super::install::{Base, Install};
 use super::log::{Log, Trouble, incr_name};
 use super::single;
 use crate::aof::Manifest;
-use crate::config::{AofLayout, AppendFsync};
+use crate::config::AofLayout;
 use crate::keyspace::Keyspace;
 
 /// Redis waits after this many automatic rewrites failed in a row: a minute, then twice that, up to an hour.
@@ -99,9 +99,7 @@ impl Persistence {
         }
         let written = aof.log.write();
         written.map_err(|e| {
-            let text = e.to_string();
-            let always = policy == AppendFsync::Always;
-            aof.trouble = Some(if always { Trouble::Rebase(text) } else { Trouble::Write(text) });
+            aof.trouble = Some(Trouble::of_write(policy, &e));
             RewriteError::Write(e.into())
         })
     }

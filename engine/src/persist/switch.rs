@@ -6,7 +6,6 @@ use super::error::{At, FileError, RewriteError, WriteError};
 use super::files::Place;
 use super::log::{Log, Trouble, incr_name};
 use crate::aof::{FileEntry, FileKind, Manifest};
-use crate::config::AppendFsync;
 use std::fs::File;
 use std::path::PathBuf;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
@@ -38,9 +37,7 @@ impl Persistence {
             return Err(WriteError::Broken(trouble.text().to_owned()).into());
         }
         if let Err(e) = aof.log.write() {
-            let text = e.to_string();
-            let hopeless = policy == AppendFsync::Always;
-            aof.trouble = Some(if hopeless { Trouble::Rebase(text) } else { Trouble::Write(text) });
+            aof.trouble = Some(Trouble::of_write(policy, &e));
             return Err(RewriteError::Write(e.into()));
         }
         let seq = aof.take_incr();

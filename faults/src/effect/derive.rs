@@ -33,8 +33,8 @@ pub(crate) struct Zeros {
 }
 
 impl Effects {
-    /// The effects of a trace. A call that failed has none, unless [its sync did](Event::lost_its_sync); a call in which the target was killed has them
-    /// all, since it may have got as far.
+    /// The effects of a trace. A call that failed has none, unless [its sync did](Event::lost_its_sync); a call in which
+    /// the target was killed has them all, since it may have got as far.
     pub fn of(trace: &Trace) -> Effects {
         Effects::derive(trace, Beside::default())
     }

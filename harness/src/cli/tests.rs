@@ -27,14 +27,7 @@ struct Told {
 }
 
 fn violation(class: Class) -> Violation {
-    Violation {
-        class,
-        crash_point: 9,
-        stricter_than_documented: false,
-        operation: None,
-        loss: None,
-        explanation: "gone".into(),
-    }
+    Violation::of(class, 9, "gone")
 }
 
 impl Runner for Told {

@@ -219,14 +219,7 @@ impl Bench<'_> {
     }
 
     fn violation(&self, class: Class, explanation: String) -> Violation {
-        Violation {
-            class,
-            crash_point: self.judge.history().end,
-            stricter_than_documented: false,
-            operation: None,
-            loss: None,
-            explanation,
-        }
+        Violation::of(class, self.judge.history().end, explanation)
     }
 
     /// What must be seen: content that nobody wrote, from a block that nothing vouches for.

@@ -245,8 +245,7 @@ impl Sweep<'_> {
             let known = &results.mechanisms;
             let tally = results.tallies.entry((single.group, index)).or_insert_with(|| {
                 let (name, policy) = (self.target.title(), self.target.policy);
-                let phase = format!("{}{}", single.group.name(), self.target.conditions.suffix());
-                Tally::new(&name, policy, &phase, model, workload.seed).knowing(known)
+                Tally::new(&name, policy, single.group.name(), model, workload.seed).knowing(known)
             });
             tally.count.planned += single.plan.rules.len() as u64;
             match &recorded {
@@ -324,11 +323,10 @@ impl Sweep<'_> {
     /// Keeps the trace of a faulted run that has shown something: a real server's run cannot be made again.
     fn save(&self, trace: &Trace, text: &str) {
         let Some(dir) = self.repro_dir else { return };
-        let run = format!("{text}{}", self.target.conditions.suffix());
-        let hash = xxhash_rust::xxh3::xxh3_64(run.as_bytes());
+        let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
         let path = dir.join(format!("faulted-{}-{:08x}.trace", self.target.policy, hash >> 32));
         match unplug_faults::codec::write_trace(&path, trace) {
-            Ok(()) => self.note(&format!("{}: the run after `{run}`", path.display())),
+            Ok(()) => self.note(&format!("{}: the run after `{text}`", path.display())),
             Err(e) => self.note(&format!("the trace after `{text}` cannot be kept: {e}")),
         }
     }

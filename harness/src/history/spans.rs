@@ -1,7 +1,7 @@
 //! Spans of a run in which something else is promised: while a child runs, while the log is off, and while a sync keeps
 //! writes waiting.
 
-use super::{History, Operation};
+use super::History;
 use crate::target::resp_op::RespOp;
 use unplug_faults::event::{Clock, Event, Nanos, Op, ProcessEvent, SyncKind};
 use unplug_faults::trace::Trace;
@@ -81,11 +81,12 @@ impl History {
     /// From the beginning until the log is switched on, and each time that it is switched off until it is on again: from
     /// the invocation of the one (what is executed behind it is not logged) to the reply to the other.
     fn without_a_log(&self) -> Vec<Suspended> {
+        let switched = |op: &[u8]| RespOp::decode(op).ok()?.switches_the_log();
         let mut spans = Vec::new();
         let mut since = Some((0, 0));
         for operation in &self.operations {
             let good = operation.reply.as_deref().map(|reply| !reply.starts_with(b"-"));
-            match (switches_the_log(operation), good, operation.acked.zip(operation.acked_at)) {
+            match (switched(&operation.op), good, operation.acked.zip(operation.acked_at)) {
                 (Some(true), Some(true), Some((acked, at))) => {
                     let span = |(clock, time)| {
                         let (clocks, times) = ((clock, acked.saturating_sub(1)), (time, at));
@@ -148,20 +149,6 @@ impl History {
         let longest = acked_at.saturating_add(postponed);
         running.map(|(_, to)| (*to).min(longest).saturating_add(self.tick)).max()
     }
-}
-
-/// Whether an operation is CONFIG SET of `appendonly`, and to what.
-fn switches_the_log(operation: &Operation) -> Option<bool> {
-    let op = RespOp::decode(&operation.op).ok()?;
-    let of = |command: &Vec<Vec<u8>>| {
-        let [config, set, pairs @ ..] = command.as_slice() else { return None };
-        if !config.eq_ignore_ascii_case(b"CONFIG") || !set.eq_ignore_ascii_case(b"SET") {
-            return None;
-        }
-        let pair = pairs.chunks_exact(2).find(|pair| pair[0].eq_ignore_ascii_case(b"appendonly"))?;
-        Some(pair[1].eq_ignore_ascii_case(b"yes"))
-    };
-    op.commands.iter().rev().find_map(of)
 }
 
 #[cfg(test)]

@@ -251,14 +251,7 @@ impl Judge {
         seen: &Seen,
         dump: Option<&Dump>,
     ) -> Option<Violation> {
-        let broke = |class, point, text: String| Violation {
-            class,
-            crash_point: point,
-            stricter_than_documented: false,
-            operation: None,
-            loss: None,
-            explanation: text,
-        };
+        let broke = |class, point, text: String| Violation::of(class, point, text);
         let digest = match &seen.first {
             First::Broke(class, message) => {
                 let what = match class {

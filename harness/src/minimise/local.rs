@@ -229,14 +229,8 @@ mod tests {
     }
 
     fn case(state: &CrashState, class: Class) -> Case {
-        let violation = Violation {
-            class,
-            crash_point: if class == Class::AcknowledgedLoss { state.last } else { state.first },
-            stricter_than_documented: false,
-            operation: None,
-            loss: None,
-            explanation: String::new(),
-        };
+        let point = if class == Class::AcknowledgedLoss { state.last } else { state.first };
+        let violation = Violation::of(class, point, "");
         Case { state: state.clone(), image: ImageHash(0), violation, order: 0 }
     }
 

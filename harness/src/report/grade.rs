@@ -254,16 +254,8 @@ mod tests {
         let mut cell = CellResult::unrecorded("store", Policy::Always, model, 1, "");
         (cell.verdict, cell.exhaustive) = (verdict, true);
         if verdict == Verdict::Violated {
-            let violation = Violation {
-                class: Class::Gap,
-                crash_point: 1,
-                stricter_than_documented: false,
-                operation: None,
-                loss: None,
-                explanation: String::new(),
-            };
             cell.findings.push(Finding {
-                violation,
+                violation: Violation::of(Class::Gap, 1, ""),
                 states: 1,
                 mechanism: "the same".into(),
                 also: BTreeSet::new(),

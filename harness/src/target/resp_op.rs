@@ -41,6 +41,19 @@ impl RespOp {
         self.commands.len() > 1
     }
 
+    /// Whether it is a CONFIG SET of `appendonly`, and to what.
+    pub(crate) fn switches_the_log(&self) -> Option<bool> {
+        let of = |command: &Vec<Vec<u8>>| {
+            let [config, set, pairs @ ..] = command.as_slice() else { return None };
+            if !config.eq_ignore_ascii_case(b"CONFIG") || !set.eq_ignore_ascii_case(b"SET") {
+                return None;
+            }
+            let pair = pairs.chunks_exact(2).find(|pair| pair[0].eq_ignore_ascii_case(b"appendonly"))?;
+            Some(pair[1].eq_ignore_ascii_case(b"yes"))
+        };
+        self.commands.iter().rev().find_map(of)
+    }
+
     /// The operation's bytes. Encoding plain byte strings cannot fail.
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).unwrap_or_default()

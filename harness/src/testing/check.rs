@@ -31,8 +31,8 @@ const BUDGET: u64 = 4_000;
 /// Deviations from the order of the calls that are enumerated whole, as far as the budget goes.
 const DEVIATIONS: u8 = 2;
 /// What a check of a store without probes leaves out.
-const NO_PROBES: &str = "the store has no probes (Store::probes): whether what it has recovered takes new writes, keeps them and survives \
-                         another power loss was not tried";
+const NO_PROBES: &str = "the store has no probes (Store::probes): whether what it has recovered takes new writes, \
+                         keeps them and survives another power loss was not tried";
 /// Recordings that making a failing workload smaller may cost.
 const SMALLER: usize = 24;
 

@@ -207,16 +207,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn violated(model: &str, mechanism: &str) -> CellResult {
-        let violation = Violation {
-            class: Class::Gap,
-            crash_point: 1,
-            stricter_than_documented: false,
-            operation: None,
-            loss: None,
-            explanation: format!("as {model} shows it"),
-        };
         let finding = Finding {
-            violation,
+            violation: Violation::of(Class::Gap, 1, format!("as {model} shows it")),
             states: 1,
             mechanism: mechanism.to_owned(),
             also: BTreeSet::new(),
