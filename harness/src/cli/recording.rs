@@ -44,7 +44,7 @@ pub(super) fn servers(plan: &CheckPlan, watch: &dyn Watch) -> Result<Vec<Run>, F
                 let mut target = base.clone();
                 target.conditions.sync_nanos = *sync;
                 let appends_only = *sync > 0 && !plan.slow_syncs;
-                let suffix = target.conditions.suffix();
+                let suffix = suffix(target.conditions.sync_nanos);
                 let workload = workload(configuration, policy, (plan.seed, plan.ops), &suffix, appends_only);
                 match record(&target, &workload) {
                     Ok(trace) => {
@@ -150,6 +150,14 @@ fn sync_durations(plan: &CheckPlan, configuration: &Configuration, policy: Polic
     }
 }
 
+/// What tells the phases of a run whose syncs take time from those of one without; empty there.
+fn suffix(sync_nanos: u64) -> String {
+    match sync_nanos {
+        0 => String::new(),
+        nanos => format!(", {}.{} s syncs", nanos / (1000 * MS), nanos / (100 * MS) % 10),
+    }
+}
+
 /// The workload of a check. With slow syncs it is appends only where nothing else is asked for: rewrites and SAVE sync
 /// in the thread that serves clients, which then cannot begin the sync of the log, and no window is promised for that.
 pub(super) fn workload(
@@ -187,7 +195,7 @@ pub(super) fn record(target: &RespTarget, workload: &Workload) -> Result<Trace, 
     target.conditions.note(&mut trace);
     if target.conditions.sync_nanos > 0 {
         // What comes before the first phase is a cell of its own, and must not go by another run's name.
-        let op = Op::Phase(format!("{START}{}", target.conditions.suffix()));
+        let op = Op::Phase(format!("{START}{}", suffix(target.conditions.sync_nanos)));
         let task = unplug_faults::event::Task::default();
         trace.events.insert(0, Event { begin: 0, end: 0, at: 0, task, site: None, errno: 0, op });
     }

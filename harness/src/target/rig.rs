@@ -40,15 +40,6 @@ impl Conditions {
             trace.meta.options.insert(SYNC_MS.into(), (self.sync_nanos / 1_000_000).to_string());
         }
     }
-
-    /// What tells the phases of a run whose syncs take time from those of one without; empty there.
-    pub(crate) fn suffix(&self) -> String {
-        const MS: Nanos = 1_000_000;
-        match self.sync_nanos {
-            0 => String::new(),
-            nanos => format!(", {}.{} s syncs", nanos / (1000 * MS), nanos / (100 * MS) % 10),
-        }
-    }
 }
 
 /// The moment at which an operation is sent: when a task of the target stands before a certain call. That call is held
