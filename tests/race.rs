@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::sync::atomic::AtomicBool;
-use unplug::explore::{Memo, Search, explore_last};
+use unplug::explore::{Memo, Search, TeethCheck, explore_last};
 use unplug::target::Target;
 use unplug::target::policy::Policy;
 use unplug::target::resp::RespTarget;
@@ -96,7 +96,8 @@ pub fn crash(kind: Kind, trace: &Trace, workers: &mut Workers) -> (Vec<String>, 
             repro_dir: None,
         };
         let never = AtomicBool::new(false);
-        let cell = explore_last(&search, &mut memo, workers, &mut |_| {}, &never, false).expect("a phase");
+        let cell = explore_last(&search, &mut memo, workers, &mut |_| {}, &never, TeethCheck::Skipped)
+            .expect("a phase");
         assert_eq!(cell.phase, "race");
         states += cell.states_checked;
         wrong.extend(

@@ -186,8 +186,14 @@ fn where_all_is_read_nothing_is_noted_for_long() {
         assume: &[],
         repro_dir: None,
     };
-    let cell =
-        explore_last(&search, &mut Memo::new(), &mut pool, &mut |_| {}, &AtomicBool::new(false), false);
+    let cell = explore_last(
+        &search,
+        &mut Memo::new(),
+        &mut pool,
+        &mut |_| {},
+        &AtomicBool::new(false),
+        TeethCheck::Skipped,
+    );
     let cell = cell.unwrap();
     assert!(cell.saved.unread == 0 && cell.images_recovered > 1_000 && !pool.logging, "{:?}", cell.saved);
 }

@@ -1,7 +1,7 @@
 //! A cell's teeth check, and the verdict that follows.
 
 use super::phases::Ordered;
-use super::run::{Run, with_names};
+use super::run::{Run, TeethCheck, with_names};
 use super::sweep::{Means, sweep};
 use crate::cell::Teeth;
 use crate::history::Phase;
@@ -158,14 +158,14 @@ impl Run<'_> {
         let plan = Plan { budget: budget.min(self.search.plan.budget.max(1)), ..self.search.plan.clone() };
         let mut found = None;
         let swept = sweep(means, &space, &plan, judge, &mut |state, _, seen, memo| {
-            let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
-            match violation {
-                Some(violation) => {
-                    found = Some(violation.class);
-                    ControlFlow::Break(())
+            found = match self.how.teeth {
+                TeethCheck::Classed => {
+                    let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
+                    violation.map(|v| v.class)
                 }
-                None => ControlFlow::Continue(()),
-            }
+                TeethCheck::Found | TeethCheck::Skipped => judge.forbids(state.first, state.last, seen),
+            };
+            if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         // What was found counts, even if it was the last thing before an interruption.
         match (found, swept.error) {

@@ -18,7 +18,7 @@ mod tests;
 mod tree;
 
 pub use memo::Memo;
-pub use run::{explore, explore_deep, explore_last, explore_sharing};
+pub use run::{TeethCheck, explore, explore_deep, explore_last, explore_sharing};
 pub use search::Search;
 pub use shrink::{Again, Shrunk, fewest_operations};
 pub use sweep::Progress;

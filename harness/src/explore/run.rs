@@ -58,14 +58,14 @@ pub fn explore_sharing(
     explore_with(search, memo, pool, progress, cancel, WITH_TEETH)
 }
 
-/// As [`explore_sharing`], but of the last phase only; without `teeth` the cell cannot hold.
+/// As [`explore_sharing`], but of the last phase only; without teeth the cell cannot hold.
 pub fn explore_last(
     search: &Search<'_>,
     memo: &mut Memo,
     pool: &mut dyn Pool,
     progress: &mut dyn FnMut(Progress),
     cancel: &AtomicBool,
-    teeth: bool,
+    teeth: TeethCheck,
 ) -> Option<CellResult> {
     explore_with(search, memo, pool, progress, cancel, How { teeth, depth: 0, last_only: true }).pop()
 }
@@ -83,11 +83,23 @@ pub fn explore_deep(
     explore_with(search, memo, pool, progress, cancel, How { depth, ..WITH_TEETH })
 }
 
+/// Whether what a sweep would not find is asked, and how closely. Without teeth no cell can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TeethCheck {
+    /// It is not.
+    Skipped,
+    /// A sabotage must be found. To be found as a lost prefix or as a recovery that breaks is cheap to know; all else is
+    /// `silent-corruption`: which mistake explains a state takes longer than to find it, and for a cell of a thousand runs
+    /// it is worth knowing once.
+    Found,
+    /// A sabotage must be found, and is given the class that a violation of its kind would have.
+    Classed,
+}
+
 /// What is done besides the sweep.
 #[derive(Clone, Copy)]
 pub(super) struct How {
-    /// Without teeth no cell can hold.
-    pub(super) teeth: bool,
+    pub(super) teeth: TeethCheck,
     /// How deep recoveries are crashed.
     pub(super) depth: u8,
     /// The last phase only.
@@ -95,7 +107,7 @@ pub(super) struct How {
 }
 
 /// The sweep and its teeth.
-const WITH_TEETH: How = How { teeth: true, depth: 0, last_only: false };
+const WITH_TEETH: How = How { teeth: TeethCheck::Classed, depth: 0, last_only: false };
 
 /// As [`explore_sharing`].
 pub(super) fn explore_with(
@@ -108,7 +120,7 @@ pub(super) fn explore_with(
 ) -> Vec<CellResult> {
     let started = Instant::now();
     let history = History::of(search.trace);
-    let mut run = Run::new(search, &history, how.depth);
+    let mut run = Run::new(search, &history, how);
     let first = if how.last_only { run.phases.len().saturating_sub(1) } else { 0 };
     let orders = Orders::of(search.trace);
     run.blind.extend(search.trace.blind.iter().cloned().chain(orders.blind.clone()));
@@ -140,8 +152,8 @@ pub(super) fn explore_with(
         run.sweep_phase(&mut means, scene);
         means.counting = false;
         let bite = match how.teeth {
-            true => run.teeth(&mut means, &judge, index),
-            false => Bite::Teeth(Teeth::NotNeeded),
+            TeethCheck::Skipped => Bite::Teeth(Teeth::NotNeeded),
+            TeethCheck::Found | TeethCheck::Classed => run.teeth(&mut means, &judge, index),
         };
         means.counting = true;
         let mut findings = run.findings(&mut means, scene);
@@ -168,8 +180,7 @@ struct Scene<'s> {
 
 pub(super) struct Run<'a> {
     pub(super) search: &'a Search<'a>,
-    /// How deep recoveries are crashed.
-    depth: u8,
+    pub(super) how: How,
     history: &'a History,
     pub(super) phases: Vec<PhaseRun>,
     /// Why nothing of the run is measured.
@@ -181,10 +192,10 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(search: &'a Search<'a>, history: &'a History, depth: u8) -> Self {
+    fn new(search: &'a Search<'a>, history: &'a History, how: How) -> Self {
         let phases = history.phases.iter().cloned().map(PhaseRun::new).collect();
         let (kin, shown) = (Kin::default(), BTreeSet::new());
-        Run { search, depth, history, phases, blind: Vec::new(), kin, shown }
+        Run { search, how, history, phases, blind: Vec::new(), kin, shown }
     }
 
     pub(super) fn phase(&self, index: usize) -> &Phase {
@@ -202,7 +213,7 @@ impl<'a> Run<'a> {
         }
         means.counting = false;
         let mut tree = Tree::new(self, judge, means);
-        tree.grow(all, index, &roots, self.depth);
+        tree.grow(all, index, &roots, self.how.depth);
         let (done, blind) = tree.findings(all, index, findings);
         means.counting = true;
         let left_out = done.left_out + candidates - roots.len() as u64;
@@ -221,7 +232,7 @@ impl<'a> Run<'a> {
         let mut run = PhaseRun::new(self.phases[index].phase.clone());
         let (mut left, mut complete) = (self.search.plan.budget, true);
         run.bound = self.search.plan.bound;
-        run.roots = Roots::at_most(if self.depth > 0 { most_roots(self.search.plan.budget) } else { 0 });
+        run.roots = Roots::at_most(if self.how.depth > 0 { most_roots(self.search.plan.budget) } else { 0 });
         run.count.exact = all.len() == 1;
         for (nth, ordered) in all.iter().enumerate() {
             let space = self.space(ordered, &run.phase);

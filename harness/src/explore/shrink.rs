@@ -2,7 +2,7 @@
 //! that do not matter for it.
 
 use super::memo::Memo;
-use super::run::{How, explore_with, with_names};
+use super::run::{How, TeethCheck, explore_with, with_names};
 use super::search::Search;
 use super::sweep::{Means, sweep};
 use crate::cell::{AFTER_RECOVERY, CellResult, DURING_RECOVERY, Finding};
@@ -28,7 +28,7 @@ const RECOVERY_RECORDINGS: usize = 16;
 /// How many states of a run are tried there: no more recoveries are recorded for so many than for fewer.
 const RECOVERY_BUDGET: u64 = 2000;
 /// The violation is known: it is to be met again, and no more.
-const BARE: How = How { teeth: false, depth: 0, last_only: false };
+const BARE: How = How { teeth: TeethCheck::Skipped, depth: 0, last_only: false };
 /// How many findings of one policy are made small: the first of each mechanism and phase.
 const MOST_FINDINGS: usize = 4;
 /// How many states more than the first run needed are tried before a mechanism counts as gone.

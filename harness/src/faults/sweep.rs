@@ -10,7 +10,7 @@ use super::tally::Tally;
 use super::trim::{fingerprint, from_fault, on_one_that_stops, whole};
 use crate::cell::{CellResult, Finding};
 use crate::contract::Contract;
-use crate::explore::{Memo, Search, explore_last};
+use crate::explore::{Memo, Search, TeethCheck, explore_last};
 use crate::pool::{Pool, PoolError};
 use crate::record::RecordError;
 use crate::target::options::value_of;
@@ -206,7 +206,7 @@ impl Sweep<'_> {
         let memo = &mut results.memo;
         for model in &self.models {
             let search = self.search(&trace, *model, self.budget.saturating_mul(BASE_SHARE), None);
-            let cell = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, false);
+            let cell = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, TeethCheck::Skipped);
             results.mechanisms.extend(cell.into_iter().flat_map(|c| c.findings).map(|f| f.mechanism));
         }
     }
@@ -306,7 +306,12 @@ impl Sweep<'_> {
         for (index, model) in self.models.iter().enumerate() {
             let trace = stopped.as_ref().filter(|_| model.stops()).unwrap_or(trace);
             let search = self.search(trace, *model, self.budget, self.repro_dir);
-            let Some(cell) = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, true) else {
+            let tally = results.tallies.get_mut(&(single.group, index));
+            let teeth = match tally.as_ref().is_some_and(|t| t.has_bitten()) {
+                true => TeethCheck::Found,
+                false => TeethCheck::Classed,
+            };
+            let Some(cell) = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, teeth) else {
                 continue;
             };
             let is_new = |f: &Finding| !results.mechanisms.contains(&f.mechanism);
@@ -314,7 +319,7 @@ impl Sweep<'_> {
                 saved = true;
                 self.save(trace, text);
             }
-            if let Some(tally) = results.tallies.get_mut(&(single.group, index)) {
+            if let Some(tally) = tally {
                 tally.add(cell, text);
             }
         }

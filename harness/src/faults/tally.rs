@@ -124,6 +124,11 @@ impl Tally {
         }
     }
 
+    /// Whether a sabotage of one of its runs was found.
+    pub(super) fn has_bitten(&self) -> bool {
+        matches!(self.teeth, Teeth::Bit { .. })
+    }
+
     /// Something was not measured.
     pub(super) fn blind(&mut self, blind: Blind) {
         if self.blind.len() < MOST_REASONS {

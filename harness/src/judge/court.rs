@@ -264,12 +264,29 @@ impl Judge {
             First::Holds(digest) => *digest,
         };
         if let Some(point) = self.first_forbidden(seen, first, last) {
-            // What a later life has lost is no part of its order.
-            let kill = self.earlier.iter().map(|(kill, _)| *kill).find(|kill| point < *kill);
-            let last = kill.map_or(last, |kill| last.min(kill.saturating_sub(1)));
-            return Some(self.at(point).classify(digest, dump, point, last));
+            return Some(self.at(point).classify(digest, dump, point, self.in_its_life(point, last)));
         }
         seen.across.as_ref().map(|(class, text)| broke(*class, first, text.clone()))
+    }
+
+    /// As [`check_seen`](Judge::check_seen), without finding out which mistake explains a state: what is no prefix is
+    /// [`SilentCorruption`](Class::SilentCorruption).
+    pub fn forbids(&self, first: Clock, last: Clock, seen: &Seen) -> Option<Class> {
+        let digest = match &seen.first {
+            First::Broke(class, _) => return Some(*class),
+            First::Holds(digest) => *digest,
+        };
+        if let Some(point) = self.first_forbidden(seen, first, last) {
+            return Some(self.at(point).class_at_once(digest, point, self.in_its_life(point, last)));
+        }
+        seen.across.as_ref().map(|(class, _)| *class)
+    }
+
+    /// The end of an interval as far as it lies in the life of this point: what a later life has lost is no part of
+    /// its order.
+    fn in_its_life(&self, point: Clock, last: Clock) -> Clock {
+        let kill = self.earlier.iter().map(|(kill, _)| *kill).find(|kill| point < *kill);
+        kill.map_or(last, |kill| last.min(kill.saturating_sub(1)))
     }
 
     /// The first point in an interval at which none of what the state may be is allowed.

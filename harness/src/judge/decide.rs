@@ -23,9 +23,7 @@ impl Judge {
         point: Clock,
         last: Clock,
     ) -> Violation {
-        if let Some(node) = self.prefixes.get(&digest).copied()
-            && issued(&self.history, &self.orders, node) <= last
-        {
+        if self.is_issued_prefix(digest, last) {
             return self.older_prefix(digest, point, last);
         }
         let table = self.table.get_or_init(|| {
@@ -43,6 +41,19 @@ impl Judge {
                 false,
                 "no operation gives this state".into(),
             ),
+        }
+    }
+
+    /// Whether some prefix that had been issued by then gives this state.
+    fn is_issued_prefix(&self, digest: Digest, last: Clock) -> bool {
+        self.prefixes.get(&digest).is_some_and(|node| issued(&self.history, &self.orders, *node) <= last)
+    }
+
+    /// The class of a forbidden state as far as it is known without a table of mistakes.
+    pub(super) fn class_at_once(&self, digest: Digest, point: Clock, last: Clock) -> Class {
+        match self.is_issued_prefix(digest, last) {
+            true => self.older_prefix(digest, point, last).class,
+            false => Class::SilentCorruption,
         }
     }
 

@@ -36,8 +36,7 @@ impl Judge {
             issued(&self.history, orders, **n) <= last
                 && !self.allowed.by_digest.contains_key(&orders.nodes[**n].digest)
         })?;
-        let digest = orders.nodes[*live].digest;
-        self.refuses(first, last, &self.dump_of(digest)?)
+        self.refuses(first, last, orders.nodes[*live].digest)
     }
 
     /// How this judge refuses what came back with one more key in it.
@@ -47,12 +46,11 @@ impl Judge {
             b"unplug: nobody wrote this".to_vec(),
             Entry { value: b"1".to_vec(), expires_at_ms: None },
         );
-        self.refuses(first, last, &dump)
+        self.refuses(first, last, dump.digest(self.now_ms))
     }
 
-    fn refuses(&self, first: Clock, last: Clock, dump: &Dump) -> Option<Class> {
-        let held = First::Holds(dump.digest(self.now_ms));
-        let seen = Seen { first: held, others: Vec::new(), across: None, complete: true };
-        self.check_seen(first, last, &seen, Some(dump)).map(|v| v.class)
+    fn refuses(&self, first: Clock, last: Clock, digest: Digest) -> Option<Class> {
+        let seen = Seen { first: First::Holds(digest), others: Vec::new(), across: None, complete: true };
+        self.forbids(first, last, &seen)
     }
 }
