@@ -1,8 +1,9 @@
 //! One rewrite, recorded while something arrives or while a call lasts, and crashed.
 #![allow(dead_code, unreachable_pub)]
 
+use std::cell::OnceCell;
 use std::sync::atomic::AtomicBool;
-use unplug::explore::{Memo, Search, TeethCheck, explore_last};
+use unplug::explore::{Hearing, Memo, Search, TeethCheck, explore_last};
 use unplug::target::Target;
 use unplug::target::policy::Policy;
 use unplug::target::resp::RespTarget;
@@ -85,6 +86,7 @@ pub fn before() -> Vec<Step> {
 pub fn crash(kind: Kind, trace: &Trace, workers: &mut Workers) -> (Vec<String>, u64) {
     let target = target(kind);
     let (mut memo, mut wrong, mut states) = (Memo::new(), Vec::new(), 0);
+    let hearing = OnceCell::new();
     for name in MODELS {
         let search = Search {
             trace,
@@ -95,9 +97,11 @@ pub fn crash(kind: Kind, trace: &Trace, workers: &mut Workers) -> (Vec<String>, 
             assume: &[],
             repro_dir: None,
         };
+        let hearing = hearing.get_or_init(|| Hearing::of(&search));
         let never = AtomicBool::new(false);
-        let cell = explore_last(&search, &mut memo, workers, &mut |_| {}, &never, TeethCheck::Skipped)
-            .expect("a phase");
+        let cell =
+            explore_last(&search, hearing, &mut memo, workers, &mut |_| {}, &never, TeethCheck::Skipped)
+                .expect("a phase");
         assert_eq!(cell.phase, "race");
         states += cell.states_checked;
         wrong.extend(

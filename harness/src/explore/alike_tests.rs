@@ -188,6 +188,7 @@ fn where_all_is_read_nothing_is_noted_for_long() {
     };
     let cell = explore_last(
         &search,
+        &Hearing::of(&search),
         &mut Memo::new(),
         &mut pool,
         &mut |_| {},

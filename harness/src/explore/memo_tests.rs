@@ -72,8 +72,16 @@ fn explored(trace: &Trace, memo: &mut Memo, pool: &mut FakePool) -> CellResult {
         assume: &[],
         repro_dir: None,
     };
-    let cell =
-        explore_last(&search, memo, pool, &mut |_| {}, &AtomicBool::new(false), TeethCheck::Skipped).unwrap();
+    let cell = explore_last(
+        &search,
+        &Hearing::of(&search),
+        memo,
+        pool,
+        &mut |_| {},
+        &AtomicBool::new(false),
+        TeethCheck::Skipped,
+    )
+    .unwrap();
     assert!(cell.states_checked > 3 && cell.not_measured.is_empty(), "{cell:?}");
     cell
 }

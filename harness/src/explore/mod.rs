@@ -4,6 +4,7 @@ mod alike;
 mod bite;
 mod crashed;
 mod dumps;
+mod hearing;
 mod keep;
 mod memo;
 mod onward;
@@ -17,6 +18,7 @@ mod sweep;
 mod tests;
 mod tree;
 
+pub use hearing::Hearing;
 pub use memo::Memo;
 pub use run::{TeethCheck, explore, explore_deep, explore_last, explore_sharing};
 pub use search::Search;

@@ -1,6 +1,7 @@
 //! One exploration from beginning to end: sweep, teeth, findings, cells.
 
 use super::bite::{Bite, broken_off, verdict};
+use super::hearing::Hearing;
 use super::keep::repro_of;
 use super::memo::Memo;
 use super::phases::{Ordered, PhaseRun};
@@ -12,7 +13,7 @@ use crate::cell::{CellResult, Finding, Recoveries, Saved, Story, Teeth};
 use crate::cluster::{Case, Cluster, Clusters, Kin, mechanism};
 use crate::contract::Contract;
 use crate::history::{History, Phase};
-use crate::judge::{Judge, JudgeOptions};
+use crate::judge::Judge;
 use crate::minimise::{Scope, local_minimum};
 use crate::pool::{Pool, PoolError};
 use crate::story::{Subject, tell};
@@ -23,7 +24,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use unplug_faults::effect::{Effects, Names, Orders};
+use unplug_faults::effect::{Effects, Names};
 use unplug_faults::model::Model;
 use unplug_faults::state::{Assumption, CrashState, Plan, Space};
 use unplug_faults::trace::{Blind, Trace};
@@ -55,19 +56,21 @@ pub fn explore_sharing(
     progress: &mut dyn FnMut(Progress),
     cancel: &AtomicBool,
 ) -> Vec<CellResult> {
-    explore_with(search, memo, pool, progress, cancel, WITH_TEETH)
+    explore_with(search, &Hearing::of(search), memo, pool, progress, cancel, WITH_TEETH)
 }
 
 /// As [`explore_sharing`], but of the last phase only; without teeth the cell cannot hold.
 pub fn explore_last(
     search: &Search<'_>,
+    hearing: &Hearing,
     memo: &mut Memo,
     pool: &mut dyn Pool,
     progress: &mut dyn FnMut(Progress),
     cancel: &AtomicBool,
     teeth: TeethCheck,
 ) -> Option<CellResult> {
-    explore_with(search, memo, pool, progress, cancel, How { teeth, depth: 0, last_only: true }).pop()
+    explore_with(search, hearing, memo, pool, progress, cancel, How { teeth, depth: 0, last_only: true })
+        .pop()
 }
 
 /// As [`explore_sharing`], and power is lost during recoveries, too: to `depth` 1 during those of the run's crash
@@ -80,7 +83,7 @@ pub fn explore_deep(
     progress: &mut dyn FnMut(Progress),
     cancel: &AtomicBool,
 ) -> Vec<CellResult> {
-    explore_with(search, memo, pool, progress, cancel, How { depth, ..WITH_TEETH })
+    explore_with(search, &Hearing::of(search), memo, pool, progress, cancel, How { depth, ..WITH_TEETH })
 }
 
 /// Whether what a sweep would not find is asked, and how closely. Without teeth no cell can hold.
@@ -112,6 +115,7 @@ const WITH_TEETH: How = How { teeth: TeethCheck::Classed, depth: 0, last_only: f
 /// As [`explore_sharing`].
 pub(super) fn explore_with(
     search: &Search<'_>,
+    hearing: &Hearing,
     memo: &mut Memo,
     pool: &mut dyn Pool,
     progress: &mut dyn FnMut(Progress),
@@ -119,25 +123,19 @@ pub(super) fn explore_with(
     how: How,
 ) -> Vec<CellResult> {
     let started = Instant::now();
-    let history = History::of(search.trace);
-    let mut run = Run::new(search, &history, how);
+    let mut run = Run::new(search, &hearing.history, how);
     let first = if how.last_only { run.phases.len().saturating_sub(1) } else { 0 };
-    let orders = Orders::of(search.trace);
-    run.blind.extend(search.trace.blind.iter().cloned().chain(orders.blind.clone()));
-    let options = JudgeOptions::at(history.recovery_ms(search.trace.meta.virtual_time));
-    let judge = match Judge::new(&history, search.contract.clone(), search.target.oracle(), options) {
-        Ok(judge) => Some(judge),
-        Err(blind) => {
-            run.blind.push(blind);
-            None
+    // What the recorder could not follow makes every result of it unsound: nothing is explored.
+    let judge = match hearing.sound(search) {
+        Ok(judge) => judge,
+        Err(reasons) => {
+            run.blind = reasons;
+            let cell = |i| run.cell(i, Vec::new(), Bite::Teeth(Teeth::NotNeeded), started.elapsed());
+            return (first..run.phases.len()).map(cell).collect();
         }
     };
-    // What the recorder could not follow makes every result of it unsound: nothing is explored.
-    let Some(judge) = judge.filter(|_| run.blind.is_empty()) else {
-        let cell = |i| run.cell(i, Vec::new(), Bite::Teeth(Teeth::NotNeeded), started.elapsed());
-        return (first..run.phases.len()).map(cell).collect();
-    };
-    memo.open(&judge);
+    let orders = &hearing.orders;
+    memo.open(judge);
     let mut means = Means::new(memo, pool, progress, cancel).sparing(search.target.notes_reads());
     means.told.budget = search.plan.budget * run.phases.len() as u64;
     let derived: Vec<(Effects, Names)> =
@@ -148,12 +146,12 @@ pub(super) fn explore_with(
     let mut cells = Vec::with_capacity(run.phases.len());
     for index in first..run.phases.len() {
         let begun = Instant::now();
-        let scene = Scene { all: &all, judge: &judge, index };
+        let scene = Scene { all: &all, judge, index };
         run.sweep_phase(&mut means, scene);
         means.counting = false;
         let bite = match how.teeth {
             TeethCheck::Skipped => Bite::Teeth(Teeth::NotNeeded),
-            TeethCheck::Found | TeethCheck::Classed => run.teeth(&mut means, &judge, index),
+            TeethCheck::Found | TeethCheck::Classed => run.teeth(&mut means, judge, index),
         };
         means.counting = true;
         let mut findings = run.findings(&mut means, scene);

@@ -1,14 +1,13 @@
 //! The fewest operations: where a run can be recorded again, a violation is shown by a workload without the steps
 //! that do not matter for it.
 
+use super::hearing::Hearing;
 use super::memo::Memo;
 use super::run::{How, TeethCheck, explore_with, with_names};
 use super::search::Search;
 use super::sweep::{Means, sweep};
 use crate::cell::{AFTER_RECOVERY, CellResult, DURING_RECOVERY, Finding};
 use crate::cluster::mechanism;
-use crate::history::History;
-use crate::judge::{Judge, JudgeOptions};
 use crate::minimise::fewest_steps;
 use crate::pool::Pool;
 use crate::repro::Repro;
@@ -17,7 +16,6 @@ use crate::workload::{Step, Workload};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use unplug_faults::effect::Orders;
 use unplug_faults::state::{Plan, Space};
 use unplug_faults::trace::Trace;
 
@@ -171,25 +169,21 @@ fn states_until(
     pool: &mut dyn Pool,
     cancel: &AtomicBool,
 ) -> Option<u64> {
-    let history = History::of(trace);
-    let orders = Orders::of(trace);
-    if !trace.blind.is_empty() || orders.blind.is_some() {
-        return None;
-    }
-    let options = JudgeOptions::at(history.recovery_ms(trace.meta.virtual_time));
-    let judge = Judge::new(&history, search.contract.clone(), search.target.oracle(), options).ok()?;
-    let trace = orders.traces.first()?;
+    let search = &Search { trace, contract: search.contract.clone(), plan: search.plan.clone(), ..*search };
+    let hearing = Hearing::of(search);
+    let judge = hearing.sound(search).ok()?;
+    let (history, trace) = (&hearing.history, hearing.orders.traces.first()?);
     let (effects, names) = with_names(search.model, trace);
     let space = Space::new(trace, &effects, search.model, search.assume);
     let plan = Plan { budget, ..search.plan.clone() };
     let (mut memo, mut progress) = (Memo::new(), |_| {});
     let mut means = Means::new(&mut memo, pool, &mut progress, cancel);
     let mut found = false;
-    let swept = sweep(&mut means, &space, &plan, &judge, &mut |state, _, seen, memo| {
+    let swept = sweep(&mut means, &space, &plan, judge, &mut |state, _, seen, memo| {
         let violation = judge.check_seen(state.first, state.last, seen, memo.dump_of(seen));
         found = violation.is_some_and(|v| {
             v.class.family() == class.family()
-                && mechanism(trace, &history, &effects, &names, state, &v).text == how
+                && mechanism(trace, history, &effects, &names, state, &v).text == how
         });
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -210,7 +204,7 @@ fn told(
     let repro_dir = search.repro_dir.map(|_| scratch.path());
     let (contract, plan) = (search.contract.clone(), search.plan.clone());
     let small = Search { trace, contract, plan, repro_dir, ..*search };
-    let cells = explore_with(&small, &mut Memo::new(), pool, &mut |_| {}, cancel, with);
+    let cells = explore_with(&small, &Hearing::of(&small), &mut Memo::new(), pool, &mut |_| {}, cancel, with);
     // As which class a mistake of recovery shows itself depends on how far the recovery had come.
     let of_class = |f: &Finding| {
         with.depth > 0 || f.violation.class.family() == class.family() || f.also.contains(&class)

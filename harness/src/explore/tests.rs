@@ -1,6 +1,6 @@
 //! Whole explorations of hand-made traces, with a toy store whose recovery is a function of the image.
 
-use super::{Memo, Search, TeethCheck, explore_last, explore_sharing};
+use super::{Hearing, Memo, Search, TeethCheck, explore_last, explore_sharing};
 use crate::cell::{CellResult, Teeth};
 use crate::contract::Contract;
 use crate::dump::Dump;

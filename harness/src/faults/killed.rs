@@ -6,7 +6,7 @@ use super::tally::Tally;
 use super::trim::whole;
 use crate::cell::{CellResult, Teeth};
 use crate::contract::Contract;
-use crate::explore::{Memo, Search, TeethCheck, explore_last};
+use crate::explore::{Hearing, Memo, Search, TeethCheck, explore_last};
 use crate::history::{SUSPENDED, WHILE_A_CHILD_RUNS};
 use crate::pool::Pool;
 use crate::target::resp_stop::Stop;
@@ -49,7 +49,15 @@ pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> C
             assume: &[],
             repro_dir,
         };
-        explore_last(&search, memo, pool, &mut |_| {}, sweep.cancel, TeethCheck::Skipped)
+        explore_last(
+            &search,
+            &Hearing::of(&search),
+            memo,
+            pool,
+            &mut |_| {},
+            sweep.cancel,
+            TeethCheck::Skipped,
+        )
     };
     let mut tally = Tally::new(&sweep.target.title(), sweep.target.policy, KILL, "kill", trace.meta.seed);
     let budget = sweep.budget.saturating_mul(KILL_SHARE);

@@ -10,13 +10,14 @@ use super::tally::Tally;
 use super::trim::{fingerprint, from_fault, on_one_that_stops, whole};
 use crate::cell::{CellResult, Finding};
 use crate::contract::Contract;
-use crate::explore::{Memo, Search, TeethCheck, explore_last};
+use crate::explore::{Hearing, Memo, Search, TeethCheck, explore_last};
 use crate::pool::{Pool, PoolError};
 use crate::record::RecordError;
 use crate::target::options::value_of;
 use crate::target::resp::RespTarget;
 use crate::target::resp_stop::{Stop, Survived};
 use crate::workload::{Step, Workload};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -204,9 +205,12 @@ impl Sweep<'_> {
     fn without_faults(&self, base: &Trace, results: &mut Results, pool: &mut dyn Pool) {
         let trace = whole(base);
         let memo = &mut results.memo;
+        let hearing = OnceCell::new();
         for model in &self.models {
             let search = self.search(&trace, *model, self.budget.saturating_mul(BASE_SHARE), None);
-            let cell = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, TeethCheck::Skipped);
+            let hearing = hearing.get_or_init(|| Hearing::of(&search));
+            let cell =
+                explore_last(&search, hearing, memo, pool, &mut |_| {}, self.cancel, TeethCheck::Skipped);
             results.mechanisms.extend(cell.into_iter().flat_map(|c| c.findings).map(|f| f.mechanism));
         }
     }
@@ -303,15 +307,18 @@ impl Sweep<'_> {
         let memo = &mut results.memo;
         let mut saved = false;
         let stopped = on_one_that_stops(trace);
+        let hearings = [OnceCell::new(), OnceCell::new()];
         for (index, model) in self.models.iter().enumerate() {
-            let trace = stopped.as_ref().filter(|_| model.stops()).unwrap_or(trace);
-            let search = self.search(trace, *model, self.budget, self.repro_dir);
+            let stopped = stopped.as_ref().filter(|_| model.stops());
+            let search = self.search(stopped.unwrap_or(trace), *model, self.budget, self.repro_dir);
+            let hearing = hearings[usize::from(stopped.is_some())].get_or_init(|| Hearing::of(&search));
             let tally = results.tallies.get_mut(&(single.group, index));
             let teeth = match tally.as_ref().is_some_and(|t| t.has_bitten()) {
                 true => TeethCheck::Found,
                 false => TeethCheck::Classed,
             };
-            let Some(cell) = explore_last(&search, memo, pool, &mut |_| {}, self.cancel, teeth) else {
+            let Some(cell) = explore_last(&search, hearing, memo, pool, &mut |_| {}, self.cancel, teeth)
+            else {
                 continue;
             };
             let is_new = |f: &Finding| !results.mechanisms.contains(&f.mechanism);
