@@ -39,8 +39,7 @@ impl Scratch {
     pub fn under(base: &Path) -> io::Result<Scratch> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
-            let n = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = base.join(format!("{PREFIX}{}-{n}", std::process::id()));
+            let path = base.join(name(std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
             match fs::create_dir(&path) {
                 // Another process with this number, in another container that shares the directory.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -66,6 +65,12 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         remove(&self.path);
     }
+}
+
+/// The name of a process's nth directory. All are of one length: targets name files in what they answer and log, and how
+/// long an answer is, is part of a recording. (A process's number has seven digits at the most, proc_sys_kernel(5).)
+fn name(pid: u32, n: u64) -> String {
+    format!("{PREFIX}{pid:07}-{n:07}")
 }
 
 /// Removes a directory in which processes that were killed a moment ago may still be making files: a server dies by
@@ -156,6 +161,12 @@ mod tests {
         remove(&path);
         maker.join().unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn names_are_of_one_length() {
+        assert_eq!(name(7, 0), "unplug-0000007-0000000");
+        assert_eq!(name(4_194_304, 9_999_999).len(), name(1, 1).len());
     }
 
     #[test]
