@@ -82,7 +82,7 @@ impl Run<'_> {
         // Where keeping nothing would break a promise, the syncs are what the promise rests on.
         let bite = if judge.forbids_nothing_kept(phase.begin, phase.end) {
             let sabotaged = teeth::drop_syncs(self.search.trace);
-            let bite = self.bites(means, &sabotaged, judge, &phase, SABOTAGE_BUDGET);
+            let bite = self.bites_in_the_end(means, &sabotaged, judge, &phase, self.sabotage_budget());
             bite.map(|bite| bite.bite(teeth::SYNCS_DROPPED.to_string()))
         } else {
             self.bite_content(means, judge, &phase)
@@ -101,7 +101,8 @@ impl Run<'_> {
     /// nothing of. Where even that can show in no state of the phase, content that nobody wrote.
     fn bite_content(&self, means: &mut Means<'_>, judge: &Judge, phase: &Phase) -> Result<Bite, PoolError> {
         if let Some(sabotaged) = teeth::delete_middle_write(self.search.trace, phase.begin, phase.end)
-            && let Sabotaged::Found(class) = self.bites(means, &sabotaged, judge, phase, SABOTAGE_BUDGET)?
+            && let Sabotaged::Found(class) =
+                self.bites(means, &sabotaged, judge, phase, self.sabotage_budget())?
         {
             return Ok(teeth_of(teeth::WRITE_DELETED.to_string(), Some(class)));
         }
@@ -111,7 +112,8 @@ impl Run<'_> {
         if let Some((hidden, id)) = judge.hiding_one(phase.begin, phase.end, wrote)
             && judge.differs_within(&hidden, phase.begin, phase.end)
         {
-            let bite = self.bites(means, self.search.trace, &hidden, phase, self.search.plan.budget)?;
+            let budget = self.search.plan.budget.max(1);
+            let bite = self.bites_in_the_end(means, self.search.trace, &hidden, phase, budget)?;
             return Ok(bite.bite(format!("operation {id} hidden from the judge")));
         }
         self.bite_impostor(means, judge, phase)
@@ -143,6 +145,29 @@ impl Run<'_> {
         }
     }
 
+    /// As [`bites`](Run::bites), and in many more states if in none of those.
+    fn bites_in_the_end(
+        &self,
+        means: &mut Means<'_>,
+        trace: &Trace,
+        judge: &Judge,
+        phase: &Phase,
+        budget: u64,
+    ) -> Result<Sabotaged, PoolError> {
+        match self.bites(means, trace, judge, phase, budget)? {
+            // Where a disk may lose much, few of its states hold, or lack, the one thing in question.
+            Sabotaged::NotAmongThose => {
+                self.bites(means, trace, judge, phase, budget.saturating_mul(FURTHER))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// How many states of a sabotaged trace are tried.
+    fn sabotage_budget(&self) -> u64 {
+        SABOTAGE_BUDGET.min(self.search.plan.budget.max(1))
+    }
+
     /// Explores a phase of a sabotaged trace until it has a violation; its class.
     fn bites(
         &self,
@@ -155,7 +180,7 @@ impl Run<'_> {
         let (effects, names) = with_names(self.search.model, trace);
         let ordered = Ordered { trace, effects: &effects, names: &names, index: 0 };
         let space = self.space(&ordered, phase);
-        let plan = Plan { budget: budget.min(self.search.plan.budget.max(1)), ..self.search.plan.clone() };
+        let plan = Plan { budget, ..self.search.plan.clone() };
         let mut found = None;
         let swept = sweep(means, &space, &plan, judge, &mut |state, _, seen, memo| {
             found = match self.how.teeth {
@@ -179,5 +204,7 @@ impl Run<'_> {
 
 /// How many states of a sabotaged trace are tried: a sabotage that bites shows among the first.
 const SABOTAGE_BUDGET: u64 = 20_000;
+/// How many times as many states are tried where a sabotage shows in none of the first.
+const FURTHER: u64 = 32;
 /// How many states are tried with content that nobody wrote: the judge refuses it at once or never.
 const IMPOSTOR_BUDGET: u64 = 64;
