@@ -281,12 +281,6 @@ impl Sweep<'_> {
             }
         }
         let Some(trace) = from_fault(&survived.trace) else { return Ok(()) };
-        eprintln!(
-            "FP {text}: {:x?} {} {:?}",
-            fingerprint(&trace),
-            trace.events.len(),
-            survived.ended.is_some()
-        );
         // Which error it was often makes no difference: the same run is not crashed twice.
         if fingerprint(&trace).is_some_and(|print| !results.known.insert(print)) {
             return Ok(());
