@@ -1,7 +1,7 @@
 //! From events to effects: a simulation of what the kernel's memory held when each call was made.
 
 use crate::effect::returns::Returns;
-use crate::effect::unwritten::Unwritten;
+use crate::effect::unwritten::{Unwritten, Was};
 use crate::effect::{Back, Effect, EffectId, EffectKind, Meta, PAGE, ZEROS};
 use crate::event::{Event, FileId, Name, NodeKind, Op, SyncKind, WriteSync};
 use crate::trace::Trace;
@@ -21,6 +21,8 @@ pub struct Effects {
     /// The data that are the first in a block that was allocated in advance, or zeroed. Only in
     /// [`with_freed`](Self::with_freed).
     pub(crate) unwritten: BTreeSet<EffectId>,
+    /// The data that are the first in a block that was allocated in advance.
+    pub(crate) in_advance: BTreeSet<EffectId>,
 }
 
 /// Zeros in place, which may be there although the change that zeroed the page is not.
@@ -77,8 +79,8 @@ impl Effects {
                 live.event(index as u32, event);
             }
         }
-        let Live { list, deaths, straddles, zeros, first, .. } = live;
-        Effects { list, deaths, straddles, zeros, unwritten: first }
+        let Live { list, deaths, straddles, zeros, first, in_advance, .. } = live;
+        Effects { list, deaths, straddles, zeros, unwritten: first, in_advance }
     }
 
     /// How many there are.
@@ -119,6 +121,7 @@ pub(super) struct Live {
     straddles: BTreeSet<EffectId>,
     zeros: BTreeMap<EffectId, Zeros>,
     first: BTreeSet<EffectId>,
+    in_advance: BTreeSet<EffectId>,
     pub(super) unwritten: Unwritten,
     pub(super) beside: Beside,
     back: Returns,
@@ -137,6 +140,7 @@ impl Live {
             straddles: BTreeSet::new(),
             zeros: BTreeMap::new(),
             first: BTreeSet::new(),
+            in_advance: BTreeSet::new(),
             unwritten: Unwritten::default(),
         };
         for node in &trace.base {
@@ -337,8 +341,12 @@ impl Live {
             if from < old && to > old {
                 self.straddles.insert(id);
             }
-            if self.unwritten.written(file, page) && self.beside.freed {
+            let was = self.unwritten.written(file, page);
+            if was.is_some() && self.beside.freed {
                 self.first.insert(id);
+            }
+            if was == Some(Was::Allocated) {
+                self.in_advance.insert(id);
             }
         }
     }

@@ -25,6 +25,15 @@ struct Page {
     told: bool,
 }
 
+/// What a page was before it was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Was {
+    /// Its block had never held data of the file.
+    Allocated,
+    /// Its block may still hold data on the disk, from before the ZERO_RANGE.
+    Zeroed,
+}
+
 /// Such pages of all files.
 #[derive(Default)]
 pub(super) struct Unwritten {
@@ -55,9 +64,10 @@ impl Unwritten {
         }
     }
 
-    /// The page is written; whether it was such a page.
-    pub(super) fn written(&mut self, file: FileId, page: u64) -> bool {
-        self.files.get_mut(&file).is_some_and(|of_file| of_file.remove(&page).is_some())
+    /// The page is written; what it was, if it was such a page.
+    pub(super) fn written(&mut self, file: FileId, page: u64) -> Option<Was> {
+        let page = self.files.get_mut(&file)?.remove(&page)?;
+        Some(if page.zeroed.is_none() { Was::Allocated } else { Was::Zeroed })
     }
 
     /// The pages have no such blocks any more.

@@ -9,8 +9,8 @@ pub(crate) static ORDERED: Journalling = Journalling {
     name: "ext4-ordered",
     summary: "ext4 by default: names in the journal's order, data by page, zeros before appended data",
     kind: Kind::Default { system: "ext4" },
-    // R3: an overwritten page tears. A fresh one does not: its extent is marked written when all of the page is
-    // (dioread_nolock); until then it reads as zeros, any page of it, the last too (R4), which is the absent effect.
+    // R3: an overwritten page tears. A fresh one, or one allocated in advance, does not: its extent is marked written
+    // when all of the page is (dioread_nolock); until then it reads as zeros, any page of it, the last too (R4), which is the absent effect.
     data: DataGoes::SizeAtAllocation(Oddities { tear_old: true, ..Oddities::NONE }),
     // auto_da_alloc (ext4_rename: ext4_alloc_da_blocks) starts the allocation, so the size is journalled before the
     // rename; it does not wait for the data. The like for O_TRUNC, write, close only starts the I/O at the close:

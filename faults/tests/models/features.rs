@@ -201,6 +201,51 @@ fn preallocated_rubbish() {
     same(&["ext4-writeback"], &synced, &["f=AB0", "f=AC0"]);
 }
 
+/// Whether B and C are in a file, in all states.
+fn parts(script: &Script, model: &str) -> std::collections::BTreeSet<(bool, bool)> {
+    let model = unplug_faults::model::by_name(model).expect("model");
+    let effects = model.effects(&script.trace);
+    let space = unplug_faults::state::Space::new(&script.trace, &effects, model, &[]);
+    let plan = unplug_faults::state::Plan { bound: 9, budget: 9999, seed: 1 };
+    let has = |state: unplug_faults::state::CrashState| {
+        let data = space.image(&state).nodes[&b"f"[..]].data.to_vec();
+        (data.contains(&b'B'), data.contains(&b'C'))
+    };
+    space.states(&plan).map(has).collect()
+}
+
+/// R3 for blocks that were allocated in advance: their extents are marked written when all of a page is on the disk, so
+/// the first data in them do not tear; what overwrites them does, and it has them whole beneath it.
+#[test]
+fn preallocated_pages_do_not_tear() {
+    let all = |models: &[&str], script: &Script, states: &[&str]| {
+        models.iter().for_each(|model| assert_eq!(script.at_end(model, &[]), set(states), "{model}"));
+    };
+    let allocated = |mode| Script::new().base("f", 'A', 1).allocate("f", mode, 4096, 4096).fsync("f");
+    let once = allocated(AllocateMode::Extend).write("f", 1, 'B', 1);
+    all(&["ext4-ordered", "xfs", "btrfs", "ext4-journal"], &once, &["f=A0", "f=AB"]);
+    all(&["ext4-writeback", "posix"], &once, &["f=A0", "f=AB", "f=A?"]);
+    let twice = once.write("f", 1, 'C', 1);
+    all(&["btrfs", "ext4-journal"], &twice, &["f=A0", "f=AB", "f=AC"]);
+    all(&["ext4-ordered", "xfs"], &twice, &["f=A0", "f=AB", "f=AC", "f=A?"]);
+    let synced = twice.fsync("f").write("f", 1, 'D', 1);
+    all(&["ext4-ordered", "xfs"], &synced, &["f=AC", "f=AD", "f=A?"]);
+    // What is written beside the first data is not there without them: they are one page, written as a whole.
+    let part = |script: Script, at, letter| script.bytes("f", at, vec![letter; 512], WriteSync::None);
+    let beside = part(part(allocated(AllocateMode::Extend), 4096, b'B'), 5120, b'C');
+    for (model, n) in [("ext4-ordered", 3), ("xfs", 3), ("ext4-writeback", 4)] {
+        assert_eq!(parts(&beside, model).len(), n, "{model}");
+        assert_eq!(parts(&beside, model).contains(&(false, true)), n == 4, "{model}");
+    }
+    // Beyond the end the size may come alone.
+    let beyond = allocated(AllocateMode::KeepSize).write("f", 1, 'B', 1);
+    all(&["ext4-ordered"], &beyond, &["f=A", "f=A0", "f=AB"]);
+    all(&["xfs"], &beyond, &["f=A", "f=AB"]);
+    // A block that was zeroed in place may still hold what it held: its data tear.
+    let zeroed = Script::new().base("f", 'A', 1).allocate("f", ZERO, 0, 4096).write("f", 0, 'B', 1);
+    all(&["ext4-ordered"], &zeroed, &["f=A", "f=0", "f=B", "f=?"]);
+}
+
 /// The zeros of a hole within a page are data: on ext4 the journal waits for them, on XFS and with data=writeback it
 /// does not, and a later change that is forced takes the hole along without them.
 #[test]
