@@ -151,6 +151,7 @@ fn swept(policy: Policy, extra: &[(&str, &str)], faults: &str, repros: &Path) ->
         workload: &workload,
         contract: contract.clone(),
         asked: &asked,
+        finds_damage: true,
         models: vec![model::by_name("posix").expect("a model")],
         budget: 16,
         assume: &[],
@@ -159,6 +160,21 @@ fn swept(policy: Policy, extra: &[(&str, &str)], faults: &str, repros: &Path) ->
         told: &told,
     };
     sweep(&sweep_all, &mut pool).expect("swept")
+}
+
+/// "Refused where a checksum covers them": of a variant without checksums nothing is promised, and nothing is tried; that it
+/// is not is said. An option that is set by hand changes no promise: there it is a violation, as the next test shows.
+#[test]
+fn no_damage_is_done_where_nothing_is_promised_of_it() {
+    let dir = directory();
+    let words = "check --policy always --ops 4 --budget 40 --recovery-depth 0 --format json --faults rest";
+    let with = |variant: &str| run(dir.path(), &format!("{words} --model prefix --variant {variant}"));
+    let output = with("unchecked");
+    assert_code(&output, 0);
+    assert!(cells(&output).is_empty() && error(&output).contains("no damage at rest"), "{}", error(&output));
+    let output = with("default");
+    assert_code(&output, 0);
+    assert_eq!(cells(&output).len(), 1);
 }
 
 #[test]

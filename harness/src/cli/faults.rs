@@ -8,6 +8,7 @@ use crate::contract::Contract;
 use crate::faults::{Asked, Sweep, SweepError, Told, sweep};
 use crate::target::Target;
 use crate::target::resp::RespTarget;
+use crate::target::variant::Variant;
 use crate::worker::Workers;
 use crate::workload::Workload;
 use std::collections::BTreeSet;
@@ -36,6 +37,7 @@ pub(super) fn faults(
         Told::Done(n) => watch.advance(n),
         Told::Note(text) => watch.note(text),
     };
+    let variant = target.variant.as_deref().and_then(Variant::named);
     let models = models.iter().filter_map(|name| model::by_name(name)).collect();
     let swept = sweep(
         &Sweep {
@@ -43,6 +45,7 @@ pub(super) fn faults(
             workload,
             contract: contract.clone(),
             asked,
+            finds_damage: variant.is_none_or(Variant::finds_damage),
             shown,
             models,
             budget: (plan.explore.budget / SHARE).max(16),

@@ -26,8 +26,8 @@ pub struct Variant {
     pub origin: Option<&'static Origin>,
     set: Options,
     recover: Options,
-    /// Something is promised only where pages reach the disk in their order.
-    ordered_only: bool,
+    /// A part of what is written has no checksums: less is promised of it.
+    unchecked: bool,
 }
 
 /// The policies with a log.
@@ -43,7 +43,7 @@ const PLAIN: Variant = Variant {
     origin: None,
     set: &[],
     recover: &[],
-    ordered_only: false,
+    unchecked: false,
 };
 
 /// The name of the configuration that is run where none is named.
@@ -104,7 +104,7 @@ pub static VARIANTS: &[Variant] = &[
         summary: "no checksums: Redis's own bytes, which promise less after a power loss",
         policies: LOGS,
         set: &[("aof-checksum", "no")],
-        ordered_only: true,
+        unchecked: true,
         ..PLAIN
     },
     Variant {
@@ -180,7 +180,7 @@ pub static VARIANTS: &[Variant] = &[
         course: Course::Restarted { how: Ending::Stop, set: &[("aof-checksum", "no")] },
         set: &[("aof-checksum", "yes")],
         recover: &[("aof-checksum", "no")],
-        ordered_only: true,
+        unchecked: true,
         ..PLAIN
     },
     Variant {
@@ -190,7 +190,7 @@ pub static VARIANTS: &[Variant] = &[
         course: Course::Restarted { how: Ending::Stop, set: &[("aof-checksum", "yes")] },
         set: &[("aof-checksum", "no")],
         recover: &[("aof-checksum", "yes")],
-        ordered_only: true,
+        unchecked: true,
         ..PLAIN
     },
     Variant {
@@ -269,7 +269,12 @@ impl Variant {
     /// The engine's documentation: without checksums "a power loss may bring back a value with zeros in it, or a log
     /// that is refused", as there is nothing that tells a page that was not written.
     pub fn documented(&self) -> Option<&'static [&'static str]> {
-        self.ordered_only.then_some(ORDERED)
+        self.unchecked.then_some(ORDERED)
+    }
+
+    /// Whether damage to files at rest is promised to be found. The engine's documentation: "where a checksum covers them".
+    pub fn finds_damage(&self) -> bool {
+        !self.unchecked
     }
 }
 
