@@ -23,18 +23,33 @@ pub fn drop_syncs(trace: &Trace) -> Trace {
 /// The trace without the middle one of the writes between two crash points, as if the target had never made
 /// it: what follows in the file moves up. `None` where nothing is written there.
 pub fn delete_middle_write(trace: &Trace, begin: Clock, end: Clock) -> Option<Trace> {
+    delete_a_write(trace, begin, end).next()
+}
+
+/// As [`delete_middle_write`], and then without another one instead, from the middle outwards: of one write nobody may miss
+/// anything, as of one to a snapshot that is made beside a log.
+pub fn delete_a_write(trace: &Trace, begin: Clock, end: Clock) -> impl Iterator<Item = Trace> {
     let is_write = |i: &usize| {
         let e = &trace.events[*i];
         let writes = matches!(&e.op, Op::Write { data, .. } if !data.is_empty());
         e.errno == 0 && writes && (begin..=end).contains(&e.begin)
     };
     let writes: Vec<usize> = (0..trace.events.len()).filter(is_write).collect();
-    let middle = *writes.get(writes.len() / 2)?;
-    let mut out = trace.clone();
-    let gone = out.events.remove(middle);
-    let Op::Write { file, offset, data, .. } = gone.op else { return None };
-    move_up(&mut out, middle, file, offset, data.len() as u64);
-    Some(out)
+    let without = move |at: usize| {
+        let mut out = trace.clone();
+        let gone = out.events.remove(at);
+        let Op::Write { file, offset, data, .. } = gone.op else { return None };
+        move_up(&mut out, at, file, offset, data.len() as u64);
+        Some(out)
+    };
+    // The half, the quarters that are no half, the eighths that are no quarters.
+    let parts = [(1, 2), (1, 4), (3, 4), (1, 8), (3, 8), (5, 8), (7, 8)];
+    let mut chosen: Vec<usize> = Vec::new();
+    for (part, of) in parts {
+        let at = writes.get(writes.len() * part / of).filter(|at| !chosen.contains(at));
+        chosen.extend(at);
+    }
+    chosen.into_iter().filter_map(without)
 }
 
 /// Moves the later appends to a file up by the length of a write that is gone.
@@ -86,5 +101,21 @@ mod tests {
             .collect();
         assert_eq!(offsets, [0, 3, 5]);
         assert!(delete_middle_write(&trace, 100, 200).is_none());
+        let writes = |trace: &Trace| -> Vec<(u32, u64)> {
+            let of = |e: &unplug_faults::event::Event| match &e.op {
+                Op::Write { file, offset, .. } => Some((file.0, *offset)),
+                _ => None,
+            };
+            trace.events.iter().filter_map(of).collect()
+        };
+        // Each of the four once, from the middle outwards.
+        let without: Vec<_> = delete_a_write(&trace, 0, u64::MAX).map(|t| writes(&t)).collect();
+        let expected = [
+            vec![(1, 0), (1, 3), (2, 5)],
+            vec![(1, 0), (1, 3), (2, 5)],
+            vec![(1, 0), (1, 3), (1, 5)],
+            vec![(1, 0), (1, 2), (2, 5)],
+        ];
+        assert_eq!(without, expected);
     }
 }

@@ -78,15 +78,19 @@ pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> C
         }
     }
     // Syncs are nothing to a kill: what must be seen here is a call that was never made.
-    let sabotage = teeth::WRITE_DELETED.to_owned();
-    let sabotaged = teeth::delete_middle_write(&whole(trace), 0, u64::MAX);
-    if let Some(cell) = sabotaged.and_then(|trace| explore(&trace, &mut memo, budget, None)) {
-        match cell.findings.first().map(|f| f.violation.class) {
-            Some(class) => tally.teeth(Teeth::Bit { sabotage, class }),
-            None if cell.not_measured.is_empty() => tally.teeth(Teeth::Blunt { sabotage }),
-            // Broken off: nothing is known of the harness.
-            None => cell.not_measured.into_iter().for_each(|blind| tally.blind(blind)),
+    let sabotage = || teeth::WRITE_DELETED.to_owned();
+    for sabotaged in teeth::delete_a_write(&whole(trace), 0, u64::MAX) {
+        let Some(cell) = explore(&sabotaged, &mut memo, budget, None) else { continue };
+        if let Some(found) = cell.findings.first() {
+            tally.teeth(Teeth::Bit { sabotage: sabotage(), class: found.violation.class });
+            break;
         }
+        if !cell.not_measured.is_empty() {
+            // Broken off: nothing is known of the harness.
+            cell.not_measured.into_iter().for_each(|blind| tally.blind(blind));
+            break;
+        }
+        tally.teeth(Teeth::Blunt { sabotage: sabotage() });
     }
     tally.cell()
 }
