@@ -154,11 +154,10 @@ impl Run<'_> {
         phase: &Phase,
         budget: u64,
     ) -> Result<Sabotaged, PoolError> {
+        let further = budget.saturating_mul(FURTHER).min(SABOTAGE_BUDGET);
         match self.bites(means, trace, judge, phase, budget)? {
             // Where a disk may lose much, few of its states hold, or lack, the one thing in question.
-            Sabotaged::NotAmongThose => {
-                self.bites(means, trace, judge, phase, budget.saturating_mul(FURTHER))
-            }
+            Sabotaged::NotAmongThose if further > budget => self.bites(means, trace, judge, phase, further),
             found => Ok(found),
         }
     }
@@ -202,7 +201,7 @@ impl Run<'_> {
     }
 }
 
-/// How many states of a sabotaged trace are tried: a sabotage that bites shows among the first.
+/// How many states are tried for a sabotage at the most: one that bites shows among the first.
 const SABOTAGE_BUDGET: u64 = 20_000;
 /// How many times as many states are tried where a sabotage shows in none of the first.
 const FURTHER: u64 = 32;
