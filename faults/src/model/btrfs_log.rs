@@ -265,7 +265,36 @@ impl<'t> Reader<'t> {
                 self.force(id, point.end);
             }
         }
+        self.meanwhile(point, file, &there);
         self.logged.insert(file, point.end);
+    }
+
+    /// What is called while the sync runs may still come into its log: of the file's pages and names, as they are looked at
+    /// one after the other.
+    fn meanwhile(&mut self, point: &Point, file: FileId, there: &Held) {
+        let log = Log::of(self, file);
+        let effects = self.effects;
+        let from = effects.list.partition_point(|effect| effect.issued <= point.begin);
+        let during = effects.list[from..].iter().take_while(|effect| effect.issued < point.end);
+        for (id, effect) in (from as u32..).zip(during) {
+            let has = match &effect.kind {
+                _ if point.own == Some(effect.event) => continue,
+                EffectKind::Data { file: of, .. } | EffectKind::Size { file: of, .. } if *of == file => {
+                    Has::Perhaps
+                }
+                EffectKind::Data { .. } | EffectKind::Size { .. } => Has::Nothing,
+                EffectKind::Meta(meta) => match log.has(self, meta) {
+                    Has::Nothing if self.rides(id, meta) => Has::Perhaps,
+                    has => has,
+                },
+            };
+            if matches!(has, Has::NewName | Has::PerhapsNewName) {
+                self.logs.both.entry(EffectId(id)).or_insert(Event::NEVER);
+            }
+            if has != Has::Nothing {
+                self.came(id, there);
+            }
+        }
     }
 
     /// One more log that can have brought the effect: what all of them hold becomes less.

@@ -66,6 +66,24 @@ fn a_sync_does_not_force_what_is_still_running() {
     }
 }
 
+/// btrfs: what another thread does to a file while its log is made may come with the log, without what was done to others
+/// before; what is done later comes with the next commit, or log.
+#[test]
+fn what_is_done_while_a_log_is_made_may_be_in_it() {
+    let synced =
+        || base().write("f", 0, 'B', 1).within(2, 3).create("h").within(4, 5).fsync("f").within(10, 20);
+    let later = synced().write("f", 0, 'C', 1).within(30, 31);
+    let all = ["f=B x=A", "f=B h= x=A", "f=C h= x=A"];
+    assert_eq!(last(&later, "btrfs", &[]), set(&all));
+    let meanwhile = synced().write("f", 0, 'C', 1).within(12, 13);
+    assert_eq!(last(&meanwhile, "btrfs", &[]), set(&[&all[..], &["f=C x=A"]].concat()));
+    // A second name of the file likewise; not what is done to another one.
+    let meanwhile = synced().link("f", "g").within(12, 13).write("x", 0, 'C', 1).within(14, 15);
+    let states = last(&meanwhile, "btrfs", &[]);
+    assert!(states.iter().any(|s| s.contains("g->f") && !s.contains("h=")), "{states:?}");
+    assert!(states.iter().all(|s| s.contains("x=A") || s.contains("h=") && s.contains("g->f")), "{states:?}");
+}
+
 /// auto_da_alloc: the rename waits for sizes from before it, not for those of a write that is under way.
 #[test]
 fn a_rename_does_not_wait_for_a_write_that_is_still_running() {
