@@ -21,7 +21,9 @@
 //! A *blocking* send of more than the socket has room for, a blocking connect to a full backlog, an open of a FIFO
 //! and SO_RCVTIMEO are the kernel's, with the turn held: they end as [`Step::Stuck`] if nobody outside helps. TCP
 //! on the loopback interface may deliver after the call that sent has returned: use unix sockets where the order
-//! must repeat.
+//! must repeat. A descriptor of the supervisor's own process is not closed to the target as long as a copy of it is open,
+//! and a process that another thread has just forked holds one until it executes its program: who ends a connection to
+//! the target shuts it down (`shutdown`) instead of leaving that to `close`.
 
 /// The layout that is shared with the shim.
 #[path = "../../shim/abi_gate.rs"]

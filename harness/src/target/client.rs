@@ -2,6 +2,7 @@
 
 use crate::target::value::{Value, encode_command, parse};
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -206,6 +207,18 @@ impl Client {
     }
 }
 
+impl Drop for Client {
+    /// Ends the connection, for both sides, now. The end of the descriptor would do that only once nobody else holds it,
+    /// and a process that another thread has just forked holds a copy of it until it executes its program: a server would
+    /// see the end of the connection when that happens to happen, and no run would repeat.
+    fn drop(&mut self) {
+        // It fails only where the server was first.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        // What nobody has read would make a reset of it, again only once the last copy is gone. Nothing can be added.
+        let _ = self.fill();
+    }
+}
+
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
@@ -268,6 +281,24 @@ mod tests {
         assert_eq!(replies[2].items().unwrap()[1].bytes().unwrap().len(), 1 << 20);
         drop(client);
         echo.join().unwrap();
+    }
+
+    /// A copy of the socket stands for what a process holds that another thread has forked and that has not executed its
+    /// program yet.
+    #[test]
+    fn a_connection_ends_with_its_client_although_a_copy_is_held() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let copy = ours.try_clone().unwrap();
+        let client = Client::from_stream(ours).unwrap();
+        theirs.write_all(b"+never read\r\n").unwrap();
+        assert_eq!(theirs.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(client);
+        assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 0);
+        // Nor does the end of the copy change what the server sees: no reset because of what was not read.
+        drop(copy);
+        assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 0);
+        assert_eq!(theirs.take_error().unwrap().map(|e| e.to_string()), None);
     }
 
     #[test]
