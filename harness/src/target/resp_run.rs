@@ -198,7 +198,7 @@ impl<'a> Run<'a> {
                     still.push(wait);
                 } else if let Some(reply) = got {
                     if history {
-                        self.rig.recorder.reply(wait.client, wait.id, &reply.raw, reply.stream_end);
+                        self.rig.reply(wait.client, wait.id, &reply);
                     }
                     last = Some(reply);
                 }
