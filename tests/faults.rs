@@ -162,6 +162,20 @@ fn swept(policy: Policy, extra: &[(&str, &str)], faults: &str, repros: &Path) ->
     sweep(&sweep_all, &mut pool).expect("swept")
 }
 
+/// Found by `unplug check --variant switched --faults EIO`: CONFIG SET appendonly yes made the directory of the log, its sync of the
+/// parent failed, and it was refused; the next one found the directory there, synced inside it alone, and promised what a
+/// power loss takes away with the directory.
+#[test]
+fn a_log_that_is_switched_on_again_has_a_directory_that_stays() {
+    let dir = directory();
+    let words =
+        "check --variant switched --policy always --model posix --faults fsync:EIO --ops 6 --budget 640";
+    let output = run(dir.path(), &format!("{words} --recovery-depth 0 --format json"));
+    assert_code(&output, 0);
+    let faulted = cells(&output);
+    assert!(faulted.len() == 1 && faulted[0]["verdict"] == "holds", "{faulted:?}");
+}
+
 /// "Refused where a checksum covers them": of a variant without checksums nothing is promised, and nothing is tried; that it
 /// is not is said. An option that is set by hand changes no promise: there it is a violation, as the next test shows.
 #[test]

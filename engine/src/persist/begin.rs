@@ -77,9 +77,10 @@ pub(super) fn begin(
 ) -> Result<Aof, FileError> {
     if !disk::exists(&place.dir)? {
         fs::create_dir(&place.dir).at("create the directory", &place.dir)?;
-        if let Some(parent) = place.dir.parent() {
-            disk::sync_dir(parent)?;
-        }
+    }
+    // Also where it was there: a beginning that failed may have made it, and not have come to its sync.
+    if let Some(parent) = place.dir.parent() {
+        disk::sync_dir(parent)?;
     }
     let (log, mut manifest) = write_anew(&place, old, next, keyspace, now_ms)?;
     place.purge(&mut manifest)?;

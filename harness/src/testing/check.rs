@@ -11,7 +11,7 @@ use crate::testing::failed::failed_operations;
 use crate::testing::path::TestPath;
 use crate::testing::report::Report;
 use crate::testing::store::Store;
-use crate::testing::target::{StoreTarget, is_repeatable};
+use crate::testing::target::{ENDED, StoreTarget, is_repeatable};
 use crate::testing::{regressions, role};
 use crate::verdict::Verdict;
 use crate::worker::scratch::Scratch;
@@ -21,7 +21,9 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use unplug_faults::model::{self, Model};
+use unplug_faults::plan::Plan as FaultPlan;
 use unplug_faults::state::{Assumption, Plan};
+use unplug_faults::trace::Trace;
 
 /// The models that a check tries unless told otherwise: the strictest reading of the standard, and the file
 /// system that most disks have.
@@ -45,6 +47,7 @@ pub struct Check<S: Store> {
     contract: Contract,
     models: Vec<String>,
     assume: Vec<String>,
+    faults: String,
     seed: u64,
     budget: u64,
     workers: usize,
@@ -62,6 +65,7 @@ pub fn check<S: Store>(path: TestPath) -> Check<S> {
         contract: Contract::Always,
         models: MODELS.map(str::to_owned).to_vec(),
         assume: Vec::new(),
+        faults: String::new(),
         seed: 0,
         budget: BUDGET,
         workers,
@@ -126,6 +130,18 @@ impl<S: Store> Check<S> {
     /// Takes rules away, so that what they hide becomes visible: names as `unplug check --assume` has them.
     pub fn assume<'r>(mut self, names: impl IntoIterator<Item = &'r str>) -> Self {
         self.assume = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Faults that are done to the store's calls while it is recorded, a rule a line, as in a file for `unplug check --faults`:
+    /// `fsync *.log EIO nth=2`. Paths are those in the store's directory. Power is lost before, between and after them; the
+    /// disk of recoveries is in order.
+    ///
+    /// The contract stays. An operation that the store answered with an error, or not at all, may or may not have
+    /// happened; what it acknowledged before and after stays promised. A store may stop, refuse or repair, but not lie. A
+    /// rule that never fires makes the check *not measured*.
+    pub fn faults(mut self, rules: &str) -> Self {
+        rules.clone_into(&mut self.faults);
         self
     }
 
@@ -349,7 +365,7 @@ impl<S: Store> Check<S> {
         let scratch = Scratch::new()?;
         let dir = scratch.path().join("store");
         std::fs::create_dir(&dir)?;
-        let trace = self.target.record(&dir, workload)?;
+        let trace = self.record(&dir, workload)?;
         let failed = failed_operations::<S>(&trace)?;
         let budget = settings.budget.unwrap_or(self.budget);
         let usual = if is_repeatable(&trace) { self.target.usual_recovery_depth() } else { 0 };
@@ -374,10 +390,23 @@ impl<S: Store> Check<S> {
         if S::probes().is_empty() {
             report = report.noting(NO_PROBES.to_owned());
         }
-        Ok(match failed {
-            Some(failed) => report.noting(failed),
-            None => report,
-        })
+        let ended = trace.meta.options.get(ENDED).map(|why| format!("a fault ended the run: {why}"));
+        Ok(failed.into_iter().chain(ended).fold(report, Report::noting))
+    }
+
+    /// Records the workload, with the check's faults.
+    fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, CheckError> {
+        if self.faults.is_empty() {
+            return Ok(self.target.record(dir, workload)?);
+        }
+        let plan: FaultPlan = self.faults.parse()?;
+        let trace = self.target.under(plan.clone()).record(dir, workload)?;
+        let never: Vec<String> =
+            plan.fired(&trace).never().map(|rule| plan.rules[rule].to_string()).collect();
+        match never.is_empty() {
+            true => Ok(trace),
+            false => Err(CheckError::NeverFired { rules: never.join("`, `") }),
+        }
     }
 }
 

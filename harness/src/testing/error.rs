@@ -4,6 +4,7 @@ use crate::pool::PoolError;
 use crate::record::RecordError;
 use crate::testing::env::BadVariable;
 use std::path::PathBuf;
+use unplug_faults::plan::PlanError;
 
 /// Why a check gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,15 @@ pub enum CheckError {
         name: String,
         /// What there is.
         known: String,
+    },
+    /// The fault rules cannot be understood.
+    #[error("the faults: {0}")]
+    Faults(#[from] PlanError),
+    /// Faults that never happened have shown nothing.
+    #[error("no call of the run was one of `{rules}`: the fault never happened")]
+    NeverFired {
+        /// The rules that never fired.
+        rules: String,
     },
     /// What a regression file holds cannot be done to the store any more.
     #[error(

@@ -12,12 +12,14 @@ use crate::testing::role::{self, Job, Progress};
 use crate::testing::store::{Recorded, Store, StoreModel};
 use crate::worker::scratch::Scratch;
 use crate::workload::{Step, Workload};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use unplug_faults::event::{Event, Op};
+use unplug_faults::plan::Plan;
 use unplug_faults::trace::{Meta, Trace};
 
 /// How long a recording may take, in real time.
@@ -38,6 +40,12 @@ impl<S: Store> StoreTarget<S> {
     /// The store, in the test of this path.
     pub fn new(path: TestPath) -> Self {
         StoreTarget { path, conditions: Conditions::default(), created: false, store: PhantomData }
+    }
+
+    /// The same store, with these faults alone.
+    pub(super) fn under(&self, faults: Plan) -> Self {
+        let conditions = Conditions { faults, ..self.conditions.clone() };
+        StoreTarget { path: self.path.clone(), conditions, created: self.created, store: PhantomData }
     }
 
     /// Lets the store go on; where only time can make it, time passes.
@@ -75,10 +83,14 @@ impl<S: Store> StoreTarget<S> {
             }
         };
         let progress = std::fs::read(&job.report).ok().and_then(|b| postcard::from_bytes(&b).ok());
+        // A store may stop when a call fails; what it has acknowledged by then stays promised.
+        let faulted = !self.conditions.faults.rules.is_empty();
         match (progress, status.code(), status.signal()) {
+            (Some(Progress::Failed(message)), ..) if faulted => Ok(Ended::GaveUp(message)),
             (Some(Progress::Failed(message)), ..) => Err(RecordError::Store { message }),
             (Some(Progress::Began), Some(0), _) => Ok(Ended::Finished),
             (Some(Progress::Began), _, Some(libc::SIGKILL)) => Ok(Ended::Killed),
+            (Some(Progress::Began), ..) if faulted => Ok(Ended::GaveUp(how(status))),
             (Some(Progress::Began), ..) => {
                 Err(RecordError::Store { message: format!("{}; {}", how(status), process.log_tail()) })
             }
@@ -98,7 +110,12 @@ impl<S: Store> StoreTarget<S> {
 enum Ended {
     Finished,
     Killed,
+    /// A fault was too much for it: it says why.
+    GaveUp(String),
 }
+
+/// The option of a trace that says how a fault ended the run before its end.
+pub(crate) const ENDED: &str = "ended by";
 
 impl<S: Store> Target for StoreTarget<S> {
     fn name(&self) -> String {
@@ -107,9 +124,13 @@ impl<S: Store> Target for StoreTarget<S> {
 
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
         check_operations::<S>(workload)?;
-        let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory for", dir))?;
         // What stands there already was made: a disk that a power loss has left, whose recovery is recorded.
-        if self.created && is_empty(dir)? {
+        let recovery = !is_empty(dir)?;
+        if recovery && !self.conditions.faults.rules.is_empty() {
+            return self.under(Plan::default()).record(dir, workload);
+        }
+        let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory for", dir))?;
+        if self.created && !recovery {
             let made = S::open(dir).and_then(S::close);
             made.map_err(|e| RecordError::Store { message: crate::worker::store::with_causes(&*e) })?;
         }
@@ -121,6 +142,10 @@ impl<S: Store> Target for StoreTarget<S> {
             first_step: 0,
             first_id: 0,
         };
+        let mut options = BTreeMap::new();
+        if !self.conditions.faults.rules.is_empty() {
+            options.insert("faults".to_owned(), self.conditions.faults.to_string());
+        }
         loop {
             let kill = workload.steps[job.first_step..].iter().position(|s| *s == Step::KillAndRestart);
             let ended = self.life(&mut rig, &job, scratch.path())?;
@@ -135,12 +160,17 @@ impl<S: Store> Target for StoreTarget<S> {
                 (Ended::Finished, Some(_)) => {
                     return Err(RecordError::Store { message: "it ended before it was to be killed".into() });
                 }
+                (Ended::GaveUp(why), _) => {
+                    options.insert(ENDED.to_owned(), why);
+                    break;
+                }
+                (Ended::Killed, None) if !self.conditions.faults.rules.is_empty() => break,
                 (Ended::Killed, None) => {
                     return Err(RecordError::Store { message: "it was killed by somebody else".into() });
                 }
             }
         }
-        rig.finish(Meta { target: self.name(), seed: workload.seed, ..Meta::default() })
+        rig.finish(Meta { target: self.name(), seed: workload.seed, options, ..Meta::default() })
     }
 
     /// The probes, where it shows nowhere whether they were written before: those of a recovery come on top.
