@@ -26,10 +26,10 @@
 //! and power is lost in the middle of them, too ([`Check::recovery_depth`]). Nothing that stands before the check in
 //! the test may depend on running only once.
 //!
-//! A power loss is not the only thing that can befall the store: [`Check::faults`] has calls of the recorded run fail, come
-//! short, find a disk that is full, or kill the process, by the rules of a fault plan, and power is lost around that. Sweeps
-//! over every single fault, and damage at rest, are for servers that speak RESP: `unplug check engine --faults`, `unplug check
-//! redis --faults`.
+//! A power loss is not the only thing that can befall the store: [`Check::faults`] has calls of the recorded run fail,
+//! come short, find a disk that is full, or kill the process, by the rules of a fault plan, and power is lost around
+//! that. Sweeps over every single fault, and damage at rest, are for servers that speak RESP: `unplug check engine
+//! --faults`, `unplug check redis --faults`.
 //!
 //! What fails is kept as a repro file in `unplug-regressions/TEST/` of the package, to be checked in: the next run
 //! tries it first. The failure's last line replays it.
