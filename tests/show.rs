@@ -51,6 +51,7 @@ fn operations() -> Vec<(u64, Op)> {
         (0, Op::Process(ProcessEvent::Exit { status: 0 })),
         (0, Op::Kill),
         (0, Op::Open { file: TEMP, flags: libc::O_RDWR | libc::O_APPEND }),
+        (1, Op::ToldAgain { file: LOG, kind: SyncKind::Fdatasync }),
         (0, Op::SyncAll),
     ]
 }
@@ -96,7 +97,7 @@ fn trace() -> Trace {
             at: 1_000_000_000 + 1500 * i as u64,
             task: Task { process: u16::from(thread == 2), thread: thread as u16 % 2 },
             site: matches!(op, Op::Write { .. }).then_some(SiteId(if thread == 1 { 1 } else { 0 })),
-            errno: if matches!(op, Op::Truncate { .. }) { libc::EIO } else { 0 },
+            errno: if matches!(op, Op::Truncate { .. } | Op::ToldAgain { .. }) { libc::EIO } else { 0 },
             op,
         });
     }

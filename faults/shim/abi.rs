@@ -181,11 +181,14 @@ pub const KIND_WRITE: u16 = 2;
 pub const SYNC_DATA: u16 = 1;
 /// The write carries fsync.
 pub const SYNC_FULL: u16 = 2;
+/// Of a write that carries a sync, or of a sync: it went well, and gave an error that was told through another
+/// description of the file before.
+pub const SYNC_TOLD: u16 = 0x10;
 /// truncate. `ino`, a: the size.
 pub const KIND_TRUNCATE: u16 = 3;
 /// fallocate. `ino`, a: mode, b: offset, c: length.
 pub const KIND_ALLOCATE: u16 = 4;
-/// A sync. `ino`, flags: 0 fsync, 1 fdatasync, 2 range (b, c), 3 msync.
+/// A sync. `ino`, flags: 0 fsync, 1 fdatasync, 2 range (b, c), 3 msync; [`SYNC_TOLD`].
 pub const KIND_SYNC: u16 = 5;
 /// sync, syncfs.
 pub const KIND_SYNC_ALL: u16 = 6;

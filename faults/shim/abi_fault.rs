@@ -132,6 +132,18 @@ pub struct FaultRule {
     pub glob: [u8; GLOB],
 }
 
+/// How many files can have syncs that a plan lets fail.
+pub const FAILED: usize = 1 << 10;
+
+/// A file of which a sync was let fail.
+#[repr(C)]
+pub struct FailedFile {
+    /// Its inode; 0: there is none here yet, nor behind it.
+    pub ino: AtomicU64,
+    /// How often, shifted by 32, and the last error.
+    pub errors: AtomicU64,
+}
+
 /// The whole plan.
 #[repr(C)]
 pub struct FaultArea {
@@ -145,6 +157,8 @@ pub struct FaultArea {
     pub conflict: AtomicU32,
     /// The rules.
     pub rules: [FaultRule; RULES],
+    /// What the shim keeps of the syncs that it let fail.
+    pub failed: [FailedFile; FAILED],
 }
 
 const _: () = assert!(core::mem::size_of::<FaultArea>() <= FAULTS_LEN);

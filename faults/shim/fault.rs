@@ -31,7 +31,7 @@ pub enum Fault {
 }
 
 /// The plan.
-fn area() -> &'static FaultArea {
+pub fn area() -> &'static FaultArea {
     // SAFETY: the recorder laid the area out at this place; it is mapped for as long as the process lives.
     unsafe { &*(ring::at(FAULTS_AT) as *const FaultArea) }
 }

@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::identify::{self, Stat, is_recorded};
 use crate::ring::{self, Piece};
 use crate::scratch::Scratch;
-use crate::{num, sockets, sys, time};
+use crate::{num, sockets, sys, time, told};
 use core::sync::atomic::Ordering::*;
 
 const O_APPEND: usize = 0o2000;
@@ -79,12 +79,21 @@ unsafe fn write_pieces(call: &Context, known: &Known, pieces: &[Piece]) -> isize
         record.numbers = [offset, 0, asked as u64];
         // Such a write is made, and fails in its sync.
         let loses_sync = sync != 0 && call.fault == Fault::Errno(EIO);
-        let before = if loses_sync { sys::call3(num::LSEEK, call.args[0], 0, SEEK_CUR) } else { 0 };
+        let may_fail = sync != 0 && call.header.flags & FLAG_FAULTS != 0;
+        let before = if may_fail { sys::call3(num::LSEEK, call.args[0], 0, SEEK_CUR) } else { 0 };
         let mut draft = ring::begin(call.header, &record, pieces);
         let ret = if loses_sync { sys::call(call.nr, call.args) } else { call.pass() };
         if ret < 0 && known.remembered && !descriptors::still(call.args[0], known) {
             draft.void();
             return ret;
+        }
+        let mut error = None;
+        if ret > 0 && loses_sync {
+            told::failed(call, known.ino, EIO);
+            error = Some(EIO);
+        } else if ret > 0 && sync != 0 {
+            error = told::owed(call, known.ino);
+            draft.add_flags(if error.is_some() { SYNC_TOLD } else { 0 });
         }
         if ret > 0 {
             match position {
@@ -92,7 +101,7 @@ unsafe fn write_pieces(call: &Context, known: &Known, pieces: &[Piece]) -> isize
                 Position::Descriptor => {
                     let end = sys::call3(num::LSEEK, call.args[0], 0, SEEK_CUR);
                     draft.set_a(if end >= ret { (end - ret) as u64 } else { NEVER });
-                    if loses_sync {
+                    if error.is_some() {
                         // ksys_write moves the descriptor's offset only where the call has succeeded.
                         sys::call3(num::LSEEK, call.args[0], before as usize, SEEK_SET);
                     }
@@ -107,11 +116,10 @@ unsafe fn write_pieces(call: &Context, known: &Known, pieces: &[Piece]) -> isize
         if ret >= 0 && sync != 0 {
             synced(call);
         }
-        let mut ret = ret;
-        if loses_sync && ret > 0 {
+        if error.is_some() {
             draft.set_b(ret as u64);
-            ret = -EIO;
         }
+        let ret = error.map_or(ret, |errno| -errno);
         draft.done(call.header, ret);
         ret
     }
@@ -193,14 +201,36 @@ pub unsafe fn sync(call: &Context) -> isize {
                 record.numbers = [0, call.args[1] as u64, call.args[2] as u64];
             }
         }
-        let draft = ring::begin(call.header, &record, &[]);
-        let ret = call.pass();
+        let mut draft = ring::begin(call.header, &record, &[]);
+        let mut ret = call.pass();
+        let tells = stat.is_file() && tells(call);
+        if tells
+            && call.fault == Fault::Errno(-ret)
+            && lasts(ret)
+        {
+            told::failed(call, stat.ino, -ret);
+        }
         if lasts(ret) && call.nr != num::SYNC_FILE_RANGE {
             synced(call);
+        }
+        if tells
+            && ret == 0
+            && let Some(errno) = told::owed(call, stat.ino)
+        {
+            draft.add_flags(SYNC_TOLD);
+            ret = -errno;
         }
         draft.done(call.header, ret);
         ret
     }
+}
+
+/// Whether a sync tells its description of a write-back error: one that only begins to write does not
+/// (sync_file_range(2): file_fdatawait_range does).
+fn tells(call: &Context) -> bool {
+    // SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER
+    const WAIT: usize = 1 | 4;
+    call.nr != num::SYNC_FILE_RANGE || call.args[3] & WAIT != 0
 }
 
 /// Whether a sync that gave this has waited for the disk: it succeeded, or the disk or its space was found wanting.

@@ -51,6 +51,7 @@ mod sys;
 mod time;
 mod time_symbols;
 mod time_wait;
+mod told;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

@@ -5,7 +5,7 @@ use crate::dispatch::Context;
 use crate::fault::{self, Fault};
 use crate::identify::{self, AT_FDCWD, Place, Stat};
 use crate::ring::{self, Draft};
-use crate::{descriptors, num, sys};
+use crate::{descriptors, num, sys, told};
 
 const O_CREAT: usize = 0o100;
 const O_EXCL: usize = 0o200;
@@ -66,6 +66,7 @@ pub unsafe fn open(call: &Context) -> isize {
                 let ret = call.pass();
                 if ret >= 0 {
                     descriptors::forget(ret as usize);
+                    told::opened(call, ret as usize);
                     let request = Request { call, dirfd: 0, path: 0, flags: a[2], how: None };
                     let begin = ring::tick(call.header);
                     opened(&request, ret as usize, Found::There, None, None, begin);
@@ -78,6 +79,7 @@ pub unsafe fn open(call: &Context) -> isize {
         let ret = if !writes { call.pass() } else { request.run() };
         if ret >= 0 {
             descriptors::forget(ret as usize);
+            told::opened(call, ret as usize);
         }
         ret
     }

@@ -223,6 +223,14 @@ impl Draft {
         }
     }
 
+    /// Flags of the kind that are known only after the call.
+    pub unsafe fn add_flags(&mut self, flags: u16) {
+        if !self.record.is_null() {
+            // SAFETY: our record.
+            unsafe { (*self.record).flags |= flags };
+        }
+    }
+
     /// The time, where it is not that at which the record was begun.
     pub unsafe fn set_at(&mut self, at: u64) {
         if !self.record.is_null() {

@@ -264,6 +264,16 @@ pub enum Op {
         /// What was done to it.
         outcome: crate::plan::Outcome,
     },
+    /// A sync of one file that gave an error ([`Event::errno`]) though all that it had to write went well: the error is
+    /// that of an earlier sync, which was told through another open file description (errseq_t). It has lost nothing, and
+    /// forces nothing either, as a file system gives up at the error (ext4_sync_file). The sync that a write carries
+    /// stands behind the [`Op::Write`], as fdatasync or fsync.
+    ToldAgain {
+        /// The file.
+        file: FileId,
+        /// Which call.
+        kind: SyncKind,
+    },
 }
 
 /// What happened to a task.

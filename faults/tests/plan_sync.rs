@@ -22,6 +22,7 @@ fn play() {
         Ok("beside") => beside(),
         Ok("goes-on") => store(|_, _| {}),
         Ok("cuts") => store(cut),
+        Ok("two") => two_descriptions(),
         _ => return,
     }
     std::process::exit(0);
@@ -178,6 +179,36 @@ fn a_store_that_takes_the_write_for_refused_is_found() {
             let kept = |log: &String| log.contains('A') && log.contains('C');
             assert_eq!(found.iter().all(kept), mended, "{role} under {model}: {found:?}");
         }
+    }
+}
+
+/// A log that a part of the store syncs as a matter of routine, without a look at what comes of it; whoever promises syncs
+/// through a description of his own, and believes that.
+fn two_descriptions() {
+    let [routine, own] = [NEW; 2].map(|flags| open("log", flags | libc::O_APPEND));
+    let dir = open(".", libc::O_RDONLY);
+    unsafe { libc::fsync(dir) };
+    let mut results = Vec::new();
+    for record in [b'A', b'B'] {
+        let bytes = [record; RECORD];
+        unsafe { (libc::write(routine, bytes.as_ptr().cast(), RECORD), libc::fdatasync(routine)) };
+        if unsafe { libc::fdatasync(own) } != 0 {
+            break;
+        }
+        results.push(("promised", char::from(record).to_string()));
+    }
+    say(&results);
+}
+
+/// On Linux the second sync gives the error of the first, so that nothing is promised which may be lost.
+#[test]
+fn a_store_that_is_told_through_its_other_description_promises_nothing() {
+    let (trace, said, _) = run("two", "fdatasync log EIO nth=3", true);
+    assert_eq!(said, ["promised A"]);
+    for model in ["ext4-ordered", "ext4-writeback", "xfs", "btrfs", "posix", "posix-split"] {
+        let found = comes_back(&trace, model);
+        assert!(found.iter().all(|log| log.starts_with('A')), "{model}: {found:?}");
+        assert!(found.contains(&"A".to_owned()) && found.contains(&"AB".to_owned()), "{model}: {found:?}");
     }
 }
 

@@ -230,7 +230,8 @@ impl Live {
             Op::Allocate { file, mode, offset, len } => {
                 self.allocate(index, event, *file, *mode, *offset, *len);
             }
-            Op::Sync { file, kind: SyncKind::Fsync | SyncKind::Fdatasync } => {
+            Op::Sync { file, kind: SyncKind::Fsync | SyncKind::Fdatasync }
+            | Op::ToldAgain { file, kind: SyncKind::Fsync | SyncKind::Fdatasync } => {
                 self.back.synced(*file);
                 if event.end != Event::NEVER {
                     self.back.settled(*file, event.begin);
@@ -247,7 +248,8 @@ impl Live {
             | Op::Phase(_)
             | Op::Process(_)
             | Op::Advance
-            | Op::Fault { .. } => {}
+            | Op::Fault { .. }
+            | Op::ToldAgain { .. } => {}
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::effect::{Back, EffectId, EffectKind, Effects, Meta};
 use crate::event::{AllocateMode, Event};
-use crate::model::cover::{self, Strength};
+use crate::model::cover::{self, Came, Strength};
 use crate::model::graph::{Grain, Graph, Need};
 use crate::model::{Btrfs, Case, Model, Rule};
 use crate::trace::Trace;
@@ -266,7 +266,7 @@ fn forbid(graph: &mut Graph, trace: &Trace, effects: &Effects, allowance: Allowa
 
 fn syncfs_forces(graph: &mut Graph, trace: &Trace, effects: &Effects) {
     let points = cover::points(trace);
-    for point in points.iter().filter(|p| p.how == Strength::Everything && !p.failed) {
+    for point in points.iter().filter(|p| p.how == Strength::Everything && p.came == Came::Forced) {
         for (n, effect) in effects.list.iter().enumerate() {
             let end = trace.over(effect.event as usize);
             if end < point.begin && end != Event::NEVER {

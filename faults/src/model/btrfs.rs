@@ -8,7 +8,7 @@
 use crate::effect::{Back, EffectId, EffectKind, Effects, Meta, PAGE};
 use crate::event::{AllocateMode, Event, FileId};
 use crate::model::btrfs_log::Logs;
-use crate::model::cover::{self, Point};
+use crate::model::cover::{self, Came, Point};
 use crate::model::graph::{Grain, Graph, Need, Oddities};
 use crate::model::overlap::{Behind, Spans};
 use crate::model::visible::{data_in_size, size_chain};
@@ -82,7 +82,7 @@ pub(crate) fn graph(trace: &Trace, effects: &Effects, lacks: Option<Allowance>) 
             None => p.end > effect.issued,
             Some(file) => back == Back::Replaced && file == dir && p.begin > gone && p.own.is_none(),
         };
-        let end = points.iter().filter(|p| !p.failed).filter(settles).map(|p| p.end).min();
+        let end = points.iter().filter(|p| p.came == Came::Forced).filter(settles).map(|p| p.end).min();
         *at = end.unwrap_or(Event::NEVER);
     }
     graph.halves.keys().for_each(|id| whole[id.0 as usize] = Event::NEVER);

@@ -4,7 +4,7 @@ use crate::effect::{EffectId, EffectKind, Effects, Meta};
 use crate::event::{Clock, Event, FileId, Name, NodeKind};
 use crate::model::Allowance;
 use crate::model::btrfs_held::Held;
-use crate::model::cover::{self, Failures, Point, Strength};
+use crate::model::cover::{self, Came, Failures, Point, Strength};
 use crate::trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -214,7 +214,7 @@ impl<'t> Reader<'t> {
 
     /// sync and syncfs commit everything: "syncfs: everything: yes".
     fn commit(&mut self, point: &Point) {
-        for id in (0..self.next as u32).filter(|_| !point.failed) {
+        for id in (0..self.next as u32).filter(|_| point.came == Came::Forced) {
             if self.covered(id, point) {
                 self.force(id, point.end);
             }
@@ -234,10 +234,12 @@ impl<'t> Reader<'t> {
     }
 
     /// fsync, fdatasync and synchronous writes, which all write the same log: "fsync(f) logs f's data, truncates,
-    /// all its names, the removal of old names, and ancestor directories; nothing else is guaranteed".
+    /// all its names, the removal of old names, and ancestor directories; nothing else is guaranteed". One that is told of
+    /// an earlier error writes it too, and looks for the error behind it (btrfs_sync_file), but if it finds that it need
+    /// not: what its log has may be there.
     fn log(&mut self, point: &Point, file: FileId) {
         self.forget(file, point.begin);
-        if point.failed {
+        if point.came == Came::Lost {
             // The pages were marked clean; the size moves on (zero-extended), at the next log or commit.
             return;
         }
@@ -255,14 +257,14 @@ impl<'t> Reader<'t> {
         }
         for id in self.own(point) {
             self.came(id as u32, &there);
-            self.force(id as u32, point.end);
+            self.force(id as u32, point.forces());
         }
         let whole = matches!(point.how, Strength::Full | Strength::Data);
         let contents: Vec<u32> = self.contents.get(&file).cloned().unwrap_or_default();
         for id in contents {
             self.came(id, &there);
             if whole && self.covered(id, point) {
-                self.force(id, point.end);
+                self.force(id, point.forces());
             }
         }
         self.meanwhile(point, file, &there);
@@ -321,7 +323,7 @@ impl<'t> Reader<'t> {
                 into.for_each(|dir| riders_into.extend(self.above(dir).into_iter().chain([dir])));
             }
             if has == Has::NewName || has == Has::PerhapsNewName {
-                let at = if covered && has == Has::NewName { point.end } else { Event::NEVER };
+                let at = if covered && has == Has::NewName { point.forces() } else { Event::NEVER };
                 let new_name = self.logs.both.entry(EffectId(id)).or_insert(Event::NEVER);
                 *new_name = at.min(*new_name);
             }
@@ -329,7 +331,7 @@ impl<'t> Reader<'t> {
             let earlier = self.logs.both.get(&EffectId(id)).is_some_and(|at| *at <= point.begin);
             match has {
                 Has::All if covered => {
-                    self.force(id, point.end);
+                    self.force(id, point.forces());
                     sure.push(id);
                     continue;
                 }

@@ -42,7 +42,25 @@ pub(crate) struct Point {
     pub(crate) own: Option<u32>,
     /// The pages that it writes back: those of a synchronous write are its own (generic_write_sync).
     pub(crate) pages: Range<u64>,
-    pub(crate) failed: bool,
+    pub(crate) came: Came,
+}
+
+impl Point {
+    /// From when on it forces what it covers.
+    pub(crate) fn forces(&self) -> Clock {
+        if self.came == Came::Forced { self.end } else { Event::NEVER }
+    }
+}
+
+/// What came of a sync.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// What it covers is on the disk.
+    Forced,
+    /// It has given up what it was to write.
+    Lost,
+    /// It was told of what another one has given up ([`Op::ToldAgain`]): what it covers may be on the disk.
+    Told,
 }
 
 /// The syncs that failed, and when they ran.
@@ -59,7 +77,7 @@ struct Failure {
 
 impl Failures {
     pub(crate) fn of(points: &[Point]) -> Failures {
-        let failed = points.iter().filter(|point| point.failed);
+        let failed = points.iter().filter(|point| point.came == Came::Lost);
         let failure = |Point { file, pages, begin, end, .. }: &Point| Failure {
             file: *file,
             pages: pages.clone(),
@@ -100,7 +118,7 @@ pub(crate) fn forced_among(
     let failures = Failures::of(&points);
     let mut forced = vec![Event::NEVER; effects.list.len()];
     let mut pending = Pending::of(effects, wanted);
-    for point in points.iter().filter(|point| !point.failed) {
+    for point in points.iter().filter(|point| point.came == Came::Forced) {
         if let Some(own) = point.own {
             let from = effects.list.partition_point(|effect| effect.event < own);
             for (id, e) in effects.list.iter().enumerate().skip(from).take_while(|(_, e)| e.event == own) {
@@ -135,14 +153,17 @@ pub(crate) fn forced_among(
 
 /// When the first sync failed because the device or its space did.
 pub(crate) fn first_failure(trace: &Trace) -> Clock {
-    points(trace).iter().filter(|point| point.failed).map(|point| point.begin).min().unwrap_or(Event::NEVER)
+    let points = points(trace);
+    let failed = points.iter().filter(|point| point.came == Came::Lost);
+    failed.map(|point| point.begin).min().unwrap_or(Event::NEVER)
 }
 
 /// When the first call began that changed or synced something although a sync had failed before it, because the device
 /// or its space did. Where a file system [stops](crate::model::Model::stops), nothing of the run from there on can be: it
 /// refuses both.
 pub fn change_after_failure(trace: &Trace) -> Option<Clock> {
-    let failed = points(trace).iter().filter(|point| point.failed).map(|point| point.end).min()?;
+    let points = points(trace);
+    let failed = points.iter().filter(|point| point.came == Came::Lost).map(|point| point.end).min()?;
     let changes = |event: &&Event| {
         let changing = matches!(
             event.op,
@@ -181,11 +202,21 @@ pub(crate) fn points(trace: &Trace) -> Vec<Point> {
         }
         let mut point = |file, how, own| {
             let pages = pages_of(&event.op);
-            points.push(Point { begin: event.begin, end: event.end, file, how, own, pages, failed });
+            let came = match event.op {
+                Op::ToldAgain { .. } => Came::Told,
+                _ if failed => Came::Lost,
+                _ => Came::Forced,
+            };
+            points.push(Point { begin: event.begin, end: event.end, file, how, own, pages, came });
         };
         match &event.op {
-            Op::Sync { file, kind: SyncKind::Fsync } => point(Some(*file), Strength::Full, None),
-            Op::Sync { file, kind: SyncKind::Fdatasync } => point(Some(*file), Strength::Data, None),
+            Op::Sync { file, kind: SyncKind::Fsync } | Op::ToldAgain { file, kind: SyncKind::Fsync } => {
+                point(Some(*file), Strength::Full, None);
+            }
+            Op::Sync { file, kind: SyncKind::Fdatasync }
+            | Op::ToldAgain { file, kind: SyncKind::Fdatasync } => {
+                point(Some(*file), Strength::Data, None);
+            }
             // sync_file_range(2): "none of these operations write out the file's metadata [...] no guarantees
             // that the data will be available after a crash". msync: its range is not recorded, and writable
             // shared mappings are not followed, so nothing is known to be forced.

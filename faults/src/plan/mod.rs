@@ -13,6 +13,8 @@
 //!
 //! The shim applies it, deterministically: a rule counts the calls that match its call, its path and its process, and
 //! fires at the occurrences that it names. What fired stands in the trace, as [`Op::Fault`](crate::event::Op::Fault).
+//! What follows from it by the kernel's rules does not: a sync that fails is told to others who have the file open, as
+//! [`Op::ToldAgain`](crate::event::Op::ToldAgain), of which no rule knows.
 
 mod call;
 mod damage;

@@ -7,7 +7,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     /// It fails with this error, and does nothing. A failed sync leaves the file's pages as a failed write-back
-    /// does: what becomes of them is the persistence model's to say.
+    /// does: what becomes of them is the persistence model's to say. If the error is the storage's (EIO, ENOSPC, EDQUOT)
+    /// and the file a regular one, every other open file description of it is told once, at its next sync:
+    /// [`Op::ToldAgain`](crate::event::Op::ToldAgain).
     Errno(i32),
     /// It moves so many bytes at the most; 0: half of what it was asked for.
     Short(u64),

@@ -223,13 +223,14 @@ impl<'s> Resolver<'s> {
 
     fn sync(&mut self, raw: &Raw, begin: u64) -> Result<(), Conflict> {
         let file = self.out.tree.by_ino(raw.ino)?;
-        let kind = match raw.flags {
+        let kind = match raw.flags & !abi::SYNC_TOLD {
             0 => SyncKind::Fsync,
             1 => SyncKind::Fdatasync,
             2 => SyncKind::Range { offset: raw.b, len: raw.c },
             _ => SyncKind::Msync,
         };
-        self.push(raw, begin, Op::Sync { file, kind });
+        let told = raw.flags & abi::SYNC_TOLD != 0;
+        self.push(raw, begin, if told { Op::ToldAgain { file, kind } } else { Op::Sync { file, kind } });
         Ok(())
     }
 
@@ -252,12 +253,22 @@ impl<'s> Resolver<'s> {
         if raw.ret >= 0 || len > 0 {
             self.out.tree.write(file, offset, data);
         }
-        let sync = match raw.flags {
+        let sync = match raw.flags & !abi::SYNC_TOLD {
             abi::SYNC_DATA => WriteSync::Data,
             abi::SYNC_FULL => WriteSync::Full,
             _ => WriteSync::None,
         };
-        self.push(raw, begin, Op::Write { file, offset, data: data.to_vec(), sync });
+        let data = data.to_vec();
+        if raw.flags & abi::SYNC_TOLD == 0 {
+            self.push(raw, begin, Op::Write { file, offset, data, sync });
+            return Ok(());
+        }
+        // Its bytes are written as any others are.
+        let written = Op::Write { file, offset, data, sync: WriteSync::None };
+        let written = Event { errno: 0, ..self.event(raw, begin, written) };
+        self.out.events.push(written);
+        let kind = if sync == WriteSync::Full { SyncKind::Fsync } else { SyncKind::Fdatasync };
+        self.push(raw, begin, Op::ToldAgain { file, kind });
         Ok(())
     }
 

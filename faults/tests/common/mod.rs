@@ -100,6 +100,7 @@ fn line(event: &Event, names: &mut std::collections::BTreeMap<FileId, String>) -
         Op::Truncate { file, size } => format!("truncate {} {size}", n(file)),
         Op::Allocate { file, mode, offset, len } => format!("allocate {} {mode:?} {offset} {len}", n(file)),
         Op::Sync { file, kind } => format!("sync {} {kind:?}", n(file)),
+        Op::ToldAgain { file, kind } => format!("told {} {kind:?}", n(file)),
         Op::SyncAll => "sync all".to_string(),
         _ => return None,
     };

@@ -138,3 +138,36 @@ fn a_synchronous_write_that_is_refused_does_nothing() {
     let failed = script.bytes("f", 4096, pages('C', 1), WriteSync::Full).failed(libc::EIO).fsync("f");
     assert_eq!(end(&failed, "ext4-journal"), set(&["f=A", "f=B", "f=BC"]));
 }
+
+/// ext4_sync_file: "if (err) goto out": what was dirty is written back, but neither journalled nor flushed, and nothing is
+/// given up. So it is as though the call had not been made: a later success has the pages.
+#[test]
+fn an_error_that_is_told_again_loses_nothing_and_forces_nothing() {
+    let dirty = Script::new().base("f", 'A', 1).write("f", 0, 'B', 1);
+    let file = dirty.id("f");
+    for kind in [SyncKind::Fsync, SyncKind::Fdatasync] {
+        let told = dirty.clone().op(Op::ToldAgain { file, kind }).failed(libc::EIO);
+        for model in MODELS.into_iter().chain(["ext4-journal"]) {
+            assert_eq!(end(&told, model), set(&["f=A", "f=B"]), "{model}");
+            assert_eq!(end(&told.clone().fsync("f"), model), set(&["f=B"]), "{model}");
+        }
+    }
+    // What the first one has given up stays given up, whoever is told.
+    let failed = dirty.fsync("f").failed(libc::EIO);
+    let told = failed.op(Op::ToldAgain { file, kind: SyncKind::Fsync }).failed(libc::EIO).fsync("f");
+    for model in MODELS {
+        assert_eq!(end(&told, model), set(&["f=A", "f=B"]), "{model}");
+    }
+}
+
+/// btrfs_sync_file looks for the error when it has written the log: a file that it has may be there without what was
+/// made before it, as with a sync that has returned, but need not.
+#[test]
+fn on_btrfs_a_sync_that_is_told_may_leave_its_log() {
+    let made = Script::new().create("f").create("g");
+    let told = made.clone().op(Op::ToldAgain { file: made.id("g"), kind: SyncKind::Fsync }).failed(libc::EIO);
+    assert_eq!(end(&made, "btrfs"), set(&["", "f=", "f= g="]));
+    assert_eq!(end(&told, "btrfs"), set(&["", "f=", "g=", "f= g="]));
+    assert_eq!(end(&told, "xfs"), set(&["", "f=", "f= g="]));
+    assert_eq!(end(&told.fsync("g"), "btrfs"), set(&["g=", "f= g="]));
+}

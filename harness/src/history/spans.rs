@@ -43,8 +43,13 @@ impl History {
         };
         // How long a server that is not gated takes to hand a sync to its thread is nothing that its clock shows.
         let early = if trace.meta.gated { 0 } else { self.tick };
-        let in_background =
-            |e: &&Event| matches!(e.op, Op::Sync { kind: SyncKind::Fdatasync, .. }) && e.task.thread != 0;
+        let in_background = |e: &&Event| {
+            let kind = match e.op {
+                Op::Sync { kind, .. } | Op::ToldAgain { kind, .. } => Some(kind),
+                _ => None,
+            };
+            kind == Some(SyncKind::Fdatasync) && e.task.thread != 0
+        };
         let syncs = trace.events.iter().filter(in_background).map(|e| {
             let end = if e.end == Event::NEVER { Nanos::MAX } else { self.time(e.end).max(e.at) };
             (e.at.saturating_sub(early), end.saturating_add(early))

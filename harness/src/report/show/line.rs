@@ -142,6 +142,10 @@ fn of_op(op: &Op, before: &Paths, after: &Paths, describe: &dyn Describe) -> Lin
             mark: Mark::Failed,
             ..plain("fault", printable(path), format!("{call}: {outcome} (rule {})", rule + 1))
         },
+        Op::ToldAgain { file, kind } => {
+            let what = "(it lost nothing: an earlier sync's error, told once to each who had the file open)";
+            plain(sync_name(*kind), before.of(*file), what.to_owned())
+        }
     }
 }
 
