@@ -201,7 +201,9 @@ impl<S: Store> Target for StoreTarget<S> {
 /// Whether a recording like this one is the same each time: calls were granted one by one, or one thread of each
 /// life made them all.
 pub(super) fn is_repeatable(trace: &Trace) -> bool {
-    let changes = |event: &&Event| matches!(event.op, Op::Write { .. } | Op::Sync { .. } | Op::Create { .. });
+    let changes = |event: &&Event| {
+        matches!(event.op, Op::Write { .. } | Op::Sync { .. } | Op::ToldAgain { .. } | Op::Create { .. })
+    };
     let of_one = |life: &[Event]| {
         let mut tasks = life.iter().filter(changes).map(|event| event.task);
         let first = tasks.next();
