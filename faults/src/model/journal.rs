@@ -89,10 +89,9 @@ impl Model for Journalling {
             void_after(cover::first_failure(trace), &mut forced);
         }
         let mut graph = Graph::new(effects, odd, edges);
-        if !odd.tear_fresh {
-            // Their extents are marked written when all of the page is on the disk, as fresh ones are (R3).
-            effects.in_advance.iter().for_each(|id| graph.facts[id.0 as usize].tears = false);
-        }
+        // Their extents are marked written when all of the page is on the disk, as fresh ones are (R3).
+        let whole = effects.in_advance.iter().filter(|_| !odd.tear_fresh);
+        whole.for_each(|id| graph.facts[id.0 as usize].tears = false);
         if odd.stale {
             // ext4_convert_unwritten_extents: with dioread_lock at the allocation, which data=writeback does not hold
             // back until the data are there. Measured: `preallocated-rubbish`.
@@ -237,10 +236,8 @@ impl Rules<'_> {
                 // A block that shows what stood there before waits for nothing: the first data in it have no needs in
                 // their page, which allows more than a kernel does where they were to need the zeros around them.
                 let first = effects.unwritten.contains(&id);
-                self.data(id, *file, *page, kind.sectors(), (*fresh, first));
-                if effects.in_advance.contains(&id) {
-                    self.page(*file, *page).fresh = Some(id);
-                }
+                let new = *fresh || effects.in_advance.contains(&id);
+                self.data(id, *file, *page, kind.sectors(), (new, first));
             }
             EffectKind::Meta(meta) => {
                 // R1: one total order, of which a prefix survives. Of calls at once it may be either.
