@@ -95,14 +95,16 @@ pub struct Recoveries {
     pub depth: u8,
     /// Recoveries that were recorded, or were under another model.
     pub recorded: u64,
-    /// Recoveries that could have been crashed as well, of images of the run and of crashed recoveries: they were more than
-    /// the budget pays for.
+    /// Recoveries that could have been recorded as well, of images of the run and of crashed recoveries: they were more
+    /// than the budget pays for.
     pub left_out: u64,
-    /// Of these, how many changed nothing on the disk: a crash during them is no crash.
+    /// Of the recorded ones, in how many power was lost: in all but those behind as many losses as `depth` says.
+    pub crashed: u64,
+    /// Of the crashed ones, how many changed nothing on the disk: a crash during them is no crash.
     pub quiet: u64,
-    /// Of these, how many did not come to their end.
+    /// Of the recorded ones, how many did not come to their end.
     pub refused: u64,
-    /// Of these, after how many was written, and power lost in the middle of that.
+    /// Of the recorded ones, after how many was written, and power lost in the middle of that.
     pub written: u64,
     /// Crash states of recoveries, and of what was written after them, that were judged.
     pub states: u64,

@@ -3,8 +3,8 @@
 //! That a store recovers says nothing of what it does with the files it has found: whether it still syncs the log that it
 //! goes on with, whether what it writes stands behind a tail that was cut but is still there. So it is written to, right
 //! behind its recovery, and power is lost at every point of that. It must hold what the recovery had come to, and of what
-//! was written since what the contract promises. Recoveries from power losses during recovery are written to as well, as
-//! deep as these are looked at. Not looked at: a loss in the recovery from what was written.
+//! was written since what the contract promises. Recoveries from power losses during recovery are written to as well,
+//! those from the deepest of these losses, too. Not looked at: a loss in the recovery from what was written.
 
 use super::crashed::Branch;
 use super::keep::repro_of;

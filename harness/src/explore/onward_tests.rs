@@ -6,7 +6,7 @@ use crate::explore::explore_deep;
 use crate::workload::{Step, Workload};
 use unplug_faults::trace::BaseNode;
 
-const MARK: FileId = FileId(2);
+const MARKS: [(&str, FileId); 2] = [("mark", FileId(2)), ("second mark", FileId(3))];
 
 /// After which recoveries a toy forgets to sync the log that it goes on with.
 #[derive(Clone, Copy, PartialEq)]
@@ -14,30 +14,34 @@ enum Forgets {
     Never,
     /// After each.
     Always,
-    /// After one that has found the mark which another has left that did not come to its end.
-    AfterAMark,
+    /// After one that has found so many marks, each left by one that did not come to its end.
+    AfterMarks(usize),
 }
 
 impl Target for Forgets {
     fn name(&self) -> String {
         "toy".to_string()
     }
-    /// The recovery leaves a mark while it works; then each operation is appended to the log.
+    /// The recovery leaves another mark while it works; then each operation is appended to the log.
     fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, RecordError> {
         let (mut b, mut base) = (TraceBuilder::new(), Vec::new());
-        for (name, file) in [("log", LOG), ("mark", MARK)] {
+        for (name, file) in [("log", LOG)].into_iter().chain(MARKS) {
             let Ok(data) = std::fs::read(dir.join(name)) else { continue };
             let (dir, name) = (FileId::ROOT, name.as_bytes().to_vec());
             base.push(BaseNode { file, dir, name, kind: NodeKind::File, data });
         }
-        let marked = base.iter().any(|node| node.file == MARK);
-        let name = || b"mark".to_vec();
+        let there = |mark: FileId| base.iter().any(|node| node.file == mark);
+        let marks = MARKS.iter().filter(|(_, mark)| there(*mark)).count();
         let sync = |file| Op::Sync { file, kind: SyncKind::Fsync };
-        if !marked {
-            b.event(Op::Create { dir: FileId::ROOT, name: name(), file: MARK, kind: NodeKind::File });
+        let added = MARKS.into_iter().find(|(_, mark)| !there(*mark));
+        if let Some((name, file)) = added {
+            let name = name.as_bytes().to_vec();
+            b.event(Op::Create { dir: FileId::ROOT, name, file, kind: NodeKind::File });
             b.event(sync(FileId::ROOT));
         }
-        b.event(Op::Unlink { dir: FileId::ROOT, name: name(), file: MARK });
+        for (name, file) in MARKS.into_iter().filter(|mark| there(mark.1) || added == Some(*mark)) {
+            b.event(Op::Unlink { dir: FileId::ROOT, name: name.as_bytes().to_vec(), file });
+        }
         b.event(sync(FileId::ROOT));
         let Some(log) = base.iter().find(|node| node.file == LOG) else {
             return Ok(Trace { base, ..b.trace() });
@@ -53,7 +57,12 @@ impl Target for Forgets {
             let len = data.len();
             b.event(Op::Write { file: LOG, offset: offset as u64, data, sync: WriteSync::None });
             offset += len;
-            if *self == Forgets::Never || (*self == Forgets::AfterAMark && !marked) {
+            let forgets = match *self {
+                Forgets::Never => false,
+                Forgets::Always => true,
+                Forgets::AfterMarks(n) => marks >= n,
+            };
+            if !forgets {
                 b.event(sync(LOG));
             }
             b.reply(0, id, &MapReply::Done.encode());
@@ -108,17 +117,34 @@ fn a_log_that_is_not_synced_any_more_is_found() {
     assert_eq!(replay(&repro, &mut FakePool::new(checked)).unwrap(), Replayed::Same);
 }
 
+/// The losses that a mistake takes are those that its story tells: one before the recovery that is written to, and
+/// those during the recoveries before it.
 #[test]
-fn what_a_recovery_from_a_crashed_recovery_does_is_found_at_depth_two() {
-    let once = explored(Forgets::AfterAMark, 1, None);
-    assert_eq!(once.verdict, Verdict::Holds, "{:#?}", once.findings);
-    let dir = tempfile::tempdir().unwrap();
-    let twice = explored(Forgets::AfterAMark, 2, Some(dir.path()));
-    let [finding] = &twice.findings[..] else { panic!("{:#?}", twice.findings) };
-    assert_eq!(finding.violation.class, Class::AcknowledgedLoss);
-    let told = finding.story.disk.join("\n");
-    let again = told.find("power is lost again").expect("the crash of the recovery is told");
-    assert!(again < told.find("recovered and written to").unwrap(), "{told}");
-    let repro = Repro::load(finding.repro.as_ref().unwrap()).unwrap();
-    assert_eq!(replay(&repro, &mut FakePool::new(checked)).unwrap(), Replayed::Same);
+fn what_a_recovery_from_a_crashed_recovery_does_is_found_at_the_depth_of_the_crashes() {
+    for crashes in [1, 2] {
+        let toy = Forgets::AfterMarks(usize::from(crashes));
+        let less = explored(toy, crashes - 1, None);
+        assert_eq!(less.verdict, Verdict::Holds, "{:#?}", less.findings);
+        let dir = tempfile::tempdir().unwrap();
+        let cell = explored(toy, crashes, Some(dir.path()));
+        let [finding] = &cell.findings[..] else { panic!("{:#?}", cell.findings) };
+        assert_eq!(finding.violation.class, Class::AcknowledgedLoss);
+        let told = finding.story.disk.join("\n");
+        assert_eq!(told.matches("power is lost again").count(), usize::from(crashes), "{told}");
+        let again = told.rfind("power is lost again").unwrap();
+        assert!(again < told.find("recovered and written to").unwrap(), "{told}");
+        let repro = Repro::load(finding.repro.as_ref().unwrap()).unwrap();
+        assert_eq!(replay(&repro, &mut FakePool::new(checked)).unwrap(), Replayed::Same);
+    }
+}
+
+/// What is written to is recorded, and nothing else counts as crashed.
+#[test]
+fn recoveries_behind_the_last_crash_are_written_to_and_not_crashed() {
+    let [once, twice] = [1, 2].map(|depth| explored(Forgets::Never, depth, None).recoveries);
+    for done in [once, twice] {
+        assert!(0 < done.crashed && done.crashed < done.recorded, "{done:?}");
+        assert!(done.crashed < done.written && done.written <= done.recorded, "{done:?}");
+    }
+    assert_eq!(twice.crashed, once.recorded, "what is written to at one depth is crashed at the next");
 }

@@ -33,7 +33,7 @@ use unplug_faults::trace::{Blind, Trace};
 
 /// How many states of one recovery are tried.
 const STATES_EACH: u64 = 256;
-/// How many states of one recovery have recoveries that are crashed in their turn.
+/// How many states of one recovery have recoveries that are written to, and crashed in their turn.
 const BRANCHES: usize = 2;
 
 /// How many images of a phase have their recovery crashed, where so many states are tried.
@@ -82,42 +82,47 @@ impl<'a, 'm> Tree<'a, 'm> {
         }
     }
 
-    /// Crashes the recoveries of these states' images, and the recoveries from that, to this depth.
+    /// Crashes the recoveries of these states' images, and the recoveries from that, to this depth. All of them are
+    /// written to, and some of those behind the last crash as well.
     pub(super) fn grow(&mut self, all: &[Ordered<'_>], index: usize, roots: &[Root], depth: u8) {
+        assert!(depth > 0, "without a crash there is no tree");
         let mut level: Vec<Branch<'_>> = Vec::new();
         for root in roots {
             let space = self.run.space(&all[root.order], self.run.phase(index));
             let image = space.shared_image(&root.state);
             level.push(Branch { root, image, hash: root.image, path: Vec::new(), between: Vec::new() });
         }
-        for deeper in (0..depth).rev() {
+        for crashes in 0..=depth {
             let mut next = Vec::new();
             for branch in level {
                 if self.means.cancel.load(Ordering::Relaxed) {
                     self.unclear("interrupted".into());
                     return;
                 }
-                match self.recording(&branch) {
-                    Ok(Recorded::Came(recovery)) => {
-                        self.written_to(&branch, &recovery, index);
-                        match Effects::of(&recovery.alone).list.is_empty() {
-                            true => self.done.quiet += 1,
-                            false => self.crash(&branch, &recovery.alone, deeper > 0, &mut next),
-                        }
-                    }
-                    Ok(Recorded::Refused) => {
-                        self.done.refused += 1;
-                        self.unclear(
-                            "a recovery that had gone well did not come to its end when it was recorded"
-                                .into(),
-                        );
-                    }
-                    Err(why) => self.unclear(why),
+                let Some(recovery) = self.came(&branch) else { continue };
+                self.written_to(&branch, &recovery, index);
+                if crashes < depth {
+                    self.crash(&branch, &recovery.alone, &mut next);
                 }
             }
             level = next;
-            self.done.depth += 1;
+            self.done.depth = crashes.min(depth);
         }
+    }
+
+    /// The recovery of this image, if it could be recorded to its end.
+    fn came(&mut self, branch: &Branch<'_>) -> Option<Arc<Recovery>> {
+        match self.recording(branch) {
+            Ok(Recorded::Came(recovery)) => return Some(recovery),
+            Ok(Recorded::Refused) => {
+                self.done.refused += 1;
+                self.unclear(
+                    "a recovery that had gone well did not come to its end when it was recorded".into(),
+                );
+            }
+            Err(why) => self.unclear(why),
+        }
+        None
     }
 
     fn unclear(&mut self, detail: String) {
@@ -160,7 +165,12 @@ impl<'a, 'm> Tree<'a, 'm> {
     }
 
     /// Crashes one recovery everywhere.
-    fn crash<'r>(&mut self, branch: &Branch<'r>, trace: &Trace, goes_on: bool, next: &mut Vec<Branch<'r>>) {
+    fn crash<'r>(&mut self, branch: &Branch<'r>, trace: &Trace, next: &mut Vec<Branch<'r>>) {
+        self.done.crashed += 1;
+        if Effects::of(trace).list.is_empty() {
+            self.done.quiet += 1;
+            return;
+        }
         let orders = Orders::of(trace);
         if let Some(blind) = &orders.blind {
             self.unclear(format!("{}: {}", blind.what, blind.detail));
@@ -172,7 +182,7 @@ impl<'a, 'm> Tree<'a, 'm> {
             let space = Space::new(trace, &effects, search.model, search.assume);
             let plan = Plan { budget: share, ..search.plan.clone() };
             let crashed = Crashed { trace, effects: &effects, names: &names, space: &space };
-            self.crash_order(branch, &crashed, &plan, goes_on, next);
+            self.crash_order(branch, &crashed, &plan, next);
         }
     }
 
@@ -181,13 +191,12 @@ impl<'a, 'm> Tree<'a, 'm> {
         branch: &Branch<'r>,
         crashed: &Crashed<'_>,
         plan: &Plan,
-        goes_on: bool,
         next: &mut Vec<Branch<'r>>,
     ) {
         let Tree { judge, means, done, blind, .. } = self;
         let (first, last) = (branch.root.state.first, branch.root.state.last);
         let known = means.memo.recovered();
-        let mut branches = Roots::at_most(if goes_on { BRANCHES } else { 0 });
+        let mut branches = Roots::at_most(BRANCHES);
         let mut clusters = Clusters::default();
         let swept = sweep(means, crashed.space, plan, judge, &mut |state, hash, seen, memo| {
             match judge.check_seen(first, last, seen, memo.dump_of(seen)) {

@@ -91,10 +91,11 @@ fn saved(cells: &[CellResult]) -> Option<String> {
 fn crashed(cells: &[CellResult]) -> Option<String> {
     let sum = |of: fn(&Recoveries) -> u64| grouped(cells.iter().map(|c| of(&c.recoveries)).sum());
     let depth = cells.iter().map(|c| c.recoveries.depth).max().filter(|depth| *depth > 0)?;
-    let (crashed, quiet, left_out) = (sum(|r| r.recorded), sum(|r| r.quiet), sum(|r| r.left_out));
+    let (crashed, quiet) = (sum(|r| r.crashed), sum(|r| r.quiet));
+    let (written, left_out) = (sum(|r| r.written), sum(|r| r.left_out));
     Some(format!(
         "recoveries crashed, to depth {depth}: {crashed}, of which {quiet} changed nothing; \
-         left out for want of budget: {left_out}"
+         written to and crashed then: {written}; left out for want of budget: {left_out}"
     ))
 }
 
