@@ -3,9 +3,11 @@
 use crate::abi::*;
 use crate::descriptors::{Kind, Known};
 use crate::dispatch::Context;
+use crate::fault::Fault;
+use crate::files::{self, EIO};
 use crate::identify::{self, Stat, is_recorded};
-use crate::ring::{self, Draft, Piece};
-use crate::{descriptors, num, sockets, sys};
+use crate::ring::{self, Call, Draft, Piece};
+use crate::{descriptors, num, sockets, sys, told};
 
 const FICLONE: usize = 0x4004_9409;
 const FICLONERANGE: usize = 0x4020_940d;
@@ -62,18 +64,7 @@ pub unsafe fn copy(call: &Context) -> isize {
             }
             return call.pass();
         }
-        let begin = ring::tick(call.header);
-        // Kept if the target is killed inside; replaced by the record with the bytes otherwise.
-        let mut record = call.record(KIND_WRITE);
-        record.ino = stat.ino;
-        record.numbers = [NEVER, 0, NEVER];
-        let draft = ring::begin_at(call.header, begin, &record, &[]);
-        let ret = call.pass();
-        if ret < 0 {
-            draft.done(call.header, ret);
-            return ret;
-        }
-        let range = match call.nr {
+        let range = |ret: isize| match call.nr {
             num::IOCTL => cloned(request, source, a[2]),
             _ if offset_at != 0 => Some((*(offset_at as *const u64) - ret as u64, ret as usize)),
             _ => {
@@ -81,8 +72,70 @@ pub unsafe fn copy(call: &Context) -> isize {
                 (end >= ret).then(|| ((end - ret) as u64, ret as usize))
             }
         };
-        complete(call, begin, draft, dest, &stat, range);
-        ret
+        fill(call, dest, &stat, &range)
+    }
+}
+
+/// A call that fills a range of a recorded file, which it can tell afterwards.
+unsafe fn fill(call: &Context, dest: usize, stat: &Stat, range: &dyn Fn(isize) -> Option<(u64, usize)>) -> isize {
+    // SAFETY: the target's own call, and what it asks for put back where it fails.
+    unsafe {
+        // The write behind a copy is one like any other (call_write_iter); a clone's sync is the file system's own affair.
+        let carries = call.nr != num::IOCTL;
+        let sync = if carries { files::carried(descriptors::flags(dest)) } else { 0 };
+        let puts_back = call.nr != num::SPLICE;
+        let loses_sync = sync != 0 && puts_back && call.fault == Fault::Errno(EIO);
+        let begin = ring::tick(call.header);
+        // Kept if the target is killed inside; replaced by the record with the bytes otherwise.
+        let mut record = call.record(KIND_WRITE);
+        record.ino = stat.ino;
+        record.flags = sync;
+        record.numbers = [NEVER, 0, NEVER];
+        let draft = ring::begin_at(call.header, begin, &record, &[]);
+        let ret = if loses_sync { sys::call(call.nr, call.args) } else { call.pass() };
+        if ret < 0 {
+            draft.done(call.header, ret);
+            return ret;
+        }
+        let written = Written { begin, draft, dest, size: stat.size as u64, range: range(ret) };
+        let (mut error, mut told) = (None, 0);
+        if ret > 0 && sync != 0 && puts_back {
+            let args = [dest, 0, 0, 0, 0, 0];
+            (error, told) = told::of_a_write(&Context { args: &args, ..*call }, stat.ino, loses_sync);
+        }
+        if sync != 0 {
+            files::synced(call);
+        }
+        record.flags |= told;
+        complete(call, record, written, error);
+        match error {
+            Some(errno) => {
+                put_back(call, ret);
+                -errno
+            }
+            None => ret,
+        }
+    }
+}
+
+/// A copy that fails moves no offset, neither the source's nor the destination's (copy_file_range(2) and sendfile(2); the
+/// kernel's splice_direct_to_actor).
+unsafe fn put_back(call: &Context, moved: isize) {
+    const SEEK_CUR: usize = 1;
+    let a = call.args;
+    let (source, dest) = match call.nr {
+        num::SENDFILE => ((a[1], a[2]), (a[0], 0)),
+        _ => ((a[0], a[1]), (a[2], a[3])),
+    };
+    for (fd, at) in [source, dest] {
+        // SAFETY: the kernel has just written the new offset there.
+        unsafe {
+            if at == 0 {
+                sys::call3(num::LSEEK, fd, -moved as usize, SEEK_CUR);
+            } else {
+                *(at as *mut i64) -= moved as i64;
+            }
+        }
     }
 }
 
@@ -128,25 +181,29 @@ unsafe fn cloned(request: usize, source: usize, argument: usize) -> Option<(u64,
     }
 }
 
-/// Replaces the first record by one with the bytes that the call has put into the file.
-unsafe fn complete(
-    call: &Context,
+/// What a call has put into a file.
+struct Written {
     begin: u64,
+    /// The record that is to be replaced.
     draft: Draft,
     dest: usize,
-    stat: &Stat,
+    /// The file's size before.
+    size: u64,
     range: Option<(u64, usize)>,
-) {
-    let (offset, len) = range.unwrap_or((NEVER, 0));
-    let mut record = call.record(KIND_WRITE);
-    record.ino = stat.ino;
-    record.numbers = [offset, stat.size as u64, len as u64];
+}
+
+/// Replaces the first record by one with the bytes that the call has put into the file.
+unsafe fn complete(call: &Context, mut record: Call<'_>, written: Written, error: Option<isize>) {
+    let (offset, len) = written.range.unwrap_or((NEVER, 0));
+    // Of one that failed: how much is in the page cache all the same.
+    let second = if error.is_some() { len as u64 } else { written.size };
+    record.numbers = [offset, second, len as u64];
     // SAFETY: the record's own room is filled by the kernel.
     unsafe {
         let room = Piece { at: core::ptr::null(), len };
-        let whole = ring::begin_at(call.header, begin, &record, &[room]);
+        let whole = ring::begin_at(call.header, written.begin, &record, &[room]);
         let read = match whole.data() {
-            Some(data) => read_back(dest, offset, data, len),
+            Some(data) => read_back(written.dest, offset, data, len),
             None => true,
         };
         if offset == NEVER || !read {
@@ -156,9 +213,9 @@ unsafe fn complete(
             );
             whole.void();
         } else {
-            whole.done(call.header, len as isize);
+            whole.done(call.header, error.map_or(len as isize, |errno| -errno));
         }
-        draft.void();
+        written.draft.void();
     }
 }
 

@@ -15,7 +15,7 @@ const O_DSYNC: usize = 0o10000;
 const O_SYNC: usize = 0o4010000;
 const SEEK_SET: usize = 0;
 const SEEK_CUR: usize = 1;
-const EIO: isize = 5;
+pub const EIO: isize = 5;
 
 /// write, pwrite, writev, pwritev, pwritev2. The bytes are copied before the call, so a write from memory that
 /// is not there faults here instead of giving EFAULT, but for a null pointer and a bad vector: to ask the kernel
@@ -88,12 +88,10 @@ unsafe fn write_pieces(call: &Context, known: &Known, pieces: &[Piece]) -> isize
             return ret;
         }
         let mut error = None;
-        if ret > 0 && loses_sync {
-            told::failed(call, known.ino, EIO);
-            error = Some(EIO);
-        } else if ret > 0 && sync != 0 {
-            error = told::owed(call, known.ino);
-            draft.add_flags(if error.is_some() { SYNC_TOLD } else { 0 });
+        if ret > 0 && sync != 0 {
+            let (gives, flag) = told::of_a_write(call, known.ino, loses_sync);
+            draft.add_flags(flag);
+            error = gives;
         }
         if ret > 0 {
             match position {
@@ -125,6 +123,15 @@ unsafe fn write_pieces(call: &Context, known: &Known, pieces: &[Piece]) -> isize
     }
 }
 
+/// The sync that every write through a descriptor with these flags carries.
+pub fn carried(flags: usize) -> u16 {
+    match flags & O_SYNC {
+        O_SYNC => SYNC_FULL,
+        O_DSYNC => SYNC_DATA,
+        _ => 0,
+    }
+}
+
 /// Where the write goes, and what sync it carries. The descriptor's flags are asked for only where some
 /// descriptor's were ever changed.
 unsafe fn position_and_sync(call: &Context, known: &Known) -> (Position, u16) {
@@ -144,11 +151,7 @@ unsafe fn position_and_sync(call: &Context, known: &Known) -> (Position, u16) {
         if flags & O_APPEND != 0 && position != Position::Descriptor {
             position = Position::End;
         }
-        if flags & O_SYNC == O_SYNC {
-            sync = SYNC_FULL;
-        } else if flags & O_DSYNC != 0 {
-            sync = SYNC_DATA;
-        }
+        sync = carried(flags);
     }
     if call.nr == num::PWRITEV2 {
         let flags = call.args[5];

@@ -12,13 +12,14 @@
 //! process that fails are marked when it does. Another process's is told of what fails after its first sync since: an
 //! error too many would hide what a store makes of a sync that gives none.
 //!
-//! Not followed: msync (which description a mapping has is not known), the error that syncfs would give, and copies into
-//! files that are open with O_SYNC or O_DSYNC.
+//! Not followed: msync (which description a mapping has is not known), the error that syncfs would give, and splice into
+//! files that are open with O_SYNC or O_DSYNC: what was taken from a pipe cannot be put back.
 
-use crate::abi::FLAG_FAULTS;
+use crate::abi::{FLAG_FAULTS, SYNC_TOLD};
 use crate::abi_fault::{FAILED, FailedFile};
 use crate::dispatch::Context;
 use crate::fault;
+use crate::files::EIO;
 use crate::identify::{self, Stat};
 use crate::num::*;
 use crate::scratch::{SLOT, Scratch};
@@ -98,6 +99,20 @@ pub unsafe fn owed(call: &Context, ino: u64) -> Option<isize> {
         // Where marks cannot be made nothing is told, as it would be told for ever.
         let told = seen != now as isize && sys::call3(FCNTL, fd, F_SETSIG, now) == 0 && was_there;
         told.then_some(errno)
+    }
+}
+
+/// The error that the sync of a write gives, the bytes of which are in the page cache: its own where it is let fail, or
+/// one that was told through another description before; and the flag of its record.
+pub unsafe fn of_a_write(call: &Context, ino: u64, fails: bool) -> (Option<isize>, u16) {
+    // SAFETY: as `failed` and `owed`.
+    unsafe {
+        if fails {
+            failed(call, ino, EIO);
+            return (Some(EIO), 0);
+        }
+        let error = owed(call, ino);
+        (error, if error.is_some() { SYNC_TOLD } else { 0 })
     }
 }
 

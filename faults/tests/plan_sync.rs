@@ -20,6 +20,7 @@ fn play() {
     match std::env::var(common::ROLE).as_deref() {
         Ok("synchronous") => synchronous(),
         Ok("beside") => beside(),
+        Ok("copies") => copies(),
         Ok("goes-on") => store(|_, _| {}),
         Ok("cuts") => store(cut),
         Ok("two") => two_descriptions(),
@@ -101,6 +102,68 @@ fn a_write_that_finds_no_room_is_refused() {
             (trace.blind.as_slice(), lines(&trace).iter().filter(|l| failed(l)).count()),
             (&[][..], 1)
         );
+    }
+}
+
+/// Copies into files that are open with O_DSYNC or O_SYNC: by the descriptors' offsets, by given ones, by sendfile; one
+/// into a file of which another description is told that a sync has failed.
+fn copies() {
+    let from = open("there", libc::O_RDONLY);
+    let (d, s) = (open("d", NEW | libc::O_DSYNC), open("s", NEW | libc::O_SYNC));
+    let null = std::ptr::null_mut;
+    let mut results = Vec::new();
+    for _ in 0..2 {
+        results.push(("copy", gave(unsafe { libc::copy_file_range(from, null(), d, null(), 2, 0) } as i64)));
+        results.push(("d", seen(d)));
+    }
+    let (mut read, mut write) = (1i64, 4i64);
+    for _ in 0..2 {
+        let ret = unsafe { libc::copy_file_range(from, &raw mut read, s, &raw mut write, 2, 0) };
+        results.push(("copy", gave(ret as i64)));
+        results.push(("s", format!("{read} {write} {}", seen(s))));
+    }
+    for _ in 0..2 {
+        results.push(("sendfile", gave(unsafe { libc::sendfile(d, from, &raw mut read, 1) } as i64)));
+        results.push(("d", format!("{read} {}", seen(d))));
+    }
+    let again = open("d", libc::O_RDWR);
+    results.push(("fsync", gave(unsafe { libc::fsync(again) }.into())));
+    results.push(("sendfile", gave(unsafe { libc::sendfile(d, from, null(), 1) } as i64)));
+    results.push(("d", seen(d)));
+    say(&results);
+}
+
+/// Such a copy carries a sync, which may fail: its bytes are there, and no offset has moved, nor the source's.
+#[test]
+fn a_copy_into_a_synchronous_file_carries_a_sync() {
+    for gated in [false, true] {
+        let written = |trace: &Trace| -> Vec<String> {
+            lines(trace).into_iter().filter(|l| l.starts_with("write")).collect()
+        };
+        let (trace, said, _) = run("copies", "census", gated);
+        let copied = ["copy 2", "d 2 co", "copy 2", "d 4 cont"];
+        let at_given = ["copy 2", "s 3 6 0 \0\0\0\0on", "copy 2", "s 5 8 0 \0\0\0\0onte"];
+        let sent = ["sendfile 1", "d 6 5 contn", "sendfile 1", "d 7 6 contnt"];
+        assert_eq!(said[..12], [copied, at_given, sent].concat(), "gated: {gated}");
+        assert_eq!(said[12..], ["fsync 0", "sendfile 1", "d 7 contnte"], "gated: {gated}");
+        let to_d = ["write d 0 \"co\" Data", "write d 2 \"nt\" Data"];
+        let to_s = ["write s 4 \"on\" Full", "write s 6 \"te\" Full"];
+        let by_sendfile = ["write d 4 \"n\" Data", "write d 5 \"t\" Data", "write d 6 \"e\" Data"];
+        assert_eq!(written(&trace), [&to_d[..], &to_s, &by_sendfile].concat(), "gated: {gated}");
+        assert_eq!(trace.blind, []);
+
+        let (trace, said, _) = run("copies", "copy d EIO nth=1\ncopy s EIO nth=2\nfsync d EIO", gated);
+        let copied = ["copy EIO", "d 0 co", "copy 2", "d 2 co"];
+        let at_given = ["copy 2", "s 3 6 0 \0\0\0\0on", "copy EIO", "s 3 6 0 \0\0\0\0onte"];
+        let sent = ["sendfile 1", "d 4 3 cot", "sendfile 1", "d 5 4 cote"];
+        assert_eq!(said[..12], [copied, at_given, sent].concat(), "gated: {gated}");
+        assert_eq!(said[12..], ["fsync EIO", "sendfile EIO", "d 4 coten"], "gated: {gated}");
+        let to_d = ["write d 0 \"co\" Data errno 5", "write d 0 \"co\" Data"];
+        let to_s = ["write s 4 \"on\" Full", "write s 6 \"te\" Full errno 5"];
+        let by_sendfile = ["write d 2 \"t\" Data", "write d 3 \"e\" Data", "write d 4 \"n\" None"];
+        assert_eq!(written(&trace), [&to_d[..], &to_s, &by_sendfile].concat(), "gated: {gated}");
+        assert!(lines(&trace).iter().any(|l| l.contains("told")), "{:?}", lines(&trace));
+        assert_eq!(trace.blind, []);
     }
 }
 
