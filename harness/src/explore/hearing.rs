@@ -1,6 +1,7 @@
 //! What is worked out of a run before any model of the disk comes into it.
 
 use super::search::Search;
+use crate::contract::Contract;
 use crate::history::History;
 use crate::judge::{Judge, JudgeOptions};
 use unplug_faults::effect::Orders;
@@ -13,6 +14,8 @@ pub struct Hearing {
     pub(super) history: History,
     pub(super) orders: Orders,
     pub(super) judge: Result<Judge, Blind>,
+    /// Of which run this is: how many events it has, and by what it is judged.
+    of: (usize, Contract),
 }
 
 impl Hearing {
@@ -22,14 +25,20 @@ impl Hearing {
         let history = History::of(trace);
         let options = JudgeOptions::at(history.recovery_ms(trace.meta.virtual_time));
         let judge = Judge::new(&history, search.contract.clone(), search.target.oracle(), options);
-        Hearing { history, orders: Orders::of(trace), judge }
+        let of = (trace.events.len(), search.contract.clone());
+        Hearing { history, orders: Orders::of(trace), judge, of }
     }
 
     /// The judge, where everything could be followed; else each reason why not.
     ///
     /// # Errors
     /// What the recorder or the judge could not follow: nothing of the run can be measured then.
+    ///
+    /// # Panics
+    /// If this is of another run than the search, by its length and contract.
     pub(super) fn sound(&self, search: &Search<'_>) -> Result<&Judge, Vec<Blind>> {
+        let asked = (search.trace.events.len(), &search.contract);
+        assert_eq!((self.of.0, &self.of.1), asked, "judged as another run than the one that is explored");
         let reasons = search.trace.blind.iter().chain(&self.orders.blind).chain(self.judge.as_ref().err());
         let reasons: Vec<Blind> = reasons.cloned().collect();
         match &self.judge {

@@ -373,6 +373,25 @@ fn models_of_one_trace_share_recoveries() {
     assert_eq!(explore("posix", &mut pool), first, "every posix state is one of posix-split");
 }
 
+#[test]
+#[should_panic(expected = "judged as another run than the one that is explored")]
+fn what_is_worked_out_of_one_run_judges_no_other() {
+    let (short, long) = (log_trace(3, 1, &["append"]), log_trace(5, 1, &["append"]));
+    let model = by_name("prefix").unwrap();
+    let search = |trace| Search {
+        trace,
+        target: &Toy,
+        contract: Contract::Always,
+        model,
+        plan: Plan { bound: 1, budget: 50, seed: 1 },
+        assume: &[],
+        repro_dir: None,
+    };
+    let hearing = Hearing::of(&search(&short));
+    assert!(hearing.sound(&search(&short)).is_ok());
+    let _ = hearing.sound(&search(&long));
+}
+
 #[path = "tree_tests.rs"]
 mod tree;
 
