@@ -236,7 +236,7 @@ impl<'t> Reader<'t> {
     /// fsync, fdatasync and synchronous writes, which all write the same log: "fsync(f) logs f's data, truncates,
     /// all its names, the removal of old names, and ancestor directories; nothing else is guaranteed". One that is told of
     /// an earlier error writes it too, and looks for the error behind it (btrfs_sync_file), but if it finds that it need
-    /// not: what its log has may be there.
+    /// not: what its log has may be there. So, too, where the process was killed inside one.
     fn log(&mut self, point: &Point, file: FileId) {
         self.forget(file, point.begin);
         if point.came == Came::Lost {

@@ -61,6 +61,8 @@ pub(crate) enum Came {
     Lost,
     /// It was told of what another one has given up ([`Op::ToldAgain`]): what it covers may be on the disk.
     Told,
+    /// Its process was killed inside it: likewise.
+    Cut,
 }
 
 /// The syncs that failed, and when they ran.
@@ -193,9 +195,7 @@ pub fn is_of_storage(errno: i32) -> bool {
 pub(crate) fn points(trace: &Trace) -> Vec<Point> {
     let mut points = Vec::new();
     for (index, event) in trace.events.iter().enumerate() {
-        if event.end == Event::NEVER {
-            continue;
-        }
+        let cut = event.end == Event::NEVER;
         let failed = is_of_storage(event.errno);
         if event.errno != 0 && !failed {
             continue;
@@ -203,11 +203,13 @@ pub(crate) fn points(trace: &Trace) -> Vec<Point> {
         let mut point = |file, how, own| {
             let pages = pages_of(&event.op);
             let came = match event.op {
+                _ if cut => Came::Cut,
                 Op::ToldAgain { .. } => Came::Told,
                 _ if failed => Came::Lost,
                 _ => Came::Forced,
             };
-            points.push(Point { begin: event.begin, end: event.end, file, how, own, pages, came });
+            let end = trace.over(index);
+            points.push(Point { begin: event.begin, end, file, how, own, pages, came });
         };
         match &event.op {
             Op::Sync { file, kind: SyncKind::Fsync } | Op::ToldAgain { file, kind: SyncKind::Fsync } => {

@@ -171,3 +171,16 @@ fn on_btrfs_a_sync_that_is_told_may_leave_its_log() {
     assert_eq!(end(&told, "xfs"), set(&["", "f=", "f= g="]));
     assert_eq!(end(&told.fsync("g"), "btrfs"), set(&["g=", "f= g="]));
 }
+
+/// A kill does not take back what a sync has come to by then (kill -9 waits for the call): its log may be there, and
+/// nothing says so. What comes after the kill does not come with it.
+#[test]
+fn on_btrfs_a_sync_whose_process_was_killed_inside_it_may_leave_its_log() {
+    let made = Script::new().create("f").create("g");
+    let cut = made.clone().fsync("g").killed().kill();
+    assert_eq!(end(&cut, "btrfs"), set(&["", "f=", "g=", "f= g="]));
+    assert_eq!(end(&cut, "xfs"), set(&["", "f=", "f= g="]));
+    let later = cut.write("g", 0, 'B', 1);
+    assert!(!end(&later, "btrfs").contains("g=B"), "{:?}", end(&later, "btrfs"));
+    assert!(end(&later, "btrfs").contains("f= g=B"));
+}
