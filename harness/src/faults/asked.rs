@@ -108,11 +108,20 @@ impl FromStr for Asked {
             let plan = rules.parse().map_err(|error| AskedError::Plan { file: file.clone(), error })?;
             return Ok(Asked::Plan { name: file, plan });
         }
+        text.parse().map(Asked::Sweep)
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = AskedError;
+
+    /// `all`, or a list of kinds.
+    fn from_str(text: &str) -> Result<Wanted, AskedError> {
         if text == "all" {
-            return Ok(Asked::Sweep(Wanted { items: None }));
+            return Ok(Wanted { items: None });
         }
         let items = text.split(',').map(item).collect::<Result<_, _>>()?;
-        Ok(Asked::Sweep(Wanted { items: Some(items) }))
+        Ok(Wanted { items: Some(items) })
     }
 }
 
@@ -166,6 +175,11 @@ impl Wanted {
     pub fn names(&self, these: impl Fn(Call) -> bool) -> bool {
         let Some(items) = &self.items else { return true };
         items.iter().any(|(c, _)| c.is_some_and(&these))
+    }
+
+    /// The calls that are named.
+    pub fn calls(&self) -> impl Iterator<Item = Call> + '_ {
+        self.items.iter().flatten().filter_map(|(call, _)| *call)
     }
 
     /// Whether anything is asked for that is done to calls.

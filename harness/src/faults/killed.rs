@@ -1,6 +1,7 @@
 //! Every process killed at any moment: no power fails, so what calls had done is there.
 
 use super::recording::record;
+use super::runs::Runs;
 use super::sweep::{KILL, Sweep};
 use super::tally::Tally;
 use super::trim::whole;
@@ -24,7 +25,7 @@ const SLOW: [u64; 2] = [1_500_000_000, 2_500_000_000];
 
 /// What a policy promises for the end of the server alone: the page cache outlives it, so what was written before a
 /// reply is kept without any sync. Snapshots are as old as ever.
-fn contract(contract: &Contract) -> Contract {
+pub(super) fn after_kill(contract: &Contract) -> Contract {
     match contract {
         Contract::Always | Contract::No => Contract::Always,
         Contract::EverySec { .. } | Contract::Written { .. } => Contract::Written { postponed: POSTPONED },
@@ -32,8 +33,16 @@ fn contract(contract: &Contract) -> Contract {
     }
 }
 
-/// Kills the target at every crash point of a run, and of runs with slow syncs where these keep writes waiting.
-pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> CellResult {
+/// What is killed besides the run itself, and what is promised for that.
+pub(crate) struct Kills {
+    /// What is promised for the end of the target alone.
+    pub(crate) contract: Contract,
+    /// Further runs without faults, each with what is special in it.
+    pub(crate) runs: Vec<(String, Result<Trace, String>)>,
+}
+
+/// Kills the target at every crash point of a run, and of the further ones.
+pub(crate) fn killed(runs: &Runs<'_>, kills: &Kills, trace: &Trace, pool: &mut dyn Pool) -> CellResult {
     let mut explore = |trace: &Trace, memo: &mut Memo, budget: u64, repro_dir| {
         let mut trace = whole(trace);
         if trace.meta.options.get(SUSPENDED).is_some_and(|when| when == WHILE_A_CHILD_RUNS) {
@@ -42,8 +51,8 @@ pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> C
         }
         let search = Search {
             trace: &trace,
-            target: sweep.target,
-            contract: contract(&sweep.contract),
+            target: runs.subject.target(),
+            contract: kills.contract.clone(),
             model: &Killed,
             plan: Plan { bound: 1, budget, seed: trace.meta.seed },
             assume: &[],
@@ -55,12 +64,12 @@ pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> C
             memo,
             pool,
             &mut |_| {},
-            sweep.cancel,
+            runs.cancel,
             TeethCheck::Skipped,
         )
     };
-    let mut tally = Tally::new(&sweep.target.title(), sweep.target.policy, KILL, "kill", trace.meta.seed);
-    let budget = sweep.budget.saturating_mul(KILL_SHARE);
+    let mut tally = Tally::new(&runs.subject.title(), runs.subject.policy(), KILL, "kill", trace.meta.seed);
+    let budget = runs.budget.saturating_mul(KILL_SHARE);
     let mut memo = Memo::new();
     let add = |tally: &mut Tally, cell: Option<CellResult>, how: &str| {
         let Some(cell) = cell else { return };
@@ -69,11 +78,11 @@ pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> C
         tally.count.fired += cell.states_checked;
         tally.add(cell, how);
     };
-    add(&mut tally, explore(trace, &mut memo, budget, sweep.repro_dir), "kill -9");
-    for (how, run) in slow(sweep) {
+    add(&mut tally, explore(trace, &mut memo, budget, runs.repro_dir), "kill -9");
+    for (how, run) in &kills.runs {
         match run {
             // Its clock stands elsewhere at the end: another run's recoveries say nothing of it.
-            Ok(trace) => add(&mut tally, explore(&trace, &mut Memo::new(), budget, sweep.repro_dir), &how),
+            Ok(trace) => add(&mut tally, explore(trace, &mut Memo::new(), budget, runs.repro_dir), how),
             Err(why) => tally.blind(Blind { what: "recording".to_owned(), detail: format!("{why} ({how})") }),
         }
     }
@@ -96,7 +105,7 @@ pub(super) fn killed(sweep: &Sweep<'_>, trace: &Trace, pool: &mut dyn Pool) -> C
 }
 
 /// Runs in which syncs take time, where the policy has writes wait for them. A real server's would take real time, too.
-fn slow(sweep: &Sweep<'_>) -> Vec<(String, Result<Trace, String>)> {
+pub(super) fn slow(sweep: &Sweep<'_>) -> Vec<(String, Result<Trace, String>)> {
     let waits = matches!(sweep.contract, Contract::EverySec { .. });
     let durations = if waits && sweep.target.is_repeatable() { &SLOW[..] } else { &[] };
     // Appends alone: what syncs in the thread that serves clients has everything else wait, the timer too.

@@ -10,6 +10,7 @@ mod census;
 mod killed;
 mod recording;
 mod rest;
+mod runs;
 mod single;
 mod sweep;
 mod tails;
@@ -18,4 +19,10 @@ mod trim;
 
 pub use asked::{Asked, AskedError, Kind, Wanted};
 pub use census::{Census, Site};
+pub(crate) use killed::{Kills, killed};
+pub(crate) use runs::written;
+pub use runs::{Runs, Subject};
+pub use single::{Group, Single};
+pub(crate) use single::{full_disks, singles};
 pub use sweep::{Sweep, SweepError, Told, sweep};
+pub(crate) use trim::FAULTED;

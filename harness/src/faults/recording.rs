@@ -1,16 +1,21 @@
 //! Recording of faulted runs: some are recorded while one before them is crashed.
 
+use super::runs::Subject;
 use super::single::Single;
 use super::sweep::SweepError;
 use crate::record::RecordError;
+use crate::target::Target;
+use crate::target::policy::Policy;
 use crate::target::resp::RespTarget;
 use crate::target::resp_stop::{Stop, Survived};
 use crate::worker::scratch::Scratch;
 use crate::workload::Workload;
 use std::ops::ControlFlow;
 use std::sync::mpsc;
+use unplug_faults::event::Op;
 use unplug_faults::image::Image;
 use unplug_faults::plan::{Plan, image_of};
+use unplug_faults::trace::Trace;
 
 /// How often a run that got stuck is made again.
 const ATTEMPTS: u32 = 2;
@@ -26,7 +31,7 @@ const AHEAD: usize = 2;
 /// # Errors
 /// What `each` says.
 pub(super) fn ahead<'p, 'w>(
-    target: &RespTarget,
+    subject: &dyn Subject,
     planned: &'p [(Single, &'w Workload)],
     mut each: impl FnMut(
         &'p (Single, &'w Workload),
@@ -39,8 +44,7 @@ pub(super) fn ahead<'p, 'w>(
             let (send, recorded) = mpsc::sync_channel(AHEAD);
             scope.spawn(move || {
                 for (single, workload) in planned.iter().skip(recorder).step_by(RECORDERS) {
-                    let run =
-                        record(target, &single.plan, workload, Stop::Kill).map(|(survived, _)| survived);
+                    let run = subject.run(&single.plan, workload);
                     // Nobody listens any more: the sweep was ended.
                     if send.send(run).is_err() {
                         return;
@@ -59,6 +63,36 @@ pub(super) fn ahead<'p, 'w>(
         }
         Ok(())
     })
+}
+
+impl Subject for RespTarget {
+    fn target(&self) -> &dyn Target {
+        self
+    }
+
+    fn title(&self) -> String {
+        RespTarget::title(self)
+    }
+
+    fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    fn run(&self, plan: &Plan, workload: &Workload) -> Result<Survived, SweepError> {
+        record(self, plan, workload, Stop::Kill).map(|(survived, _)| survived)
+    }
+
+    /// The text of an error says which one it was; of what it means only the first word counts.
+    fn make_plain(&self, trace: &mut Trace) {
+        for event in &mut trace.events {
+            if let Op::Reply { reply, .. } = &mut event.op
+                && reply.starts_with(b"-")
+            {
+                let word = reply.iter().position(|b| *b == b' ').unwrap_or(reply.len());
+                reply.truncate(word);
+            }
+        }
+    }
 }
 
 /// Records one run under a plan, and what it left in its directory where it was stopped in order.

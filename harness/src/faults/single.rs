@@ -6,14 +6,16 @@ use unplug_faults::plan::{Call, Outcome, Plan, Role, Rule};
 
 /// One fault to be tried: a plan, and what group of results it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Single {
-    pub(super) plan: Plan,
-    pub(super) group: Group,
+pub struct Single {
+    /// The plan.
+    pub plan: Plan,
+    /// The group.
+    pub group: Group,
 }
 
 /// Results that are shown together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Group {
+pub enum Group {
     /// A call fails.
     Errors,
     /// A call moves less than it was asked to.
@@ -30,7 +32,7 @@ pub(super) enum Group {
 
 impl Group {
     /// The name in the report, where a phase's would stand.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Group::Errors => "fault: error",
             Group::Short => "fault: short",
@@ -68,7 +70,7 @@ fn errors(call: Call) -> &'static [i32] {
 }
 
 /// The single faults of a census: over every call, or over one of each class.
-pub(super) fn singles(census: &Census, wanted: &Wanted, every: bool) -> Vec<Single> {
+pub(crate) fn singles(census: &Census, wanted: &Wanted, every: bool) -> Vec<Single> {
     let mut out = Vec::new();
     for site in census.sites.iter().filter(|s| every || s.representative) {
         for errno in errors(site.call) {
@@ -95,7 +97,7 @@ fn put(out: &mut Vec<Single>, site: &Site, wanted: &Wanted, outcome: Outcome, gr
 }
 
 /// Disks that fill after a quarter, a half and three quarters of what a run wrote, for good or for three calls.
-pub(super) fn full_disks(bytes: u64, wanted: &Wanted) -> Vec<Single> {
+pub(crate) fn full_disks(bytes: u64, wanted: &Wanted) -> Vec<Single> {
     if !wanted.has(None, Kind::Full) || bytes < 8 {
         return Vec::new();
     }

@@ -2,32 +2,28 @@
 
 use super::asked::{Asked, Kind, Wanted};
 use super::census::Census;
-use super::killed::killed;
+use super::killed::{Kills, after_kill, killed, slow};
 use super::recording;
 use super::rest::at_rest;
+use super::runs::{Runs, written};
 use super::single::{Group, Single, full_disks, singles};
-use super::tally::Tally;
-use super::trim::{fingerprint, from_fault, on_one_that_stops, whole};
-use crate::cell::{CellResult, Finding};
+use crate::cell::CellResult;
 use crate::contract::Contract;
-use crate::explore::{Hearing, Memo, Search, TeethCheck, explore_last};
+use crate::explore::Memo;
 use crate::pool::{Pool, PoolError};
 use crate::record::RecordError;
 use crate::target::options::value_of;
 use crate::target::resp::RespTarget;
 use crate::target::resp_stop::{Stop, Survived};
 use crate::workload::{Step, Workload};
-use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use unplug_faults::event::Op;
 use unplug_faults::image::Image;
 use unplug_faults::model::Model;
 use unplug_faults::plan::{Call, Plan as FaultPlan};
-use unplug_faults::state::{Assumption, Plan};
-use unplug_faults::trace::{Blind, Trace};
+use unplug_faults::state::Assumption;
+use unplug_faults::trace::Trace;
 
 /// The phase of the cell in which every process is killed.
 pub(super) const KILL: &str = "kill";
@@ -101,7 +97,7 @@ pub fn sweep(sweep: &Sweep<'_>, pool: &mut dyn Pool) -> Result<Vec<CellResult>, 
         Asked::Plan { plan, .. } => {
             let single = Single { plan: plan.clone(), group: Group::Plan };
             let base = sweep.whole(&FaultPlan::default(), sweep.workload)?;
-            sweep.runs(vec![(single, sweep.workload)], &base, pool)
+            sweep.runs().each(&[(single, sweep.workload)], Some(&base), &mut Memo::new(), pool)
         }
         Asked::Sweep(wanted) => sweep.all(wanted, pool),
     }
@@ -119,6 +115,22 @@ impl Sweep<'_> {
     /// How much damage of each kind is done to each file.
     pub(super) fn rest_each(&self) -> u64 {
         if self.target.is_repeatable() { 96 } else { 12 }
+    }
+
+    /// How its faulted runs are made and crashed.
+    fn runs(&self) -> Runs<'_> {
+        Runs {
+            subject: self.target,
+            contract: self.contract.clone(),
+            shown: self.shown,
+            models: &self.models,
+            budget: self.budget,
+            assume: self.assume,
+            repro_dir: self.repro_dir,
+            keeps_traces: true,
+            cancel: self.cancel,
+            told: self.told,
+        }
     }
 
     fn all(&self, wanted: &Wanted, pool: &mut dyn Pool) -> Result<Vec<CellResult>, SweepError> {
@@ -141,10 +153,12 @@ impl Sweep<'_> {
                 census.sites.retain(|s| of_files(s.call));
                 planned.extend(singles(&census, wanted, every).into_iter().map(|s| (s, &restarting)));
             }
-            cells.extend(self.runs(planned, &base, pool)?);
-            if wanted.has(None, Kind::Kill) && !self.stopped() {
+            let runs = self.runs();
+            cells.extend(runs.each(&planned, Some(&base), &mut Memo::new(), pool)?);
+            if wanted.has(None, Kind::Kill) && !runs.stopped() {
                 (self.told)(Told::Stage("kill", 0));
-                cells.push(killed(self, &base, pool));
+                let kills = Kills { contract: after_kill(&self.contract), runs: slow(self) };
+                cells.push(killed(&runs, &kills, &base, pool));
             }
         }
         if wanted.has(None, Kind::Rest) && !self.finds_damage {
@@ -152,7 +166,7 @@ impl Sweep<'_> {
                 "{}: no damage at rest: nothing is promised of it without checksums",
                 self.target.label()
             ));
-        } else if wanted.has(None, Kind::Rest) && !self.stopped() {
+        } else if wanted.has(None, Kind::Rest) && !self.cancel.load(Ordering::SeqCst) {
             (self.told)(Told::Stage("damage at rest", 0));
             let (survived, image) = self.record(&FaultPlan::default(), self.workload, Stop::Clean)?;
             match survived.ended {
@@ -169,10 +183,6 @@ impl Sweep<'_> {
         survived.ended.map_or(Ok(survived.trace), |error| Err(error.into()))
     }
 
-    fn stopped(&self) -> bool {
-        self.cancel.load(Ordering::SeqCst)
-    }
-
     /// Records one run under a plan, and what it left in its directory.
     fn record(
         &self,
@@ -182,191 +192,6 @@ impl Sweep<'_> {
     ) -> Result<(Survived, Image), SweepError> {
         recording::record(self.target, plan, workload, stop)
     }
-
-    /// Each plan in a run of its own; each run crashed under each model.
-    fn runs(
-        &self,
-        planned: Vec<(Single, &Workload)>,
-        base: &Trace,
-        pool: &mut dyn Pool,
-    ) -> Result<Vec<CellResult>, SweepError> {
-        let mut results = Results { mechanisms: self.shown.clone(), ..Results::default() };
-        self.without_faults(base, &mut results, pool);
-        (self.told)(Told::Stage("single faults", planned.len() as u64));
-        recording::ahead(self.target, &planned, |(single, workload), recorded| {
-            if self.stopped() {
-                return Ok(ControlFlow::Break(()));
-            }
-            self.one(single, workload, recorded, &mut results, pool)?;
-            self.advance(1);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        self.note(&format!(
-            "{}: of {} faulted runs the target ended {} before their end",
-            self.target.policy, results.runs, results.ended
-        ));
-        Ok(results.tallies.into_values().map(Tally::cell).collect())
-    }
-
-    /// What shows without any fault, under each model.
-    fn without_faults(&self, base: &Trace, results: &mut Results, pool: &mut dyn Pool) {
-        let trace = whole(base);
-        let memo = &mut results.memo;
-        let hearing = OnceCell::new();
-        for model in &self.models {
-            let search = self.search(&trace, *model, self.budget.saturating_mul(BASE_SHARE), None);
-            let hearing = hearing.get_or_init(|| Hearing::of(&search));
-            let cell =
-                explore_last(&search, hearing, memo, pool, &mut |_| {}, self.cancel, TeethCheck::Skipped);
-            results.mechanisms.extend(cell.into_iter().flat_map(|c| c.findings).map(|f| f.mechanism));
-        }
-    }
-
-    fn search<'s>(
-        &'s self,
-        trace: &'s Trace,
-        model: &'s dyn Model,
-        budget: u64,
-        repro_dir: Option<&'s Path>,
-    ) -> Search<'s> {
-        Search {
-            trace,
-            target: self.target,
-            contract: self.contract.clone(),
-            model,
-            plan: Plan { bound: 1, budget, seed: trace.meta.seed },
-            assume: self.assume,
-            repro_dir,
-        }
-    }
-
-    fn one(
-        &self,
-        single: &Single,
-        workload: &Workload,
-        recorded: Result<Survived, SweepError>,
-        results: &mut Results,
-        pool: &mut dyn Pool,
-    ) -> Result<(), SweepError> {
-        let text = single.plan.to_string();
-        if matches!(recorded, Err(SweepError::Record(RecordError::Interrupted))) {
-            return Ok(());
-        }
-        for (index, model) in self.models.iter().map(|m| m.name()).enumerate() {
-            let known = &results.mechanisms;
-            let tally = results.tallies.entry((single.group, index)).or_insert_with(|| {
-                let (name, policy) = (self.target.title(), self.target.policy);
-                Tally::new(&name, policy, single.group.name(), model, workload.seed).knowing(known)
-            });
-            tally.count.planned += single.plan.rules.len() as u64;
-            match &recorded {
-                Ok(survived) => {
-                    let fired = single.plan.fired(&survived.trace);
-                    tally.count.fired += fired.rules() as u64;
-                    for never in fired.never() {
-                        let detail = format!("`{}`", single.plan.rules[never]);
-                        tally.blind(Blind { what: "never fired".to_owned(), detail });
-                    }
-                }
-                Err(error) => {
-                    let detail = format!("{error} (after {text})");
-                    tally.blind(Blind { what: "recording".to_owned(), detail });
-                }
-            }
-        }
-        let survived = match recorded {
-            Ok(survived) => survived,
-            Err(SweepError::Record(_)) => return Ok(()),
-            Err(other) => return Err(other),
-        };
-        self.hung(&survived, single, results, &text);
-        results.runs += 1;
-        if let Some(end) = &survived.ended {
-            results.ended += 1;
-            if single.group == Group::Plan {
-                self.note(&format!("{}: the plan ended the run: {end}", self.target.policy));
-            }
-        }
-        let Some(trace) = from_fault(&survived.trace) else { return Ok(()) };
-        // Which error it was often makes no difference: the same run is not crashed twice.
-        if fingerprint(&trace).is_some_and(|print| !results.known.insert(print)) {
-            return Ok(());
-        }
-        self.crash(&trace, single, results, pool, &text);
-        Ok(())
-    }
-
-    /// A store that neither answers nor ends is not one that has stopped: nobody could tell for how long to wait.
-    fn hung(&self, survived: &Survived, single: &Single, results: &mut Results, text: &str) {
-        let hang = match &survived.ended {
-            Some(error @ (RecordError::Stuck { .. } | RecordError::NotReady { .. })) => error,
-            _ => return,
-        };
-        let blind = Blind { what: "the target hangs".to_owned(), detail: format!("{hang} (after {text})") };
-        for (key, tally) in &mut results.tallies {
-            if key.0 == single.group {
-                tally.blind(blind.clone());
-            }
-        }
-    }
-
-    fn crash(&self, trace: &Trace, single: &Single, results: &mut Results, pool: &mut dyn Pool, text: &str) {
-        let memo = &mut results.memo;
-        let mut saved = false;
-        let stopped = on_one_that_stops(trace);
-        let hearings = [OnceCell::new(), OnceCell::new()];
-        for (index, model) in self.models.iter().enumerate() {
-            let stopped = stopped.as_ref().filter(|_| model.stops());
-            let search = self.search(stopped.unwrap_or(trace), *model, self.budget, self.repro_dir);
-            let hearing = hearings[usize::from(stopped.is_some())].get_or_init(|| Hearing::of(&search));
-            let tally = results.tallies.get_mut(&(single.group, index));
-            let teeth = match tally.as_ref().is_some_and(|t| t.has_bitten()) {
-                true => TeethCheck::Found,
-                false => TeethCheck::Classed,
-            };
-            let Some(cell) = explore_last(&search, hearing, memo, pool, &mut |_| {}, self.cancel, teeth)
-            else {
-                continue;
-            };
-            let is_new = |f: &Finding| !results.mechanisms.contains(&f.mechanism);
-            if cell.findings.iter().any(is_new) && !saved {
-                saved = true;
-                self.save(trace, text);
-            }
-            if let Some(tally) = tally {
-                tally.add(cell, text);
-            }
-        }
-    }
-
-    /// Keeps the trace of a faulted run that has shown something: a real server's run cannot be made again.
-    fn save(&self, trace: &Trace, text: &str) {
-        let Some(dir) = self.repro_dir else { return };
-        let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
-        let path = dir.join(format!("faulted-{}-{:08x}.trace", self.target.policy, hash >> 32));
-        match unplug_faults::codec::write_trace(&path, trace) {
-            Ok(()) => self.note(&format!("{}: the run after `{text}`", path.display())),
-            Err(e) => self.note(&format!("the trace after `{text}` cannot be kept: {e}")),
-        }
-    }
-}
-
-/// How many times the states of one faulted run are tried of the run without faults: it is longer, and there is one.
-const BASE_SHARE: u64 = 8;
-
-/// What is known so far.
-#[derive(Default)]
-struct Results {
-    tallies: BTreeMap<(Group, usize), Tally>,
-    /// What images recovered to, for all runs.
-    memo: Memo,
-    /// Fingerprints of runs that were crashed.
-    known: BTreeSet<u128>,
-    /// Mechanisms that show without any fault.
-    mechanisms: BTreeSet<String>,
-    /// Runs so far, and those of them that the target ended.
-    runs: u64,
-    ended: u64,
 }
 
 /// The workload with a kill and a restart in its middle, where there is something to read for the second life. A server
@@ -385,10 +210,4 @@ fn restarting(workload: &Workload, target: &RespTarget) -> Workload {
     let at = saved.map_or(end / 2 + 1, |at| (at + 2).min(out.steps.len()));
     out.steps.insert(at, Step::KillAndRestart);
     out
-}
-
-/// How many bytes a run wrote.
-fn written(trace: &Trace) -> u64 {
-    let bytes = |op: &Op| if let Op::Write { data, .. } = op { data.len() as u64 } else { 0 };
-    trace.events.iter().filter(|e| e.errno == 0).map(|e| bytes(&e.op)).sum()
 }

@@ -8,7 +8,7 @@ use unplug_faults::trace::Trace;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The name of what comes after the fault.
-pub(super) const FAULTED: &str = "from the fault on";
+pub(crate) const FAULTED: &str = "from the fault on";
 
 /// Whether an event is a fault that did something.
 fn is_fault(event: &Event) -> bool {
@@ -43,28 +43,21 @@ pub(super) fn whole(trace: &Trace) -> Trace {
 }
 
 /// What two faulted runs must have in common for the disk and the clients to have seen the same: everything but
-/// which error it was, of the storage or else.
-pub(super) fn fingerprint(trace: &Trace) -> Option<u128> {
+/// which error it was, of the storage or else. `make_plain` takes the same out of the target's replies.
+pub(super) fn fingerprint(trace: &Trace, make_plain: impl Fn(&mut Trace)) -> Option<u128> {
     let mut same = trace.clone();
+    make_plain(&mut same);
     same.meta.options.remove("faults");
     same.sites.clear();
     for event in &mut same.events {
         event.errno = kind_of(event.errno);
         event.site = None;
-        match &mut event.op {
-            Op::Fault { rule, outcome, .. } => {
-                *rule = 0;
-                *outcome = match *outcome {
-                    Outcome::Errno(errno) => Outcome::Errno(kind_of(errno)),
-                    other => other,
-                };
-            }
-            // The text of an error says which one it was; of what it means only the first word counts.
-            Op::Reply { reply, .. } if reply.starts_with(b"-") => {
-                let word = reply.iter().position(|b| *b == b' ').unwrap_or(reply.len());
-                reply.truncate(word);
-            }
-            _ => {}
+        if let Op::Fault { rule, outcome, .. } = &mut event.op {
+            *rule = 0;
+            *outcome = match *outcome {
+                Outcome::Errno(errno) => Outcome::Errno(kind_of(errno)),
+                other => other,
+            };
         }
     }
     postcard::to_stdvec(&same).ok().map(|bytes| xxh3_128(&bytes))
@@ -78,8 +71,11 @@ fn kind_of(errno: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Subject;
     use crate::history::History;
     use crate::oracle::testing::TraceBuilder;
+    use crate::target::policy::Policy;
+    use crate::target::resp::RespTarget;
     use unplug_faults::plan::Role;
 
     fn fault(errno: i32) -> Op {
@@ -111,7 +107,9 @@ mod tests {
 
     #[test]
     fn which_error_it_was_makes_no_other_run() {
-        let of = |errno, reply: &[u8]| fingerprint(&trace(errno, reply)).unwrap();
+        let target = RespTarget::engine("unplug", Policy::Always);
+        let plain = |trace: &mut Trace| target.make_plain(trace);
+        let of = |errno, reply: &[u8]| fingerprint(&trace(errno, reply), plain).unwrap();
         assert_eq!(of(5, b"-MISCONF I/O error"), of(28, b"-MISCONF no space"));
         assert_ne!(of(5, b"-MISCONF I/O error"), of(5, b"-ERR I/O error"));
         assert_ne!(of(5, b"-ERR x"), of(5, b"+OK"));

@@ -1,40 +1,26 @@
 //! A check: what is done to a store, what it promises, how hard it is tried.
 
-use crate::cell::CellResult;
 use crate::contract::Contract;
-use crate::explore::{Memo, Search, explore_deep};
 use crate::minimise::fewest_steps;
 use crate::target::Target;
 use crate::testing::env::Settings;
 use crate::testing::error::CheckError;
-use crate::testing::failed::failed_operations;
 use crate::testing::path::TestPath;
 use crate::testing::report::Report;
 use crate::testing::store::Store;
-use crate::testing::target::{ENDED, StoreTarget, is_repeatable};
+use crate::testing::target::StoreTarget;
+use crate::testing::trial::Trial;
 use crate::testing::{regressions, role};
 use crate::verdict::Verdict;
-use crate::worker::scratch::Scratch;
-use crate::worker::{Limits, Workers};
 use crate::workload::{Step, Workload};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use unplug_faults::model::{self, Model};
-use unplug_faults::plan::Plan as FaultPlan;
-use unplug_faults::state::{Assumption, Plan};
-use unplug_faults::trace::Trace;
 
 /// The models that a check tries unless told otherwise: the strictest reading of the standard, and the file
 /// system that most disks have.
 const MODELS: [&str; 2] = ["posix", "ext4-ordered"];
 /// Crash states of each phase and model that are tried at the most.
 const BUDGET: u64 = 4_000;
-/// Deviations from the order of the calls that are enumerated whole, as far as the budget goes.
-const DEVIATIONS: u8 = 2;
-/// What a check of a store without probes leaves out.
-const NO_PROBES: &str = "the store has no probes (Store::probes): whether what it has recovered takes new writes, \
-                         keeps them and survives another power loss was not tried";
 /// Recordings that making a failing workload smaller may cost.
 const SMALLER: usize = 24;
 
@@ -42,17 +28,18 @@ const SMALLER: usize = 24;
 #[must_use = "a check does nothing before assert_holds, assert_violated or run"]
 pub struct Check<S: Store> {
     path: TestPath,
-    target: StoreTarget<S>,
+    pub(super) target: StoreTarget<S>,
     steps: Result<Vec<Step>, postcard::Error>,
-    contract: Contract,
+    pub(super) contract: Contract,
     models: Vec<String>,
-    assume: Vec<String>,
-    faults: String,
+    pub(super) assume: Vec<String>,
+    pub(super) faults: String,
+    pub(super) sweep: Option<String>,
     seed: u64,
-    budget: u64,
-    workers: usize,
-    recovery_depth: Option<u8>,
-    prune: bool,
+    pub(super) budget: u64,
+    pub(super) workers: usize,
+    pub(super) recovery_depth: Option<u8>,
+    pub(super) prune: bool,
 }
 
 /// A check of `S` in the test of this path; [`check!`](crate::check) finds the path by itself.
@@ -66,6 +53,7 @@ pub fn check<S: Store>(path: TestPath) -> Check<S> {
         models: MODELS.map(str::to_owned).to_vec(),
         assume: Vec::new(),
         faults: String::new(),
+        sweep: None,
         seed: 0,
         budget: BUDGET,
         workers,
@@ -138,10 +126,33 @@ impl<S: Store> Check<S> {
     /// disk of recoveries is in order.
     ///
     /// The contract stays. An operation that the store answered with an error, or not at all, may or may not have
-    /// happened; what it acknowledged before and after stays promised. A store may stop, refuse or repair, but not lie. A
-    /// rule that never fires makes the check *not measured*.
+    /// happened; what it acknowledged before and after stays promised. A store may stop, refuse or repair, but not lie. Once
+    /// eight operations have failed, no more are tried. A rule that never fires makes the check *not measured*.
     pub fn faults(mut self, rules: &str) -> Self {
         rules.clone_into(&mut self.faults);
+        self
+    }
+
+    /// Sweeps over single faults, once the run without any has been crashed and holds: the workload is recorded again for
+    /// each fault of these kinds at each call of that run, and crashed from the fault on. It is judged as under
+    /// [`Check::faults`], which goes with no sweep. `kinds` is a list as `unplug check --faults` takes it:
+    ///
+    /// - `EIO`, `ENOSPC`, `EDQUOT`, `EINTR`, `EAGAIN`, `EMFILE`, `ENOMEM`: a call fails, if by its manual page it can;
+    /// - `short`: a write or read moves less than it was asked to;
+    /// - `full`: the disk fills, after a quarter, a half and three quarters of what is written, for good or for a while;
+    /// - `kill`: the process is killed at any moment, and what it wrote is there, synced or not: for stores that promise
+    ///   [`Contract::Always`];
+    /// - each error and `short` of one call alone, as in `fsync:EIO`, and a call's name for all that can befall it:
+    ///   `write,rename`. `read` and `open-read` are swept over by `all` or where they are named, in a run that, under
+    ///   [`Contract::Always`], is killed and goes on in its middle, if it has no [`Check::restart`] of its own;
+    /// - `delay=TIME`, `fsync:delay=TIME`: a call takes longer.
+    ///
+    /// `all` is all of these but delays. Damage at rest is done to servers alone: `rest` is an error, and so is whatever
+    /// no call of the run can have. A fortieth of the budget, but 16 states at the least, goes to each faulted run under
+    /// each model. Runs that differ in nothing but the error's number are crashed once. If more than one thread of
+    /// the store changes files, and it is not [gated](Check::gated), one call of each kind, file and phase is swept over.
+    pub fn sweep(mut self, kinds: &str) -> Self {
+        self.sweep = Some(kinds.to_owned());
         self
     }
 
@@ -269,9 +280,15 @@ impl<S: Store> Check<S> {
             return Ok(found);
         }
         let class = found.gravest();
-        let again =
-            |smaller: &Workload| self.explore(smaller, &settings, None).is_ok_and(|r| r.gravest() == class);
-        let smallest = fewest_steps(&workload, SMALLER, again);
+        let again = |smaller: &Workload| {
+            let trial = Trial { sweeps: false, ..self.trial(smaller) };
+            self.try_out(&trial, &settings).is_ok_and(|r| r.gravest() == class)
+        };
+        let smallest = match found.is_of_sweep() {
+            // With fewer operations its fault would be another call's.
+            true => workload,
+            false => fewest_steps(&workload, SMALLER, again),
+        };
         let kept = self.keep(&smallest, &settings)?;
         // A store that does not always fail has failed all the same.
         Ok(if kept.verdict() == Verdict::Violated { kept } else { found })
@@ -291,15 +308,27 @@ impl<S: Store> Check<S> {
             if repro.trace.meta.target != target || !self.models.contains(&repro.model) {
                 continue;
             }
-            let once = (repro.model.clone(), regressions::workload(&repro));
+            let faults = match &self.sweep {
+                Some(_) => regressions::faults(&repro),
+                None => self.faults.clone(),
+            };
+            let once = (repro.model.clone(), regressions::workload(&repro), faults);
             // One failing workload leaves a file for each way in which it fails.
             if done.contains(&once) {
                 continue;
             }
-            let again = self.explore_under(std::slice::from_ref(&once.0), &once.1, settings, None);
+            let (models, faults) = (std::slice::from_ref(&once.0), &once.2);
+            let trial = Trial { models, faults, sweeps: false, ..self.trial(&once.1) };
+            let again = self.try_out(&trial, settings);
+            let swept = self.sweep.is_some() && !faults.is_empty();
             done.push(once);
-            let report =
-                again.map_err(|e| CheckError::Regression { path: path.clone(), source: e.into() })?;
+            let report = match again {
+                // The store makes other calls now; the sweep has every fault of these.
+                Err(CheckError::NeverFired { .. } | CheckError::NothingDone { .. }) if swept => continue,
+                again => {
+                    again.map_err(|e| CheckError::Regression { path: path.clone(), source: e.into() })?
+                }
+            };
             if report.verdict() == Verdict::Violated {
                 return Ok(Some(report.kept_in(path)));
             }
@@ -337,97 +366,18 @@ impl<S: Store> Check<S> {
         Ok(Workload { steps, seed: settings.seed.unwrap_or(self.seed) })
     }
 
-    fn pool(&self, count: usize) -> Result<Workers<'_>, CheckError> {
-        let command = || self.target.worker(&self.contract);
-        let limits = Limits::asked().map_err(CheckError::Limits)?;
-        Ok(Workers::start_logged(count, limits, self.prune, command)?)
-    }
-
-    /// Records the workload, and explores the trace under each of the check's models.
+    /// Records the workload, explores the trace under each of the check's models, and sweeps if that is asked for.
     pub(super) fn explore(
         &self,
         workload: &Workload,
         settings: &Settings,
         repro_dir: Option<&Path>,
     ) -> Result<Report, CheckError> {
-        self.explore_under(&self.models, workload, settings, repro_dir)
+        self.try_out(&Trial { repro_dir, ..self.trial(workload) }, settings)
     }
 
-    fn explore_under(
-        &self,
-        models: &[String],
-        workload: &Workload,
-        settings: &Settings,
-        repro_dir: Option<&Path>,
-    ) -> Result<Report, CheckError> {
-        let models = chosen(models)?;
-        let assume = assumed(&self.assume)?;
-        let scratch = Scratch::new()?;
-        let dir = scratch.path().join("store");
-        std::fs::create_dir(&dir)?;
-        let trace = self.record(&dir, workload)?;
-        let failed = failed_operations::<S>(&trace)?;
-        let budget = settings.budget.unwrap_or(self.budget);
-        let usual = if is_repeatable(&trace) { self.target.usual_recovery_depth() } else { 0 };
-        let depth = self.recovery_depth.unwrap_or(usual);
-        let mut pool = self.pool(self.workers)?;
-        let (mut memo, mut cells) = (Memo::new(), Vec::<CellResult>::new());
-        for model in &models {
-            let search = Search {
-                trace: &trace,
-                target: &self.target,
-                contract: self.contract.clone(),
-                model: *model,
-                plan: Plan { bound: DEVIATIONS, budget, seed: workload.seed },
-                assume: &assume,
-                repro_dir,
-            };
-            let silent = &mut |_| {};
-            let never = AtomicBool::new(false);
-            cells.extend(explore_deep(&search, depth, &mut memo, &mut pool, silent, &never));
-        }
-        let mut report = Report::of(cells);
-        if S::probes().is_empty() {
-            report = report.noting(NO_PROBES.to_owned());
-        }
-        let ended = trace.meta.options.get(ENDED).map(|why| format!("a fault ended the run: {why}"));
-        Ok(failed.into_iter().chain(ended).fold(report, Report::noting))
+    /// All that the check asks for, of this workload.
+    fn trial<'t>(&'t self, workload: &'t Workload) -> Trial<'t> {
+        Trial { models: &self.models, workload, faults: &self.faults, sweeps: true, repro_dir: None }
     }
-
-    /// Records the workload, with the check's faults.
-    fn record(&self, dir: &Path, workload: &Workload) -> Result<Trace, CheckError> {
-        if self.faults.is_empty() {
-            return Ok(self.target.record(dir, workload)?);
-        }
-        let plan: FaultPlan = self.faults.parse()?;
-        let trace = self.target.under(plan.clone()).record(dir, workload)?;
-        let never: Vec<String> =
-            plan.fired(&trace).never().map(|rule| plan.rules[rule].to_string()).collect();
-        match never.is_empty() {
-            true => Ok(trace),
-            false => Err(CheckError::NeverFired { rules: never.join("`, `") }),
-        }
-    }
-}
-
-/// The models of these names.
-fn chosen(names: &[String]) -> Result<Vec<&'static dyn Model>, CheckError> {
-    let choose = |name: &String| {
-        model::by_name(name).ok_or_else(|| CheckError::UnknownModel {
-            name: name.clone(),
-            known: model::all().iter().map(|m| m.name()).collect::<Vec<_>>().join(", "),
-        })
-    };
-    names.iter().map(choose).collect()
-}
-
-/// The assumptions of these names.
-fn assumed(names: &[String]) -> Result<Vec<Assumption>, CheckError> {
-    let parse = |name: &String| {
-        Assumption::parse(name).ok_or_else(|| CheckError::UnknownRule {
-            name: name.clone(),
-            known: Assumption::all().iter().map(|a| a.name()).collect::<Vec<_>>().join(", "),
-        })
-    };
-    names.iter().map(parse).collect()
 }

@@ -1,5 +1,6 @@
 //! Why a check gave no result.
 
+use crate::faults::SweepError;
 use crate::pool::PoolError;
 use crate::record::RecordError;
 use crate::testing::env::BadVariable;
@@ -43,6 +44,33 @@ pub enum CheckError {
         /// The rules that never fired.
         rules: String,
     },
+    /// A sweep over what is not done to the calls of a store.
+    #[error(
+        "the sweep over `{word}`: {why}; what can be swept is all, {known}, each error and short also of one call, \
+         as in fsync:EIO, and a call by its name alone, for all of its own"
+    )]
+    NotSwept {
+        /// The word of the list.
+        word: String,
+        /// Why not.
+        why: String,
+        /// What there is.
+        known: String,
+    },
+    /// Faults that can befall no call of the run would have shown nothing.
+    #[error("the sweep over `{words}`: no call of the run can have that; leave it out")]
+    NothingToSweep {
+        /// The words of the list.
+        words: String,
+    },
+    /// Two ways to have faults at once.
+    #[error(
+        "a check has faults of its own (Check::faults) or a sweep over single ones (Check::sweep), not both"
+    )]
+    FaultsAndSweep,
+    /// A sweep could not be made.
+    #[error("the sweep: {0}")]
+    Sweep(SweepError),
     /// What a regression file holds cannot be done to the store any more.
     #[error(
         "what the regression file {path} did cannot be done again ({source}): remove it, or mend the store"

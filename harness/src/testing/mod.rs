@@ -28,8 +28,8 @@
 //!
 //! A power loss is not the only thing that can befall the store: [`Check::faults`] has calls of the recorded run fail,
 //! come short, find a disk that is full, or kill the process, by the rules of a fault plan, and power is lost around
-//! that. Sweeps over every single fault, and damage at rest, are for servers that speak RESP: `unplug check engine
-//! --faults`, `unplug check redis --faults`.
+//! that. [`Check::sweep`] tries every single fault of some kinds, each in a run of its own. Damage at rest is for servers
+//! that speak RESP: `unplug check engine --faults rest`.
 //!
 //! What fails is kept as a repro file in `unplug-regressions/TEST/` of the package, to be checked in: the next run
 //! tries it first. The failure's last line replays it.
@@ -47,7 +47,9 @@ pub(crate) mod regressions;
 pub mod report;
 pub(crate) mod role;
 pub mod store;
+mod sweep;
 pub mod target;
+mod trial;
 
 pub use crate::oracle::MapOp;
 pub use crate::worker::store::BoxError;

@@ -3,11 +3,13 @@
 //! Tried first means: what was done to the store is done again, and crashed under the file's model. Asked for by
 //! `UNPLUG_REPLAY`, the file's own disk is recovered: that shows the violation as it was found.
 
+use crate::faults::FAULTED;
 use crate::pool::Pool;
 use crate::repro::{self, Replayed, Repro};
 use crate::testing::error::CheckError;
 use crate::testing::path::TestPath;
 use crate::testing::report::Report;
+use crate::testing::target::FAULTS;
 use crate::verdict::Verdict;
 use crate::workload::{Step, Workload};
 use std::path::{Path, PathBuf};
@@ -83,12 +85,17 @@ pub(crate) fn workload(repro: &Repro) -> Workload {
     Workload { steps: steps(&repro.trace.events), seed: repro.trace.meta.seed }
 }
 
+/// The fault plan under which that was done.
+pub(crate) fn faults(repro: &Repro) -> String {
+    repro.trace.meta.options.get(FAULTS).cloned().unwrap_or_default()
+}
+
 fn steps(events: &[Event]) -> Vec<Step> {
     let (mut steps, mut now) = (Vec::new(), 0);
     for event in events {
         match &event.op {
             Op::Invoke { client, op, .. } => steps.push(Step::Invoke { client: *client, op: op.clone() }),
-            Op::Phase(name) => steps.push(Step::Phase(name.clone())),
+            Op::Phase(name) if name != FAULTED => steps.push(Step::Phase(name.clone())),
             Op::Kill => steps.push(Step::KillAndRestart),
             Op::Advance => steps.push(Step::Advance { nanos: event.at.saturating_sub(now) }),
             _ => {}

@@ -4,7 +4,9 @@ use crate::cell::{CellResult, Story};
 use crate::report::grade::{Graded, graded};
 use crate::repro::Repro;
 use crate::testing::path::TestPath;
+use crate::testing::target::FAULTS;
 use crate::verdict::{Class, Verdict};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -51,10 +53,41 @@ impl Report {
         Report::elsewhere()
     }
 
+    /// The same, with further cells.
+    pub(crate) fn with(mut self, cells: Vec<CellResult>) -> Report {
+        self.cells.extend(cells);
+        self
+    }
+
+    /// The same, with copies in `dir` of the repro files of what it tells: of those of a sweep, which are made elsewhere.
+    pub(crate) fn keeping_repros(mut self, dir: &Path) -> Report {
+        let told: BTreeSet<PathBuf> =
+            self.findings().into_iter().filter_map(|(_, told)| told.repro).collect();
+        let mut notes = Vec::new();
+        let swept = self.cells.iter_mut().filter(|cell| cell.faults.is_some());
+        for finding in swept.flat_map(|cell| &mut cell.findings) {
+            let Some(made) = finding.repro.take().filter(|path| told.contains(path)) else { continue };
+            let kept = dir.join(made.file_name().unwrap_or_default());
+            match std::fs::copy(&made, &kept) {
+                Ok(_) => finding.repro = Some(kept),
+                Err(e) => notes.push(format!("no repro file is kept: {}: {e}", kept.display())),
+            }
+        }
+        notes.into_iter().fold(self, Report::noting)
+    }
+
+    /// Whether what is violated shows under a sweep's faults alone.
+    pub(crate) fn is_of_sweep(&self) -> bool {
+        let mut violated = self.cells.iter().filter(|cell| cell.verdict == Verdict::Violated).peekable();
+        violated.peek().is_some() && violated.all(|cell| cell.faults.is_some())
+    }
+
     pub(crate) fn regression(path: &Path, repro: &Repro, class: Class, explanation: &str) -> Report {
+        let faults = repro.trace.meta.options.get(FAULTS);
+        let after = faults.map_or(String::new(), |plan| format!("after `{}`: ", plan.trim_end()));
         let told = Told {
             class,
-            explanation: explanation.to_owned(),
+            explanation: format!("{after}{explanation}"),
             story: repro.story.clone(),
             repro: Some(path.to_path_buf()),
         };
@@ -108,7 +141,10 @@ impl Report {
                 story: finding.story.clone(),
                 repro: finding.repro.clone(),
             };
-            let at = format!("under {}, in phase {}", cell.model, cell.phase);
+            let at = match cell.faults {
+                Some(_) => format!("under {}, {}", cell.model, cell.phase),
+                None => format!("under {}, in phase {}", cell.model, cell.phase),
+            };
             let mechanism = vec![finding.mechanism.clone()];
             let besides =
                 vec![("grade", vec![grade.to_string()]), ("states", seen_in), ("mechanism", mechanism)];
@@ -142,9 +178,12 @@ impl fmt::Display for Report {
         }
         for cell in &self.cells {
             let exhaustive = if cell.exhaustive { "all" } else { "a sample" };
+            let faults = cell.faults.map_or(String::new(), |count| {
+                format!("{} of {} faults fired, ", count.fired, count.planned)
+            });
             writeln!(
                 f,
-                "{} / {}: {}: {} states judged ({exhaustive}), {} images recovered, {} spared",
+                "{} / {}: {}: {faults}{} states judged ({exhaustive}), {} images recovered, {} spared",
                 cell.phase,
                 cell.model,
                 verdict(cell.verdict),
@@ -204,7 +243,6 @@ mod tests {
     use crate::cell::Finding;
     use crate::target::policy::Policy;
     use crate::verdict::Violation;
-    use std::collections::BTreeSet;
 
     fn violated(model: &str, mechanism: &str) -> CellResult {
         let finding = Finding {

@@ -38,6 +38,8 @@ pub(crate) struct Job {
     pub(crate) first_step: usize,
     /// The number of this life's first operation.
     pub(crate) first_id: u32,
+    /// Once so many operations have failed in this life, no more are tried.
+    pub(crate) most_failed: Option<u32>,
 }
 
 /// What a recording process leaves in [`Job::report`].
@@ -137,17 +139,17 @@ fn recorded<S: Store>() -> bool {
 
 fn run<S: Store>(job: &Job) -> Result<(), BoxError> {
     let mut store = S::open(&job.dir)?;
-    let mut id = job.first_id;
+    let (mut id, mut failed) = (job.first_id, 0);
     for step in &job.workload.steps[job.first_step..] {
         match step {
             Step::Invoke { client, op } => {
-                invoke(&mut store, *client, id, op)?;
+                failed += u32::from(!invoke(&mut store, *client, id, op)?);
                 id += 1;
             }
             // A store has one caller here: what several clients do together, they do in turn.
             Step::Together(calls) => {
                 for (client, op) in calls {
-                    invoke(&mut store, *client, id, op)?;
+                    failed += u32::from(!invoke(&mut store, *client, id, op)?);
                     id += 1;
                 }
             }
@@ -157,11 +159,16 @@ fn run<S: Store>(job: &Job) -> Result<(), BoxError> {
             Step::Settle => {}
             Step::Restart { .. } => return Err("only a server is started again with other options".into()),
         }
+        if job.most_failed.is_some_and(|most| failed >= most) {
+            store.close()?;
+            return Err(format!("{failed} operations have failed, and no more were tried").into());
+        }
     }
     store.close()
 }
 
-fn invoke<S: Store>(store: &mut S, client: u32, id: u32, encoded: &[u8]) -> Result<(), BoxError> {
+/// Does one operation. Whether it succeeded; an error is the harness's own.
+fn invoke<S: Store>(store: &mut S, client: u32, id: u32, encoded: &[u8]) -> Result<bool, BoxError> {
     let op: S::Op = postcard::from_bytes(encoded)?;
     mark::invoke(client, id, encoded);
     let reply = match store.apply(&op) {
@@ -169,7 +176,7 @@ fn invoke<S: Store>(store: &mut S, client: u32, id: u32, encoded: &[u8]) -> Resu
         Err(e) => Recorded::Error(with_causes(&*e)),
     };
     mark::reply(client, id, &postcard::to_stdvec(&reply)?);
-    Ok(())
+    Ok(matches!(reply, Recorded::Done(_)))
 }
 
 /// A [`Store`] as what a worker recovers.

@@ -17,13 +17,18 @@ use std::marker::PhantomData;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use unplug_faults::event::{Event, Op};
-use unplug_faults::plan::Plan;
+use unplug_faults::plan::{Outcome, Plan};
 use unplug_faults::trace::{Meta, Trace};
 
 /// How long a recording may take, in real time.
 const RECORDING: Duration = Duration::from_secs(300);
+
+/// So many operations may fail in a faulted run before no more are tried: each may or may not have happened, which doubles
+/// the states that are allowed from then on, and what refuses that often will not show anything new by once more.
+const MOST_FAILED: u32 = 8;
 
 /// A [`Store`] under test, recorded and recovered by the running test binary.
 #[derive(Clone, Debug)]
@@ -46,6 +51,11 @@ impl<S: Store> StoreTarget<S> {
     pub(super) fn under(&self, faults: Plan) -> Self {
         let conditions = Conditions { faults, ..self.conditions.clone() };
         StoreTarget { path: self.path.clone(), conditions, created: self.created, store: PhantomData }
+    }
+
+    /// Whether anything is done to its calls; to be told of them is nothing.
+    fn is_faulted(&self) -> bool {
+        self.conditions.faults.rules.iter().any(|rule| rule.outcome != Outcome::Note)
     }
 
     /// Lets the store go on; where only time can make it, time passes.
@@ -84,7 +94,7 @@ impl<S: Store> StoreTarget<S> {
         };
         let progress = std::fs::read(&job.report).ok().and_then(|b| postcard::from_bytes(&b).ok());
         // A store may stop when a call fails; what it has acknowledged by then stays promised.
-        let faulted = !self.conditions.faults.rules.is_empty();
+        let faulted = self.is_faulted();
         match (progress, status.code(), status.signal()) {
             (Some(Progress::Failed(message)), ..) if faulted => Ok(Ended::GaveUp(message)),
             (Some(Progress::Failed(message)), ..) => Err(RecordError::Store { message }),
@@ -114,6 +124,8 @@ enum Ended {
     GaveUp(String),
 }
 
+/// The option of a trace that says which faults befell its run.
+pub(crate) const FAULTS: &str = "faults";
 /// The option of a trace that says how a fault ended the run before its end.
 pub(crate) const ENDED: &str = "ended by";
 
@@ -131,6 +143,9 @@ impl<S: Store> Target for StoreTarget<S> {
         }
         let scratch = Scratch::new().map_err(RecordError::io("cannot make a directory for", dir))?;
         if self.created && !recovery {
+            // Runs are recorded side by side; a store may have something of the process to itself.
+            static MADE: Mutex<()> = Mutex::new(());
+            let _alone = MADE.lock().unwrap_or_else(PoisonError::into_inner);
             let made = S::open(dir).and_then(S::close);
             made.map_err(|e| RecordError::Store { message: crate::worker::store::with_causes(&*e) })?;
         }
@@ -141,10 +156,11 @@ impl<S: Store> Target for StoreTarget<S> {
             workload: workload.clone(),
             first_step: 0,
             first_id: 0,
+            most_failed: self.is_faulted().then_some(MOST_FAILED),
         };
         let mut options = BTreeMap::new();
         if !self.conditions.faults.rules.is_empty() {
-            options.insert("faults".to_owned(), self.conditions.faults.to_string());
+            options.insert(FAULTS.to_owned(), self.conditions.faults.to_string());
         }
         loop {
             let kill = workload.steps[job.first_step..].iter().position(|s| *s == Step::KillAndRestart);
@@ -164,7 +180,7 @@ impl<S: Store> Target for StoreTarget<S> {
                     options.insert(ENDED.to_owned(), why);
                     break;
                 }
-                (Ended::Killed, None) if !self.conditions.faults.rules.is_empty() => break,
+                (Ended::Killed, None) if self.is_faulted() => break,
                 (Ended::Killed, None) => {
                     return Err(RecordError::Store { message: "it was killed by somebody else".into() });
                 }
