@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use unplug::contract::Contract;
@@ -201,6 +202,75 @@ fn runs_that_differ_in_the_errors_number_alone_are_crashed_once() {
     };
     assert_eq!(two.faults.map(|f| f.fired), one.faults.map(|f| 2 * f.fired));
     assert_eq!(two.states_checked, one.states_checked);
+}
+
+/// One file of four kilobytes, written in advance and overwritten in place: the content in one of two halves, and a single
+/// byte that says in which.
+struct InPlace {
+    file: File,
+    map: Map,
+    turn: u64,
+}
+
+impl Store for InPlace {
+    type Op = MapOp;
+    type Model = Map;
+
+    fn open(dir: &Path) -> Result<Self, BoxError> {
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(dir.join("data"))?;
+        if file.metadata()?.len() < 4096 {
+            file.write_all_at(&[0; 4096], 0)?;
+            file.sync_all()?;
+            File::open(dir)?.sync_all()?;
+        }
+        let mut turn = [0];
+        file.read_exact_at(&mut turn, 0)?;
+        let turn = u64::from(turn[0] % 2);
+        let mut text = [0; 1024];
+        file.read_exact_at(&mut text, 1024 * (1 + turn))?;
+        let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
+        let pairs = if end == 0 { Vec::new() } else { serde_json::from_slice::<Vec<_>>(&text[..end])? };
+        Ok(InPlace { file, map: pairs.into_iter().collect(), turn })
+    }
+
+    fn apply(&mut self, op: &MapOp) -> Result<Reply, BoxError> {
+        if self.turn > 1 {
+            return Err("a write has failed".into());
+        }
+        // Until all has gone well, nothing more is taken.
+        let next = 1 - std::mem::replace(&mut self.turn, 2);
+        StoreModel::apply(&mut self.map, op);
+        let mut text = serde_json::to_vec(&self.map.iter().collect::<Vec<_>>())?;
+        text.resize(1024, 0);
+        self.file.write_all_at(&text, 1024 * (1 + next))?;
+        self.file.sync_data()?;
+        self.file.write_all_at(&[next as u8], 0)?;
+        self.file.sync_data()?;
+        self.turn = next;
+        Ok(Reply::DONE)
+    }
+
+    fn dump(&mut self) -> Result<Dump, BoxError> {
+        Ok(StoreModel::dump(&self.map))
+    }
+
+    fn probes() -> Vec<MapOp> {
+        vec![MapOp::put("probe", "1")]
+    }
+}
+
+/// What is overwritten has its blocks, and one byte is written or is not: neither keeps a sweep from being measured.
+#[test]
+fn a_store_that_overwrites_in_place_is_measured() {
+    let report = some(unplug::check!(InPlace)).created().sweep("all").run().expect("a result");
+    if report.is_elsewhere() {
+        return;
+    }
+    assert_eq!(report.verdict(), Verdict::Holds, "{report}");
+    let text = report.to_string();
+    assert!(text.contains("no disk was filled: no file grows by what is written to it"), "{text}");
+    assert!(text.contains("calls move a single byte, or none, and cannot come short"), "{text}");
 }
 
 /// What a check says that has no result; nothing where another one's role is played.

@@ -20,7 +20,6 @@ mod trim;
 pub use asked::{Asked, AskedError, Kind, Wanted};
 pub use census::{Census, Site};
 pub(crate) use killed::{Kills, killed};
-pub(crate) use runs::written;
 pub use runs::{Runs, Subject};
 pub use single::{Group, Single};
 pub(crate) use single::{full_disks, singles};

@@ -78,6 +78,10 @@ impl Subject for RespTarget {
         self.policy
     }
 
+    fn repeats(&self) -> bool {
+        self.is_repeatable()
+    }
+
     fn run(&self, plan: &Plan, workload: &Workload) -> Result<Survived, SweepError> {
         record(self, plan, workload, Stop::Kill).map(|(survived, _)| survived)
     }

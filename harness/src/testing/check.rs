@@ -139,7 +139,8 @@ impl<S: Store> Check<S> {
     ///
     /// - `EIO`, `ENOSPC`, `EDQUOT`, `EINTR`, `EAGAIN`, `EMFILE`, `ENOMEM`: a call fails, if by its manual page it can;
     /// - `short`: a write or read moves less than it was asked to;
-    /// - `full`: the disk fills, after a quarter, a half and three quarters of what is written, for good or for a while;
+    /// - `full`: the disk fills, after a quarter, a half and three quarters of the bytes by which files grow, for good or for
+    ///   a while;
     /// - `kill`: the process is killed at any moment, and what it wrote is there, synced or not: for stores that promise
     ///   [`Contract::Always`];
     /// - each error and `short` of one call alone, as in `fsync:EIO`, and a call's name for all that can befall it:

@@ -4,8 +4,8 @@ use crate::cell::CellResult;
 use crate::contract::Contract;
 use crate::explore::Memo;
 use crate::faults::{
-    AskedError, Census, Kills, Kind, Runs, Single, Subject, SweepError, Told, Wanted, full_disks, killed,
-    singles, written,
+    AskedError, Census, Group, Kills, Kind, Runs, Single, Subject, SweepError, Told, Wanted, full_disks,
+    killed, singles,
 };
 use crate::pool::Pool;
 use crate::record::RecordError;
@@ -18,11 +18,11 @@ use crate::testing::target::{ENDED, StoreTarget, is_repeatable};
 use crate::worker::scratch::Scratch;
 use crate::workload::{Step, Workload};
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
-use unplug_faults::event::Op;
+use unplug_faults::event::{AllocateMode, Op};
 use unplug_faults::model::Model;
 use unplug_faults::plan::{Call, Plan};
 use unplug_faults::state::Assumption;
@@ -138,7 +138,7 @@ impl<S: Store> Sweep<'_, S> {
                 notes.borrow_mut().push(text.to_owned());
             }
         };
-        let subject = Faulted { target: self.target, contract: self.contract };
+        let subject = Faulted { target: self.target, contract: self.contract, repeats: bases.every };
         let runs = Runs {
             subject: &subject,
             contract: self.contract.clone(),
@@ -152,10 +152,18 @@ impl<S: Store> Sweep<'_, S> {
             told: &told,
         };
         let planned = bases.plan(&asked.all, workload);
+        let fills = planned.iter().any(|(single, _)| single.group == Group::Full);
+        if asked.all.has(None, Kind::Full) && !fills {
+            told(Told::Note("no disk was filled: no file grows by what is written to it"));
+        }
         let mut cells = match planned.is_empty() {
             true => Vec::new(),
             false => runs.each(&planned, None, memo, pool).map_err(CheckError::Sweep)?,
         };
+        if cells.is_empty() && !kills {
+            // Each of them moves a single byte, or it would have been tried.
+            return Err(CheckError::NothingToSweep { words: "short".to_owned() });
+        }
         match kills {
             true if always => {
                 let kills = Kills { contract: self.contract.clone(), runs: Vec::new() };
@@ -186,7 +194,7 @@ impl<S: Store> Sweep<'_, S> {
     /// A run in which the calls are told of that are meant.
     fn census(&self, workload: &Workload, means: impl Fn(Call) -> bool) -> Result<Trace, CheckError> {
         let plan = Plan::census_of(Call::all().filter(|call| means(*call) && !is_of_sockets(*call)));
-        let subject = Faulted { target: self.target, contract: self.contract };
+        let subject = Faulted { target: self.target, contract: self.contract, repeats: false };
         let run = subject.run(&plan, workload).map_err(CheckError::Sweep)?;
         run.ended.map_or(Ok(run.trace), |error| Err(error.into()))
     }
@@ -196,7 +204,7 @@ impl<'w> Bases<'w> {
     /// Each fault, and what is run with it.
     fn plan(&self, wanted: &Wanted, workload: &'w Workload) -> Vec<(Single, &'w Workload)> {
         let own = singles(&self.census, wanted, self.every);
-        let own = own.into_iter().chain(full_disks(written(&self.base), wanted));
+        let own = own.into_iter().chain(full_disks(grown(&self.base), wanted));
         let reads = match wanted.names(Call::reads) {
             true => singles(&self.reads, wanted, self.every),
             false => Vec::new(),
@@ -204,6 +212,28 @@ impl<'w> Bases<'w> {
         let reads = reads.into_iter().map(|single| (single, self.reading));
         own.map(|single| (single, workload)).chain(reads).collect()
     }
+}
+
+/// By how many bytes the files of a run grew, as a disk that fills counts it: what is overwritten has its blocks.
+fn grown(trace: &Trace) -> u64 {
+    let base = trace.base.iter().map(|node| (node.file, node.data.len() as u64));
+    let (mut sizes, mut grown) = (base.collect::<BTreeMap<_, _>>(), 0);
+    for event in trace.events.iter().filter(|event| event.errno == 0) {
+        let (file, offset, len, extends) = match &event.op {
+            Op::Write { file, offset, data, .. } => (file, *offset, data.len() as u64, true),
+            Op::Allocate { file, mode, offset, len } => (file, *offset, *len, *mode == AllocateMode::Extend),
+            Op::Truncate { file, size } => {
+                sizes.insert(*file, *size);
+                continue;
+            }
+            _ => continue,
+        };
+        let size = sizes.entry(*file).or_default();
+        let end = offset.saturating_add(len);
+        grown += end.saturating_sub(*size).min(len);
+        *size = if extends { end.max(*size) } else { *size };
+    }
+    grown
 }
 
 /// The workload with a kill in its middle. A store that promises less than everything acknowledged may lose something by
@@ -220,6 +250,7 @@ fn second_life(workload: &Workload, contract: &Contract) -> Workload {
 struct Faulted<'a, S> {
     target: &'a StoreTarget<S>,
     contract: &'a Contract,
+    repeats: bool,
 }
 
 impl<S: Store> Subject for Faulted<'_, S> {
@@ -233,6 +264,10 @@ impl<S: Store> Subject for Faulted<'_, S> {
 
     fn policy(&self) -> Policy {
         Policy::of(self.contract)
+    }
+
+    fn repeats(&self) -> bool {
+        self.repeats
     }
 
     fn run(&self, plan: &Plan, workload: &Workload) -> Result<Survived, SweepError> {
