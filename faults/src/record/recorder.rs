@@ -300,7 +300,8 @@ impl Recorder {
         }
         let real = scan(&self.options)?;
         let history = self.history.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let records = raw::parse(self.memory.records());
+        let mut records = raw::parse(self.memory.records());
+        raw::settle_times(&mut records, history.entries.iter().map(|(clock, now, _)| (*clock, *now)));
         let mut sites = Sites::default();
         let (mut resolved, differences) = explain(&records, &real, |records| {
             Resolver::new(self.tree.clone(), &mut sites, &history.peers).run(records)
