@@ -182,7 +182,9 @@ fn family(cells: &[CellResult], cell: &CellResult, finding: &Finding) -> Option<
 fn seen_in(shown: &[(&CellResult, &Finding)]) -> Vec<String> {
     let mut out: Vec<(&CellResult, String)> = Vec::new();
     for (cell, finding) in shown {
-        let count = format!("{} {} of {}", cell.model, grouped(finding.states), grouped(cell.states_checked));
+        // A finding has the states of recoveries that show it, too.
+        let judged = cell.states_checked + cell.recoveries.states;
+        let count = format!("{} {} of {}", cell.model, grouped(finding.states), grouped(judged));
         match out.iter_mut().find(|(c, _)| same_run(c, cell)) {
             Some((_, line)) => line.push_str(&format!(", {count}")),
             None => out.push((cell, format!("{} / {}: {count}", cell.configuration(), cell.phase))),
