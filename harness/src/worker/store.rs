@@ -75,7 +75,7 @@ impl<S: Subject> StoreRecovery<S> {
     pub fn new(subject: S, cpu_s: u64) -> Self {
         std::panic::set_hook(Box::new(|info| {
             if let Ok(mut last) = LAST_PANIC.lock() {
-                *last = info.to_string();
+                *last = on_one_line(&info.to_string());
             }
         }));
         StoreRecovery { subject, cpu_s }
@@ -174,8 +174,15 @@ impl<S: Subject> Recover for StoreRecovery<S> {
     }
 }
 
-/// The last panic's message and place, left there by the hook.
+/// The last panic's message, left there by the hook.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// What a panic says, without the line that says where: a path of this machine. Of several lines (an assertion's sides) the
+/// first says most, and a report has room for one.
+fn on_one_line(panic: &str) -> String {
+    let said = panic.split_once('\n').map_or(panic, |(_, said)| said);
+    said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
+}
 
 fn outcome(life: Life) -> Lived {
     match life {

@@ -29,6 +29,10 @@ impl Subject for Toy {
             }
             b"refuse" => Err("will not".into()),
             b"panic" => panic!("at the disk"),
+            b"assert" => {
+                assert_eq!(0, bytes.len(), "no page there");
+                Ok((path, bytes))
+            }
             b"abort" if !self.reusable => std::process::abort(),
             b"spin" if !self.reusable => loop {
                 std::hint::spin_loop();
@@ -157,7 +161,10 @@ fn a_crash_is_a_suspicion_until_repeated_alone() {
         Outcome::Crashed { message } => message,
         other => panic!("{other:?}"),
     };
-    assert!(crashed("panic").contains("at the disk"));
+    assert_eq!(crashed("panic"), "at the disk");
+    // The sides come behind what they are about.
+    let both = "assertion `left == right` failed: no page there, left: 0, right: 6";
+    assert_eq!(crashed("assert"), both);
     assert!(crashed("abort").starts_with("killed by SIGABRT"));
     assert_eq!(lives("spin", false, true).unwrap().first, Outcome::Hung { limit_ms: 1000 });
 }
