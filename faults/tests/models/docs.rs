@@ -57,6 +57,10 @@ that the run itself had set free (by an unlink, a replacing rename, a truncate, 
 is one: an old log's records, which parse. It is shown only where the freeing was durable before the new data were
 written, as ext4 keeps a freed block back until then (ext4_process_freed_data), and each once. All other
 blocks show rubbish, and with `--assume no-old-pages` all do. That makes no more states: the page belongs to the write.
+
+The other way round, with data=writeback alone: a file whose removal or cut was lost may show rubbish
+in the blocks that it gives up, as another file can have written there by then. For such inodes ext4 makes an exception from
+keeping freed blocks back (ext4_free_blocks).
 ";
 
 fn row(out: &mut String, cells: impl IntoIterator<Item = String>) {
