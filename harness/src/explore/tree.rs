@@ -106,7 +106,7 @@ impl<'a, 'm> Tree<'a, 'm> {
                 }
             }
             level = next;
-            self.done.depth = crashes.min(depth);
+            self.done.depth = crashes.saturating_add(1).min(depth);
         }
     }
 
